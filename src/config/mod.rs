@@ -1,0 +1,211 @@
+//! The configuration, checked: there is no way to hold one that cannot be run.
+//!
+//! Two stages: `raw` mirrors the file, `check` turns it into [`Config`] and finds every problem at once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{MemoryMethod, Rule};
+
+/// Everything that can be set.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// Where agents are learned of.
+    pub registry: Registry,
+    /// How often they are looked at.
+    pub sampling: Sampling,
+    /// Where their messages are counted.
+    pub messages: Messages,
+    /// Where and for how long history is kept.
+    pub storage: Storage,
+    /// What is told, when, and to whom.
+    pub alerts: Alerts,
+    /// The read-only endpoint.
+    pub api: Api,
+    /// The socket that takes events and errors.
+    pub ingest: Ingest,
+    /// The daemon's own log.
+    pub log: Log,
+}
+
+/// Where agents are learned of.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Registry {
+    /// How often every source is read again.
+    pub refresh: Duration,
+    /// Without a good read for this long a source is stale.
+    pub stale_after: Duration,
+    /// In order of precedence. Empty: the built-in match rules.
+    pub sources: Vec<Source>,
+}
+
+/// One place that names agents.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Source {
+    /// A JSON file, or a folder with one JSON file per agent.
+    File {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A URL that answers with JSON.
+    Http {
+        /// `http` or `https`.
+        url: String,
+        /// A file with the token to send as Bearer.
+        token_file: Option<PathBuf>,
+        /// For the whole request.
+        timeout: Duration,
+    },
+    /// Programs to recognise.
+    Match {
+        /// What agents found by it are called.
+        agent: String,
+        /// By which sign.
+        by: MatchBy,
+    },
+    /// Given on the command line: one agent and its process.
+    Flag {
+        /// The agent's id.
+        agent: crate::model::AgentId,
+        /// Its process.
+        pid: crate::model::Pid,
+    },
+}
+
+/// How a match source recognises a program.
+#[derive(Clone, PartialEq, Debug)]
+pub enum MatchBy {
+    /// By the program's file name.
+    Program(String),
+    /// By a regular expression on program or script and its arguments.
+    CommandLine(String),
+}
+
+/// How often agents are looked at, and how.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sampling {
+    /// Time from one sample to the next: 1 s to 1 h.
+    pub interval: Duration,
+    /// How memory is added up.
+    pub memory: MemoryMethod,
+}
+
+/// Where messages are counted.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Messages {
+    /// The broker's SQLite database, opened read-only.
+    pub database: Option<PathBuf>,
+}
+
+/// Where and for how long history is kept.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Storage {
+    /// The state directory.
+    pub directory: PathBuf,
+    /// Age at which samples, events, resolved errors, ended runs and leftovers go; at least 1 h.
+    pub retention: Duration,
+    /// Age at which summaries go; at least `retention`.
+    pub rollup_retention: Duration,
+    /// The most that database and log may take together, bytes; at least 16 MiB.
+    pub max_size_bytes: u64,
+}
+
+/// What is told, when, and to whom.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Alerts {
+    /// How often rules are evaluated.
+    pub interval: Duration,
+    /// The rules in use: built-in ones with their changes, then the user's own.
+    pub rules: Vec<Rule>,
+    /// Who is told.
+    pub receivers: Vec<Receiver>,
+}
+
+/// Who is told of alerts.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Receiver {
+    /// Which protocol.
+    pub kind: ReceiverKind,
+    /// Where to.
+    pub url: String,
+    /// A file with the secret that signs each request.
+    pub secret_file: Option<PathBuf>,
+    /// A file with the token to send as Bearer.
+    pub token_file: Option<PathBuf>,
+}
+
+/// How a receiver is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReceiverKind {
+    /// Alertmanager's webhook format, version 4.
+    Webhook,
+    /// Alertmanager's v2 API.
+    Alertmanager,
+}
+
+/// The read-only endpoint.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Api {
+    /// Where it listens. Beyond loopback only with a token.
+    pub listen: SocketAddr,
+    /// Host names to answer to, besides those of loopback.
+    pub allowed_hosts: Vec<String>,
+    /// A file with the token that every request needs.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The socket that takes events and errors.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ingest {
+    /// Where it is.
+    pub socket: PathBuf,
+    /// Its permissions, such as `0o660`.
+    pub mode: u32,
+    /// The group it is given to.
+    pub group: Option<String>,
+}
+
+/// The daemon's own log.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Log {
+    /// What is told: this and what is graver.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+    /// Daily files in this directory; standard error when none.
+    pub directory: Option<PathBuf>,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// Failures.
+    Error,
+    /// And what may become one.
+    Warn,
+    /// And the life cycle.
+    Info,
+    /// And what helps to find a mistake.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// What the environment decides and the file may override: where things are when nothing says otherwise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Directories {
+    /// For what is kept.
+    pub state: PathBuf,
+    /// For sockets and what is gone after a reboot.
+    pub runtime: PathBuf,
+}

@@ -1,0 +1,93 @@
+//! How things are now, for whoever asks, and what happens, for whoever listens.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::broadcast;
+
+use crate::model::{Body, Recorded, Snapshot};
+
+/// How many events the dashboard shows.
+pub const RECENT_EVENTS: usize = 20;
+
+/// How many messages a listener may be behind before it loses the oldest.
+const BACKLOG: usize = 256;
+
+/// The latest snapshot, the latest events, and a stream of both. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Feed {
+    now: Arc<Mutex<Present>>,
+    updates: broadcast::Sender<Update>,
+}
+
+/// How things are now.
+#[derive(Clone)]
+pub struct Present {
+    /// The latest snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// The latest events, newest first, at most [`RECENT_EVENTS`].
+    pub recent: Arc<VecDeque<Recorded>>,
+    /// Grows with each change of either.
+    pub version: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Update {
+    /// There is a new snapshot.
+    Snapshot(Arc<Snapshot>),
+    /// These went through the store, in order.
+    Recorded(Arc<[Recorded]>),
+}
+
+impl Feed {
+    /// Starts with what was already there.
+    pub fn new(snapshot: Arc<Snapshot>, recent: VecDeque<Recorded>) -> Feed {
+        let present = Present { snapshot, recent: Arc::new(recent), version: 0 };
+        Feed { now: Arc::new(Mutex::new(present)), updates: broadcast::Sender::new(BACKLOG) }
+    }
+
+    /// How things are now.
+    pub fn present(&self) -> Present {
+        self.lock().clone()
+    }
+
+    /// What happens from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Update> {
+        self.updates.subscribe()
+    }
+
+    /// Takes in a new snapshot.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        {
+            let mut now = self.lock();
+            now.snapshot = Arc::clone(&snapshot);
+            now.version += 1;
+        }
+        // Nobody listening is no mistake.
+        let _ = self.updates.send(Update::Snapshot(snapshot));
+    }
+
+    /// Takes in what went through the store.
+    pub fn recorded(&self, entries: &[Recorded]) {
+        if entries.is_empty() {
+            return;
+        }
+        {
+            let mut now = self.lock();
+            let recent = Arc::make_mut(&mut now.recent);
+            for recorded in entries {
+                if matches!(recorded.entry.body, Body::Event(_)) {
+                    recent.push_front(recorded.clone());
+                }
+            }
+            recent.truncate(RECENT_EVENTS);
+            now.version += 1;
+        }
+        let _ = self.updates.send(Update::Recorded(entries.into()));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Present> {
+        self.now.lock().expect("no holder of this lock panics")
+    }
+}

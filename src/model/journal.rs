@@ -1,0 +1,75 @@
+use std::sync::Arc;
+
+use super::{AgentId, AgentNumber, JsonObject, Severity, Timestamp};
+
+/// One line of the journal: an event, an occurrence of an error, or an alert that fired or ended.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Entry {
+    /// Whose; none for the daemon's own.
+    pub agent: Option<(AgentNumber, AgentId)>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub body: Body,
+}
+
+/// What a journal entry tells.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Body {
+    /// Something happened.
+    Event(EventReport),
+    /// Something went wrong inside an agent.
+    Error(ErrorReport),
+    /// An alert fired or ended.
+    Alert(AlertNote),
+}
+
+/// An event, as an agent or the daemon itself tells it. Untrusted text.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EventReport {
+    /// `started`, `stopped`, `error`, `warning`, or any word.
+    pub event_type: Arc<str>,
+    /// One sentence.
+    pub message: Arc<str>,
+    /// The rest.
+    pub metadata: JsonObject,
+}
+
+/// One occurrence of an error inside an agent. Untrusted text.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ErrorReport {
+    /// The error's class or name.
+    pub error_type: Arc<str>,
+    /// Its message.
+    pub message: Arc<str>,
+    /// Its stack trace, if there was one.
+    pub stack: Option<Arc<str>>,
+    /// The rest.
+    pub metadata: JsonObject,
+}
+
+/// A turn of an alert.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AlertNote {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Whether it fires (else it is over).
+    pub firing: bool,
+    /// Agent, value, threshold and since when, in words.
+    pub message: Arc<str>,
+    /// The number that was seen, where the rule has one.
+    pub value: Option<f64>,
+    /// The number it was held against, where the rule has one.
+    pub threshold: Option<f64>,
+}
+
+/// An entry that went through the store.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Recorded {
+    /// Its place in the one sequence of the journal; none if it could not be stored.
+    pub id: Option<i64>,
+    /// The entry.
+    pub entry: Entry,
+}

@@ -1,0 +1,214 @@
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::Mono;
+
+/// A process id: 1 to `i32::MAX`. Alone it is only a question; [`ProcessKey`] is an identity.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Pid(NonZeroU32);
+
+impl Pid {
+    /// `None` for what can never be a process id: zero, negative, beyond `i32::MAX`.
+    pub fn new(number: i64) -> Option<Pid> {
+        let number = u32::try_from(i32::try_from(number).ok()?).ok()?;
+        NonZeroU32::new(number).map(Pid)
+    }
+
+    /// The number.
+    pub const fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which boot of the machine: on Linux the text of `/proc/sys/kernel/random/boot_id`.
+pub type BootId = Arc<str>;
+
+/// A process, told apart from every other of the same boot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProcessKey {
+    /// When it started, in the source's own ticks. On Linux clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
+    pub start_ticks: u64,
+    /// Its process id.
+    pub pid: Pid,
+}
+
+/// What a process is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProcessState {
+    /// On a processor or waiting for one.
+    Running,
+    /// Waiting for an event.
+    Sleeping,
+    /// Waiting for a device, not to be interrupted.
+    Waiting,
+    /// Stopped by a signal or a tracer.
+    Stopped,
+    /// Ended, not yet waited for.
+    Zombie,
+    /// Anything else the kernel may say.
+    Other,
+}
+
+impl ProcessState {
+    /// The word used in answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            ProcessState::Running => "running",
+            ProcessState::Sleeping => "sleeping",
+            ProcessState::Waiting => "waiting",
+            ProcessState::Stopped => "stopped",
+            ProcessState::Zombie => "zombie",
+            ProcessState::Other => "other",
+        }
+    }
+}
+
+/// Processor time that the kernel charged to a process, microseconds, since it started. Never falls.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Cpu {
+    /// By the process itself, all its threads, user and system: `utime + stime`.
+    pub own_us: u64,
+    /// By children that ended and that it waited for, and theirs: `cutime + cstime`.
+    pub children_us: u64,
+}
+
+/// What a look at a process shows: who it is and where it hangs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProcessRow {
+    /// Its identity.
+    pub key: ProcessKey,
+    /// Its parent now; none for the first process and the kernel's own.
+    pub parent: Option<Pid>,
+    /// Its process group.
+    pub group: Option<Pid>,
+    /// Its session.
+    pub session: Option<Pid>,
+    /// What it is doing.
+    pub state: ProcessState,
+    /// Whether it is a thread of the kernel, which is nobody's agent.
+    pub kernel: bool,
+    /// Its short name (`comm`), at most 15 bytes, chosen by the process: untrusted text.
+    pub name: Box<str>,
+    /// The account it runs under: the effective user id.
+    pub uid: Option<u32>,
+    /// How long ago it started.
+    pub age: Duration,
+}
+
+/// Bytes that a process caused to be read from and written to storage, children that it waited for included.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Io {
+    /// `read_bytes` of `/proc/PID/io`.
+    pub read_bytes: u64,
+    /// `write_bytes` of `/proc/PID/io`.
+    pub written_bytes: u64,
+}
+
+/// What is known of a process's storage I/O at a reading.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoReading {
+    /// The counters.
+    Known(Io),
+    /// We may not see them, which is not zero.
+    Denied,
+    /// Not looked at this time; the last known counters stand.
+    Skipped,
+}
+
+/// The counters of one process at one moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reading {
+    /// When it was read.
+    pub read_at: Mono,
+    /// What it was doing.
+    pub state: ProcessState,
+    /// Its processor time.
+    pub cpu: Cpu,
+    /// Resident memory, bytes; zero for a zombie.
+    pub rss_bytes: u64,
+    /// Its threads.
+    pub threads: u32,
+    /// Its storage I/O.
+    pub io: IoReading,
+}
+
+/// How a process ended, from a wait status as wait(2) describes it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ExitStatus {
+    /// It called `exit` with this code, 0 to 255.
+    Code(u8),
+    /// A signal of this number ended it, 1 to 127.
+    Signal(u8),
+}
+
+impl ExitStatus {
+    /// Reads a wait status; `None` if it is not that of an ended process.
+    pub fn from_wait(status: i32) -> Option<ExitStatus> {
+        match status & 0x7f {
+            0 => Some(ExitStatus::Code(u8::try_from((status >> 8) & 0xff).expect("masked to a byte"))),
+            0x7f => None,
+            signal => Some(ExitStatus::Signal(u8::try_from(signal).expect("masked to seven bits"))),
+        }
+    }
+
+    /// The signal's name, such as `SIGKILL`; real-time signals are `SIGRT<number>`. `None` when a code ended it.
+    pub fn signal_name(self) -> Option<String> {
+        let ExitStatus::Signal(number) = self else { return None };
+        let named = Signal::try_from(i32::from(number));
+        Some(named.map_or_else(|_| format!("SIGRT{number}"), |signal| signal.as_str().to_owned()))
+    }
+
+    /// Whether it ended as asked: exit 0, 129, 130 or 143, or by SIGHUP, SIGINT or SIGTERM.
+    pub fn is_orderly(self) -> bool {
+        match self {
+            ExitStatus::Code(code) => matches!(code, 0 | 129 | 130 | 143),
+            ExitStatus::Signal(number) => [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM]
+                .iter()
+                .any(|signal| *signal as i32 == i32::from(number)),
+        }
+    }
+}
+
+/// "exit code 7", "SIGKILL".
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, self.signal_name()) {
+            (_, Some(name)) => f.write_str(&name),
+            (ExitStatus::Code(code), None) => write!(f, "exit code {code}"),
+            (ExitStatus::Signal(number), None) => write!(f, "signal {number}"),
+        }
+    }
+}
+
+/// What the kernel told us of a process, in the order in which it happened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProcessEvent {
+    /// `parent` started `child`.
+    Forked {
+        /// The one that forked.
+        parent: Pid,
+        /// The new process.
+        child: Pid,
+    },
+    /// A process became another program.
+    Execed(Pid),
+    /// A process ended. Told once when it ends and, if the status was not known then, once more when it is.
+    Exited {
+        /// Which one.
+        process: ProcessKey,
+        /// How, where it can be known.
+        status: Option<ExitStatus>,
+    },
+    /// Events were lost: only a full scan tells the truth again.
+    Lost,
+}

@@ -1,0 +1,184 @@
+use std::sync::Arc;
+
+use super::{AgentId, AgentNumber, BootId, Cpu, Entry, ExitStatus, Io, JsonObject, ProcessKey, StoredAlert, Timestamp};
+
+/// How an agent's memory was added up.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum MemoryMethod {
+    /// Sum of resident pages: pages that members share are counted once for each.
+    #[default]
+    Rss,
+    /// Proportional set size: exact for trees that share pages.
+    Pss,
+}
+
+impl MemoryMethod {
+    /// The word used in configuration and answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            MemoryMethod::Rss => "rss",
+            MemoryMethod::Pss => "pss",
+        }
+    }
+}
+
+/// An agent's numbers at one moment, its whole process tree together. `None`: not known, which is not zero.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Metrics {
+    /// When they were taken.
+    pub at: Timestamp,
+    /// Percent of one core since the reading before.
+    pub cpu_percent: Option<f64>,
+    /// Memory, bytes.
+    pub memory_bytes: Option<u64>,
+    /// How it was added up.
+    pub memory_method: MemoryMethod,
+    /// Processes.
+    pub process_count: Option<u32>,
+    /// Threads.
+    pub thread_count: Option<u32>,
+    /// Processor time of all its runs since it was first seen, microseconds. Never falls.
+    pub cpu_us: Option<u64>,
+    /// Storage I/O of all its runs since it was first seen. Never falls.
+    pub io: Option<Io>,
+    /// The reported status.
+    pub status: Arc<str>,
+    /// Unresolved errors.
+    pub error_count: u64,
+    /// Messages, where something counts them.
+    pub message_count: Option<u64>,
+}
+
+/// One row of an agent's history.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sample {
+    /// Whose.
+    pub agent: AgentNumber,
+    /// Its numbers. `at` is the tick's.
+    pub metrics: Metrics,
+}
+
+/// One sampling pass. The ordinal only grows, whatever the clocks do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tick {
+    /// Its place in the order of all ticks ever.
+    pub ordinal: u64,
+    /// What the wall clock said.
+    pub at: Timestamp,
+}
+
+/// What is kept of an agent itself.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StoredAgent {
+    /// The database's name for it.
+    pub number: AgentNumber,
+    /// Its id.
+    pub id: AgentId,
+    /// What people call it.
+    pub name: Option<Arc<str>>,
+    /// Where we have it from.
+    pub source: Arc<str>,
+    /// The registry's last word.
+    pub registry_status: Option<Arc<str>>,
+    /// When it was first heard of.
+    pub first_seen: Timestamp,
+    /// When it was last heard of or observed.
+    pub last_seen: Timestamp,
+    /// The rest of its record.
+    pub metadata: JsonObject,
+    /// Restarts ever.
+    pub restarts: u64,
+    /// Processor time of all its runs up to `last_seen`, microseconds.
+    pub cpu_us: u64,
+    /// Storage I/O of all its runs up to `last_seen`.
+    pub io: Io,
+}
+
+/// One life of an agent's root process.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RunRow {
+    /// Whose.
+    pub agent: AgentNumber,
+    /// The root process.
+    pub root: ProcessKey,
+    /// The boot it lived in.
+    pub boot: BootId,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How it ended; none while it goes on.
+    pub end: Option<RunEnd>,
+    /// Processor time of its tree while it was observed, microseconds.
+    pub cpu_us: u64,
+    /// The most memory its tree was seen to hold, bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// The memory its tree held when it was last seen, bytes.
+    pub last_memory_bytes: Option<u64>,
+    /// The root's own counters when it was last read: where a new daemon goes on.
+    pub root_cpu: Cpu,
+    /// Sum of `own + children` of the other members then, microseconds.
+    pub others_us: u64,
+}
+
+/// The end of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RunEnd {
+    /// When we learned of it.
+    pub at: Timestamp,
+    /// How it ended, where that could be known.
+    pub status: Option<ExitStatus>,
+    /// Whether the kernel killed it for memory, where that could be known.
+    pub oom_killed: Option<bool>,
+    /// `stopped`, `error`, `superseded`, `unobserved`.
+    pub reason: Arc<str>,
+}
+
+/// What one step wants stored, all or nothing.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Batch {
+    /// The sampling pass the samples belong to; none when there are none.
+    pub tick: Option<Tick>,
+    /// New and changed agents. Stored first: everything else refers to them.
+    pub agents: Vec<StoredAgent>,
+    /// Rows of history.
+    pub samples: Vec<Sample>,
+    /// New and changed runs, told apart by agent, boot and root.
+    pub runs: Vec<RunRow>,
+    /// Lines of the journal, in order.
+    pub entries: Vec<Entry>,
+    /// Alerts whose state changed.
+    pub alerts: Vec<StoredAlert>,
+}
+
+impl Batch {
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        self.tick.is_none()
+            && self.agents.is_empty()
+            && self.samples.is_empty()
+            && self.runs.is_empty()
+            && self.entries.is_empty()
+            && self.alerts.is_empty()
+    }
+}
+
+/// What the last daemon left behind: where a new one goes on.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Resume {
+    /// The highest tick ever stored; zero when there is none.
+    pub last_tick: u64,
+    /// The agents that are still in the database.
+    pub agents: Vec<ResumedAgent>,
+    /// Alerts that were pending or firing.
+    pub alerts: Vec<StoredAlert>,
+}
+
+/// An agent as the last daemon left it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ResumedAgent {
+    /// The agent. Its totals are the larger of the stored ones and those of its newest sample.
+    pub agent: StoredAgent,
+    /// Its last run, if there was one.
+    pub run: Option<RunRow>,
+    /// Its unresolved errors.
+    pub unresolved: u64,
+}

@@ -1,0 +1,167 @@
+use std::sync::Arc;
+
+use super::{AgentId, AgentNumber, HostReading, JsonObject, Metrics, Pid, ProcessState, Severity, Timestamp};
+
+/// What was observed of an agent's process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Observed {
+    /// It lives.
+    Running,
+    /// It ended, and its parent has not asked how.
+    Zombie,
+    /// It ended.
+    Exited,
+    /// The pid is another process now.
+    Replaced,
+    /// We may not look.
+    Unknown,
+    /// There is no pid to look at.
+    NoPid,
+}
+
+impl Observed {
+    /// The word used in answers.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Observed::Running => "running",
+            Observed::Zombie => "zombie",
+            Observed::Exited => "exited",
+            Observed::Replaced => "replaced",
+            Observed::Unknown => "unknown",
+            Observed::NoPid => "no_pid",
+        }
+    }
+}
+
+/// What outlived an agent's root process and still lives. Counters over all such processes since first seen.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Leftovers {
+    /// How many.
+    pub process_count: u32,
+    /// Their memory, bytes.
+    pub memory_bytes: u64,
+    /// What they burned since their agent ended, microseconds.
+    pub cpu_us: u64,
+}
+
+/// One agent, claim and fact reconciled.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AgentView {
+    /// The database's name for it.
+    pub number: AgentNumber,
+    /// Its id.
+    pub id: AgentId,
+    /// What people call it.
+    pub name: Option<Arc<str>>,
+    /// Where we have it from.
+    pub source: Arc<str>,
+    /// The verdict.
+    pub status: Arc<str>,
+    /// The registry's word; none without a claim.
+    pub registry_status: Option<Arc<str>>,
+    /// What was observed.
+    pub state: Observed,
+    /// Why `status` or `state` is what it is, where that needs a word.
+    pub state_reason: Option<Arc<str>>,
+    /// The process claimed or found.
+    pub pid: Option<Pid>,
+    /// When that process started.
+    pub started_at: Option<Timestamp>,
+    /// Restarts ever.
+    pub restarts: u64,
+    /// The rest of its record.
+    pub metadata: JsonObject,
+    /// Its numbers.
+    pub metrics: Metrics,
+    /// What it left behind.
+    pub leftovers: Leftovers,
+    /// Names of the rules that fire for it.
+    pub alerts: Vec<Arc<str>>,
+}
+
+/// An alert that fires now.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ActiveAlert {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// Whose; none for the daemon's own.
+    pub agent: Option<AgentId>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was told.
+    pub message: Arc<str>,
+    /// The number that made it fire.
+    pub value: Option<f64>,
+    /// The number it was held against.
+    pub threshold: Option<f64>,
+    /// When it fired.
+    pub since: Timestamp,
+}
+
+/// One process of an agent's tree.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ProcessView {
+    /// Its process id.
+    pub pid: Pid,
+    /// Its parent when it was last looked at.
+    pub parent: Option<Pid>,
+    /// Its short name: untrusted text.
+    pub name: Box<str>,
+    /// What it is doing.
+    pub state: ProcessState,
+    /// The account it runs under, as a number.
+    pub uid: Option<u32>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Percent of one core since the reading before.
+    pub cpu_percent: Option<f64>,
+    /// Resident memory, bytes.
+    pub memory_bytes: u64,
+    /// Its threads.
+    pub thread_count: u32,
+}
+
+/// Everything there is to say at one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot {
+    /// The last sampling pass that went into it; zero before the first.
+    pub tick: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Every agent in the lists, by id.
+    pub agents: Vec<AgentView>,
+    /// Every alert that fires, the gravest first.
+    pub alerts: Vec<ActiveAlert>,
+    /// The machine.
+    pub host: HostReading,
+    /// The daemon about itself.
+    pub own: OwnState,
+}
+
+/// The daemon about itself, for `/readyz` and `status`.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct OwnState {
+    /// When the last complete sampling pass ended; none before the first.
+    pub last_tick_at: Option<Timestamp>,
+    /// Sampling passes that were due while one was late, and were not made up for.
+    pub ticks_skipped: u64,
+    /// Reads of processes that failed other than by their end or for want of permission.
+    pub read_errors: u64,
+    /// Reads of processes that were not permitted.
+    pub reads_denied: u64,
+    /// The registry sources, in order of precedence.
+    pub sources: Vec<SourceState>,
+}
+
+/// One registry source.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SourceState {
+    /// `file:PATH`, a URL, `match:NAME`, `flag`.
+    pub name: Arc<str>,
+    /// The last good read; none before the first.
+    pub good_at: Option<Timestamp>,
+    /// What went wrong since then, if anything.
+    pub error: Option<Arc<str>>,
+    /// Records in its last good list.
+    pub records: usize,
+}

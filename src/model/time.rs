@@ -1,0 +1,146 @@
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A moment on the wall clock: milliseconds since the Unix epoch, UTC. A label, never the source of a duration.
+///
+/// Kept within the years 0000 to 9999, so that every value has an RFC 3339 form.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Timestamp(i64);
+
+/// 9999-12-30T00:00:00Z, so that no time zone arithmetic can leave the range of RFC 3339.
+const LATEST_MS: i64 = 253_402_128_000_000;
+/// 0000-01-02T00:00:00Z.
+const EARLIEST_MS: i64 = -62_167_132_800_000;
+
+impl Timestamp {
+    /// The moment `ms` milliseconds after the Unix epoch, moved into the range that RFC 3339 can say.
+    pub const fn from_unix_ms(ms: i64) -> Timestamp {
+        if ms > LATEST_MS {
+            Timestamp(LATEST_MS)
+        } else if ms < EARLIEST_MS {
+            Timestamp(EARLIEST_MS)
+        } else {
+            Timestamp(ms)
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn unix_ms(self) -> i64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+
+    /// The form of the database, `YYYY-MM-DD HH:MM:SS.SSS`, which SQLite's date functions read and which sorts as text.
+    pub fn sql(self) -> String {
+        self.format("%Y-%m-%d %H:%M:%S%.3f")
+    }
+
+    /// Reads an RFC 3339 time, or the database's form of one (taken as UTC).
+    ///
+    /// # Errors
+    /// Says what is wrong with the text.
+    pub fn parse(text: &str) -> Result<Timestamp, ParseTimeError> {
+        let utc;
+        let text = if text.len() >= 10 && !text[10..].contains(['Z', 'z', '+', '-']) {
+            utc = format!("{text}Z");
+            &utc
+        } else {
+            text
+        };
+        let parsed: jiff::Timestamp =
+            text.parse().map_err(|error: jiff::Error| ParseTimeError { reason: error.to_string() })?;
+        Ok(Timestamp::from_unix_ms(parsed.as_millisecond()))
+    }
+
+    fn format(self, pattern: &str) -> String {
+        let moment = jiff::Timestamp::from_millisecond(self.0).expect("kept within the range of RFC 3339");
+        moment.strftime(pattern).to_string()
+    }
+}
+
+/// RFC 3339, UTC, milliseconds: `2026-01-31T09:30:00.000Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Timestamp;
+    fn add(self, span: Duration) -> Timestamp {
+        Timestamp::from_unix_ms(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Timestamp;
+    fn sub(self, span: Duration) -> Timestamp {
+        Timestamp::from_unix_ms(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// A text that is not a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not an RFC 3339 time: {reason}")]
+pub struct ParseTimeError {
+    reason: String,
+}
+
+/// A moment on the monotonic clock: nanoseconds since some fixed point of this boot. Durations come from these.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Mono) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Mono {
+    type Output = Mono;
+    fn add(self, span: Duration) -> Mono {
+        Mono(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// One reading of both clocks, taken together. Durations come from `mono`, labels from `wall`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// What the wall clock said.
+    pub wall: Timestamp,
+    /// What the monotonic clock said.
+    pub mono: Mono,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        let moment = Timestamp::from_unix_ms(1_767_225_600_007);
+        assert_eq!(moment.to_string(), "2026-01-01T00:00:00.007Z");
+        assert_eq!(moment.sql(), "2026-01-01 00:00:00.007");
+        for text in ["2026-01-01T00:00:00.007Z", "2026-01-01 00:00:00.007", "2026-01-01T01:00:00.007+01:00"] {
+            assert_eq!(Timestamp::parse(text), Ok(moment), "{text}");
+        }
+        for text in ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01", "é026-01-01T00:00:00"] {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn extremes_have_a_form() {
+        for ms in [i64::MIN, i64::MAX, 0] {
+            let moment = Timestamp::from_unix_ms(ms);
+            assert_eq!(Timestamp::parse(&moment.to_string()), Ok(moment));
+        }
+        assert_eq!(Timestamp::from_unix_ms(0).since(Timestamp::from_unix_ms(5)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,111 @@
+//! Where facts about processes come from.
+
+// pub mod linux;
+
+use std::path::PathBuf;
+
+use crate::model::{BootId, HostReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+
+/// Facts about the processes of one machine.
+///
+/// Implemented by the Linux source and by the table of the tests. A source only watches: it never signals, traces or
+/// stops a process.
+pub trait ProcessSource: Send {
+    /// Which boot of the machine start ticks belong to.
+    fn boot(&self) -> BootId;
+
+    /// The machine as a whole.
+    fn host(&mut self) -> HostReading;
+
+    /// Appends to `found` the processes that exist now: all of them, or those that the scans and looks before did not
+    /// show, in no particular order. Processes that may not be read are left out and counted in the result.
+    ///
+    /// # Errors
+    /// When the list itself cannot be had.
+    fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError>;
+
+    /// Looks at one process.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] when there is none of that pid, [`ReadError::Denied`] when there is one that may not be read.
+    fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError>;
+
+    /// From now on this process will be read at every tick, until [`release`](ProcessSource::release). The end of one
+    /// watched as [`Watch::Exit`] is told by [`drain`](ProcessSource::drain).
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] when it has ended or its pid is another process now.
+    fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError>;
+
+    /// Reads the counters of a kept process.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] when it has been reaped, [`ReadError::Denied`] when it may not be read.
+    fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError>;
+
+    /// Ends what [`keep`](ProcessSource::keep) began. A process that was not kept is no mistake.
+    fn release(&mut self, process: ProcessKey);
+
+    /// Appends what happened since the last call, in order. Never waits.
+    fn drain(&mut self, events: &mut Vec<ProcessEvent>);
+
+    /// The monotonic clock, as the readings carry it.
+    fn now(&self) -> Mono;
+}
+
+/// How much a scan looks at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scan {
+    /// Every process.
+    All,
+    /// Those that no scan or look has shown yet.
+    New,
+}
+
+/// What a scan passed over.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct ScanCount {
+    /// Processes that may not be read.
+    pub denied: u64,
+    /// Processes whose reading failed in another way than by their end.
+    pub failed: u64,
+}
+
+/// How closely a kept process is watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Watch {
+    /// Its counters only: a member of a tree.
+    Counters,
+    /// Its end too, with the cause: the root of a tree.
+    Exit,
+}
+
+/// Why a process could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It is not there any more, or never was. Normal.
+    #[error("there is no such process")]
+    Gone,
+    /// It is there, and may not be read by this user.
+    #[error("not permitted to read {}", path.display())]
+    Denied {
+        /// What was to be read.
+        path: PathBuf,
+    },
+    /// Reading failed.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// What was to be read.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The kernel said something that we do not understand.
+    #[error("cannot understand {}: {what}", path.display())]
+    Parse {
+        /// What was read.
+        path: PathBuf,
+        /// Which part of it, and what is wrong.
+        what: &'static str,
+    },
+}
