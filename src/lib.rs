@@ -3,6 +3,8 @@
 pub mod clock;
 pub mod config;
 pub mod feed;
+pub mod ledger;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod verdict;

@@ -1,0 +1,401 @@
+//! CPU and I/O of a process tree, added up from the counters of its members so that the sum is what the kernel charged
+//! to the tree: never above it, and never falling.
+//!
+//! A process's counters hold what it used itself (`own`) and what its children had used by the time it waited for them
+//! (`children`, their descendants included). A child that ends moves from its own counters into its parent's, and
+//! nothing says who waited for whom. So only sums over the tree count:
+//!
+//! ```text
+//! survivors: members seen at both reads      born: new since the last tick      vanished: gone
+//! V         = Σ over the vanished of their last own + children
+//! G         = max(0, Σ over survivors of Δchildren − carry)
+//! increment = Σ over survivors of Δown + Σ over born of (own + children) + max(0, G − V)
+//! carry     = max(0, V − G) + the part of the old carry that can still arrive
+//! ```
+//!
+//! `G − V` is what ended children used after they were last read. `carry` holds what vanished before its parent's
+//! counter showed it: members are read oldest first, so a child that is waited for between the reading of its parent
+//! and its own is gone in this tick and arrives in the parent's counter in the next. What has not arrived by then never
+//! will (nobody waited for it), unless that parent vanished too: then it arrives one tick later still, in the
+//! grandparent's counter. So each member knows what is `late` below it, and only that much outlives a tick in `carry`.
+
+/// The counter of one process, in any unit. Never falls while the process lives.
+///
+/// A counter that does not tell the two apart, as `/proc/PID/io` does not, is all `children`: then what ended children
+/// brought cannot be told from the process's own, and all of it is held against what vanished.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counter {
+    /// What it used itself.
+    pub own: u64,
+    /// What came from children that ended.
+    pub children: u64,
+}
+
+/// The running sum of one counter over one tree, and what the tick under way has shown so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Ledger {
+    total: u64,
+    carry: u64,
+    tally: Tally,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+struct Tally {
+    own: u64,
+    children: u64,
+    born: u64,
+    vanished: u64,
+    /// Of the vanished: what was late below them.
+    late: u64,
+}
+
+/// One member's part in a ledger: its counter when it was last read.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Share {
+    last: Counter,
+    /// How much came from ended children in this tick.
+    grown: u64,
+    /// What vanished below this member in this tick.
+    below: u64,
+    /// What vanished below this member and was not in its counter yet.
+    late: u64,
+}
+
+impl Ledger {
+    /// Goes on from a sum that is already known.
+    pub fn resume(total: u64) -> Ledger {
+        Ledger { total, ..Ledger::default() }
+    }
+
+    /// Everything charged so far. Never falls.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// A member that began since the last tick: all it has was used in this tree.
+    pub fn born(&mut self, now: Counter) -> Share {
+        self.tally.born += now.own + now.children;
+        Share::new(now)
+    }
+
+    /// A member read again.
+    pub fn survived(&mut self, share: &mut Share, now: Counter) {
+        self.tally.own += now.own.saturating_sub(share.last.own);
+        share.grown = now.children.saturating_sub(share.last.children);
+        self.tally.children += share.grown;
+        share.last = now;
+    }
+
+    /// A member that is gone. Returns what it may have taken to whoever waited for it: for [`Share::inherit`] of its
+    /// nearest ancestor that lives, and for [`Ledger::elsewhere`] if that one belongs to another tree.
+    pub fn vanished(&mut self, share: &Share) -> u64 {
+        let last = share.last.own + share.last.children;
+        self.tally.vanished += last;
+        self.tally.late += share.late;
+        last + share.late
+    }
+
+    /// A process that vanished out of another tree, whose counters were charged there, may come up in this one.
+    pub fn elsewhere(&mut self, taken: u64) {
+        self.tally.vanished += taken;
+    }
+
+    /// A member that comes over from another ledger, which keeps what it was charged.
+    pub fn adopt(&mut self, share: &Share) {
+        self.carry += share.late;
+    }
+
+    /// Ends the tick; returns what it added.
+    pub fn charge(&mut self) -> u64 {
+        let tally = std::mem::take(&mut self.tally);
+        let gathered = tally.children.saturating_sub(self.carry);
+        let increment = tally.own + tally.born + gathered.saturating_sub(tally.vanished);
+        let not_arrived = self.carry.saturating_sub(tally.children);
+        self.carry = tally.vanished.saturating_sub(gathered) + not_arrived.min(tally.late);
+        self.total += increment;
+        increment
+    }
+
+    /// Adds what was used while nobody looked.
+    pub fn add(&mut self, amount: u64) {
+        self.total += amount;
+    }
+}
+
+impl Share {
+    /// A member whose counter is taken as it is, without charging it: it was already running when it was first seen.
+    pub fn new(now: Counter) -> Share {
+        Share { last: now, ..Share::default() }
+    }
+
+    /// The counter when it was last read.
+    pub fn last(&self) -> Counter {
+        self.last
+    }
+
+    /// What vanished below it in this tick.
+    pub fn inherit(&mut self, taken: u64) {
+        self.below += taken;
+    }
+
+    /// Ends the tick for this member.
+    pub fn settle(&mut self) {
+        self.late = self.below.saturating_sub(self.grown);
+        self.below = 0;
+        self.grown = 0;
+    }
+}
+
+/// What the root of a run used while no daemon looked, for one that goes on with the same run.
+///
+/// `others_before` is what the other members had when they were last read. Some of them may have ended since and be in
+/// the root's `children` now, where they would count twice; so that much is taken off, at the risk of saying too little.
+pub fn while_away(own: u64, own_before: u64, children: u64, children_before: u64, others_before: u64) -> u64 {
+    own.saturating_sub(own_before) + children.saturating_sub(children_before).saturating_sub(others_before)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+
+    use super::*;
+
+    /// A process of the little world below, with the truth about it.
+    #[derive(Clone)]
+    struct Life {
+        parent: usize,
+        own: u64,
+        children: u64,
+        ended: bool,
+    }
+
+    /// What can happen to a tree. Numbers choose among the processes that live.
+    #[derive(Clone, Debug)]
+    enum Act {
+        Burn(usize, u64),
+        Fork(usize),
+        /// Ends and is waited for by its parent.
+        End(usize),
+        /// Ends and nobody waits: its parent ignores SIGCHLD.
+        EndUnseen(usize),
+        /// The monitor reads the member at this place of its order, if it is in the middle of a tick.
+        Read,
+        /// The monitor reads all that is left of this tick.
+        Finish,
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            4 => (0..8usize, 1..1000u64).prop_map(|(who, amount)| Act::Burn(who, amount)),
+            2 => (0..8usize).prop_map(Act::Fork),
+            2 => (0..8usize).prop_map(Act::End),
+            1 => (0..8usize).prop_map(Act::EndUnseen),
+            4 => Just(Act::Read),
+            1 => Just(Act::Finish),
+        ];
+        proptest::collection::vec(act, 1..200)
+    }
+
+    #[derive(Default)]
+    struct World {
+        lives: Vec<Life>,
+        burned: u64,
+        unseen: bool,
+    }
+
+    impl World {
+        fn living(&self, pick: usize) -> Option<usize> {
+            let living: Vec<usize> = (0..self.lives.len()).filter(|&i| !self.lives[i].ended).collect();
+            (!living.is_empty()).then(|| living[pick % living.len()])
+        }
+
+        fn burn(&mut self, pick: usize, amount: u64) {
+            if let Some(who) = self.living(pick) {
+                self.lives[who].own += amount;
+                self.burned += amount;
+            }
+        }
+
+        fn fork(&mut self, pick: usize) {
+            if let Some(parent) = self.living(pick) {
+                self.lives.push(Life { parent, own: 0, children: 0, ended: false });
+            }
+        }
+
+        fn end(&mut self, pick: usize, waited_for: bool) {
+            let Some(who) = self.living(pick).filter(|who| *who != 0) else { return };
+            // Its children go to init, outside the tree; they stay members, and nobody of the tree waits for them.
+            for child in 1..self.lives.len() {
+                if self.lives[child].parent == who && !self.lives[child].ended {
+                    self.lives[child].parent = usize::MAX;
+                }
+            }
+            self.lives[who].ended = true;
+            let parent = self.lives[who].parent;
+            if waited_for && parent != usize::MAX {
+                self.lives[parent].children += self.lives[who].own + self.lives[who].children;
+            } else {
+                self.unseen = true;
+            }
+        }
+    }
+
+    /// How a tick is taken, so that a test can take it wrongly.
+    #[derive(Clone, Copy)]
+    struct Way {
+        youngest_first: bool,
+        /// Spoils the ledger just before the tick is charged.
+        spoil: fn(&mut Ledger),
+        charge: fn(&mut Ledger),
+        keep_late: bool,
+    }
+
+    const RIGHT: Way = Way {
+        youngest_first: false,
+        spoil: |_| (),
+        charge: |ledger| {
+            ledger.charge();
+        },
+        keep_late: true,
+    };
+
+    /// Drives a ledger through the acts, reading one member at a time between them.
+    fn drive(acts: &[Act], way: Way) -> Result<(), String> {
+        let root = Life { parent: usize::MAX, own: 0, children: 0, ended: false };
+        let mut world = World { lives: vec![root], ..World::default() };
+        let mut ledger = Ledger::default();
+        let mut known: BTreeMap<usize, Share> = BTreeMap::from([(0, Share::default())]);
+        let mut order: Vec<usize> = Vec::new();
+        let mut gone: Vec<(usize, u64)> = Vec::new();
+        for act in acts.iter().chain(&[Act::Finish, Act::Finish, Act::Finish, Act::Finish]) {
+            let reads = match *act {
+                Act::Burn(pick, amount) => {
+                    world.burn(pick, amount);
+                    0
+                }
+                Act::Fork(pick) => {
+                    world.fork(pick);
+                    0
+                }
+                Act::End(pick) | Act::EndUnseen(pick) => {
+                    world.end(pick, matches!(act, Act::End(_)));
+                    0
+                }
+                Act::Read => 1,
+                Act::Finish => usize::MAX,
+            };
+            for _ in 0..reads {
+                if order.is_empty() {
+                    order =
+                        (0..world.lives.len()).filter(|i| known.contains_key(i) || !world.lives[*i].ended).collect();
+                    if !way.youngest_first {
+                        order.reverse(); // taken from the end: oldest first
+                    }
+                }
+                let who = order.pop().expect("just filled");
+                let life = &world.lives[who];
+                let now = Counter { own: life.own, children: life.children };
+                match (known.get_mut(&who), life.ended) {
+                    (Some(share), true) => {
+                        gone.push((who, ledger.vanished(share)));
+                        known.remove(&who);
+                    }
+                    (Some(share), false) => ledger.survived(share, now),
+                    (None, false) => {
+                        known.insert(who, ledger.born(now));
+                    }
+                    (None, true) => {}
+                }
+                if !order.is_empty() {
+                    continue;
+                }
+                for (who, taken) in gone.drain(..) {
+                    let mut above = world.lives[who].parent;
+                    while above != usize::MAX && !known.contains_key(&above) {
+                        above = world.lives[above].parent;
+                    }
+                    if let Some(share) = known.get_mut(&above) {
+                        share.inherit(taken);
+                    }
+                }
+                for share in known.values_mut() {
+                    share.settle();
+                    if !way.keep_late {
+                        share.late = 0;
+                    }
+                }
+                let before = ledger.total();
+                (way.spoil)(&mut ledger);
+                (way.charge)(&mut ledger);
+                if ledger.total() < before {
+                    return Err("the sum fell".to_owned());
+                }
+                if ledger.total() > world.burned {
+                    return Err(format!("{} charged, {} burned", ledger.total(), world.burned));
+                }
+                break;
+            }
+        }
+        if !world.unseen && ledger.total() != world.burned {
+            return Err(format!("{} charged, {} burned, all waited for", ledger.total(), world.burned));
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn never_above_the_truth_and_exact_when_all_are_waited_for(acts in acts()) {
+            prop_assert_eq!(drive(&acts, RIGHT), Ok(()));
+        }
+    }
+
+    /// After how many random sequences of acts it shows that a way of taking ticks is wrong.
+    fn caught_after(way: Way) -> Option<usize> {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        (1..20_000).find(|_| {
+            let acts = acts().new_tree(&mut runner).expect("the strategy has no filter").current();
+            drive(&acts, way).is_err()
+        })
+    }
+
+    #[test]
+    fn mistakes_are_caught() {
+        assert_eq!(caught_after(RIGHT), None, "the rule itself");
+        let spoiled = |spoil| Way { spoil, ..RIGHT };
+        let mistakes = [
+            ("youngest first", Way { youngest_first: true, ..RIGHT }),
+            ("children counted twice", spoiled(|ledger| ledger.tally.vanished = 0)),
+            ("carry dropped", spoiled(|ledger| ledger.carry = 0)),
+            ("late dropped", Way { keep_late: false, ..RIGHT }),
+            ("ended children forgotten", spoiled(|ledger| ledger.tally.children = 0)),
+            ("the born forgotten", spoiled(|ledger| ledger.tally.born = 0)),
+            (
+                // The sum over living processes, kept from falling by force, instead of the rule.
+                "max(0, …) around a wrong sum",
+                Way {
+                    charge: |ledger| {
+                        let tally = std::mem::take(&mut ledger.tally);
+                        ledger.total += (tally.own + tally.children + tally.born).saturating_sub(tally.vanished);
+                    },
+                    ..RIGHT
+                },
+            ),
+        ];
+        for (name, way) in mistakes {
+            let after = caught_after(way);
+            println!("{name}: caught after {after:?} sequences");
+            assert!(after.is_some(), "{name} was not caught");
+        }
+    }
+
+    #[test]
+    fn a_run_that_went_on_without_us() {
+        assert_eq!(while_away(10, 4, 20, 5, 7), 6 + 8);
+        assert_eq!(while_away(10, 4, 6, 5, 7), 6);
+    }
+}
