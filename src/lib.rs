@@ -1,5 +1,6 @@
 //! Watches the AI agents of one host: what the kernel shows of them, beside what their broker's registry claims.
 
+pub mod alerts;
 pub mod clock;
 pub mod config;
 pub mod feed;
@@ -7,4 +8,6 @@ pub mod ledger;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod timers;
+pub mod tree;
 pub mod verdict;

@@ -130,6 +130,8 @@ pub enum IoReading {
 pub struct Reading {
     /// When it was read.
     pub read_at: Mono,
+    /// Its parent then: another than at first once the first one ended.
+    pub parent: Option<Pid>,
     /// What it was doing.
     pub state: ProcessState,
     /// Its processor time.

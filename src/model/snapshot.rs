@@ -128,8 +128,8 @@ pub struct Snapshot {
     pub tick: u64,
     /// When it was made.
     pub at: Timestamp,
-    /// Every agent in the lists, by id.
-    pub agents: Vec<AgentView>,
+    /// Every agent in the lists, by id. Shared with the snapshot before where nothing changed.
+    pub agents: Vec<Arc<AgentView>>,
     /// Every alert that fires, the gravest first.
     pub alerts: Vec<ActiveAlert>,
     /// The machine.

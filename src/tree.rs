@@ -1,0 +1,323 @@
+//! Which process belongs to which agent.
+//!
+//! A child of a member is a member. A process whose parent is not one belongs to the agent whose member leads or led its
+//! session or process group. Nothing else is guessed. Once a member, always a member, whatever becomes of its parent.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ledger::Share;
+use crate::model::{Pid, ProcessKey, ProcessRow, ProcessState, Timestamp};
+
+/// How many leaders of sessions and groups that ended are remembered.
+const FORMER_LEADERS: usize = 65_536;
+
+/// An agent's place in the monitor's list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct AgentIndex(pub usize);
+
+/// Whose a member is, and on which of its accounts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// The agent.
+    pub agent: AgentIndex,
+    /// Whether the agent's root ended before it: a leftover.
+    pub left: bool,
+}
+
+/// A process of some agent's.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Member {
+    /// Whose it is.
+    pub owner: Owner,
+    /// Its parent when it was last looked at.
+    pub parent: Option<Pid>,
+    /// Its short name.
+    pub name: Box<str>,
+    /// The account it runs under.
+    pub uid: Option<u32>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Whether all it used was used in this tree.
+    pub born: bool,
+    /// What the last reading showed; none before the first.
+    pub seen: Option<Seen>,
+}
+
+/// What readings of a member showed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Seen {
+    /// What it was doing.
+    pub state: ProcessState,
+    /// Resident memory, bytes.
+    pub rss_bytes: u64,
+    /// Its threads.
+    pub threads: u32,
+    /// What it used itself since the reading before, percent of one core; none at the first.
+    pub cpu_percent: Option<f64>,
+    /// Its part in the ledger of processor time, microseconds.
+    pub cpu: Share,
+    /// Its parts in the ledgers of storage I/O, bytes read and written; none until they could be read.
+    pub io: Option<(Share, Share)>,
+}
+
+/// Every member of every agent, oldest first.
+#[derive(Default, Debug)]
+pub struct Forest {
+    members: BTreeMap<ProcessKey, Member>,
+    by_pid: HashMap<Pid, ProcessKey>,
+    /// Leaders of sessions and groups that were members. A leader's pid is not given away while its session or group
+    /// lives, so the number still means the same as long as a process names it.
+    former: HashMap<Pid, AgentIndex>,
+}
+
+impl Forest {
+    /// The members, oldest first: the order in which they must be read.
+    pub fn iter(&self) -> impl Iterator<Item = (ProcessKey, &Member)> {
+        self.members.iter().map(|(key, member)| (*key, member))
+    }
+
+    /// The members, oldest first, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (ProcessKey, &mut Member)> {
+        self.members.iter_mut().map(|(key, member)| (*key, member))
+    }
+
+    /// One member.
+    pub fn get(&self, process: ProcessKey) -> Option<&Member> {
+        self.members.get(&process)
+    }
+
+    /// One member, to be changed.
+    pub fn get_mut(&mut self, process: ProcessKey) -> Option<&mut Member> {
+        self.members.get_mut(&process)
+    }
+
+    /// The member that has this pid now.
+    pub fn at(&self, pid: Pid) -> Option<ProcessKey> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// How many members there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Takes a process in.
+    pub fn insert(&mut self, row: &ProcessRow, owner: Owner, started_at: Timestamp, born: bool) {
+        let member =
+            Member { owner, parent: row.parent, name: row.name.clone(), uid: row.uid, started_at, born, seen: None };
+        self.former.remove(&row.key.pid);
+        self.by_pid.insert(row.key.pid, row.key);
+        self.members.insert(row.key, member);
+    }
+
+    /// Lets a process that is gone go. Its pid is remembered: it may have led a session or a group that lives on.
+    pub fn remove(&mut self, process: ProcessKey) -> Option<Member> {
+        let member = self.members.remove(&process)?;
+        if self.by_pid.get(&process.pid) == Some(&process) {
+            self.by_pid.remove(&process.pid);
+        }
+        if self.former.len() >= FORMER_LEADERS {
+            self.former.clear();
+        }
+        self.former.insert(process.pid, member.owner.agent);
+        Some(member)
+    }
+
+    /// Forgets everything about an agent.
+    pub fn forget(&mut self, agent: AgentIndex) {
+        self.former.retain(|_, owner| *owner != agent);
+    }
+
+    /// The agent that a process which is no member yet belongs to.
+    pub fn owner_of(&self, row: &ProcessRow) -> Option<Owner> {
+        if row.kernel {
+            return None;
+        }
+        let parent = row.parent.and_then(|pid| self.living(pid));
+        parent
+            .or_else(|| row.session.and_then(|pid| self.leads(pid)))
+            .or_else(|| row.group.and_then(|pid| self.leads(pid)))
+    }
+
+    /// Takes in all of `rows` that belong to some agent, parents before children; returns what it took in.
+    pub fn adopt(
+        &mut self,
+        rows: &mut Vec<ProcessRow>,
+        mut admit: impl FnMut(&ProcessRow) -> Admission,
+    ) -> Vec<ProcessKey> {
+        rows.sort_unstable_by_key(|row| row.key);
+        rows.retain(|row| !self.members.contains_key(&row.key));
+        for row in rows.iter() {
+            // A living process that is no member: whoever had its pid and led a session is over, session and all.
+            self.former.remove(&row.key.pid);
+        }
+        let mut taken = Vec::new();
+        loop {
+            let before = taken.len();
+            rows.retain(|row| {
+                let Some(owner) = self.owner_of(row) else { return true };
+                let Admission { started_at, born } = admit(row);
+                self.insert(row, owner, started_at, born);
+                taken.push(row.key);
+                false
+            });
+            // A second round only matters where a child sorts before its parent: started in the same clock tick.
+            if taken.len() == before || rows.is_empty() {
+                return taken;
+            }
+        }
+    }
+
+    /// Gives a member and all below it that had the same owner to another agent; returns those that moved.
+    pub fn move_below(&mut self, root: ProcessKey, to: Owner) -> Vec<ProcessKey> {
+        let Some(member) = self.members.get_mut(&root) else { return Vec::new() };
+        let from = member.owner;
+        member.owner = to;
+        let mut moved = vec![root];
+        let keys: Vec<ProcessKey> = self.members.range(root..).skip(1).map(|(key, _)| *key).collect();
+        for key in keys {
+            let member = &self.members[&key];
+            let below = member.parent.and_then(|pid| self.at(pid)).is_some_and(|parent| moved.contains(&parent));
+            if below && member.owner == from {
+                self.members.get_mut(&key).expect("just seen").owner = to;
+                moved.push(key);
+            }
+        }
+        moved
+    }
+
+    /// The nearest ancestor of a process that is a member. `gone` finds the parent of those that just left.
+    pub fn nearest(&self, parent: Option<Pid>, gone: &HashMap<Pid, Option<Pid>>) -> Option<ProcessKey> {
+        let mut above = parent?;
+        for _ in 0..=gone.len() {
+            if let Some(key) = self.at(above) {
+                return Some(key);
+            }
+            above = (*gone.get(&above)?)?;
+        }
+        None
+    }
+
+    fn living(&self, pid: Pid) -> Option<Owner> {
+        self.at(pid).map(|key| self.members[&key].owner)
+    }
+
+    /// The owner of a session's or group's leader, living or not. What an ended leader started afterwards is still its
+    /// agent's; whether it is a leftover is the agent's state, which the caller knows.
+    fn leads(&self, pid: Pid) -> Option<Owner> {
+        self.living(pid).or_else(|| self.former.get(&pid).map(|agent| Owner { agent: *agent, left: false }))
+    }
+}
+
+/// What is known of a process that is taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Admission {
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Whether it began since the last look, so that all it used was used in this tree.
+    pub born: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn pid(number: i64) -> Pid {
+        Pid::new(number).unwrap()
+    }
+
+    /// A process that started at tick `start`, its parent, its session.
+    fn row(number: i64, start_ticks: u64, parent: i64, session: i64) -> ProcessRow {
+        ProcessRow {
+            key: ProcessKey { pid: pid(number), start_ticks },
+            parent: Pid::new(parent),
+            group: Pid::new(session),
+            session: Pid::new(session),
+            state: ProcessState::Sleeping,
+            kernel: false,
+            name: "p".into(),
+            uid: None,
+            age: Duration::ZERO,
+        }
+    }
+
+    const TREE: Owner = Owner { agent: AgentIndex(0), left: false };
+    const OTHER: Owner = Owner { agent: AgentIndex(1), left: false };
+
+    /// A broker (pid 10, session 10) that started agent 0 with root 20 and agent 1 with root 30, both in its session.
+    fn forest() -> Forest {
+        let mut forest = Forest::default();
+        forest.insert(&row(20, 2, 10, 10), TREE, Timestamp::default(), false);
+        forest.insert(&row(30, 3, 10, 10), OTHER, Timestamp::default(), false);
+        forest
+    }
+
+    fn adopt(forest: &mut Forest, mut rows: Vec<ProcessRow>) -> Vec<(u32, usize)> {
+        let taken = forest.adopt(&mut rows, |_| Admission { started_at: Timestamp::default(), born: true });
+        taken.iter().map(|key| (key.pid.get(), forest.get(*key).unwrap().owner.agent.0)).collect()
+    }
+
+    #[test]
+    fn children_belong_to_their_parents_agent() {
+        let mut forest = forest();
+        let rows =
+            vec![row(43, 6, 42, 10), row(41, 5, 20, 10), row(42, 6, 41, 10), row(44, 7, 30, 10), row(50, 8, 1, 50)];
+        assert_eq!(adopt(&mut forest, rows), [(41, 0), (42, 0), (43, 0), (44, 1)]);
+    }
+
+    #[test]
+    fn a_child_that_sorts_before_its_parent_is_found() {
+        let mut forest = forest();
+        assert_eq!(adopt(&mut forest, vec![row(2, 5, 99, 10), row(99, 5, 20, 10)]), [(99, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn a_shared_broker_session_is_no_evidence() {
+        let mut forest = forest();
+        assert_eq!(adopt(&mut forest, vec![row(60, 9, 1, 10)]), []);
+    }
+
+    #[test]
+    fn a_session_led_by_a_member_is_evidence_even_after_its_end() {
+        let mut forest = forest();
+        assert_eq!(adopt(&mut forest, vec![row(40, 5, 20, 40)]), [(40, 0)]);
+        let shell = forest.at(pid(40)).unwrap();
+        forest.remove(shell);
+        assert_eq!(adopt(&mut forest, vec![row(61, 9, 1, 40)]), [(61, 0)]);
+        // The number came up again for a stranger: what it meant is over.
+        assert_eq!(adopt(&mut forest, vec![row(40, 12, 1, 40)]), []);
+        assert_eq!(adopt(&mut forest, vec![row(62, 13, 1, 40)]), []);
+    }
+
+    #[test]
+    fn an_inner_agent_takes_its_subtree_along() {
+        let mut forest = forest();
+        adopt(&mut forest, vec![row(41, 5, 20, 10), row(42, 6, 41, 10), row(43, 6, 42, 10), row(44, 7, 20, 10)]);
+        let inner = Owner { agent: AgentIndex(2), left: false };
+        let moved = forest.move_below(forest.at(pid(42)).unwrap(), inner);
+        assert_eq!(moved.iter().map(|key| key.pid.get()).collect::<Vec<_>>(), [42, 43]);
+        assert_eq!(forest.get(forest.at(pid(44)).unwrap()).unwrap().owner, TREE);
+    }
+
+    #[test]
+    fn the_nearest_living_ancestor() {
+        let mut forest = forest();
+        adopt(&mut forest, vec![row(41, 5, 20, 10), row(42, 6, 41, 10)]);
+        let gone = HashMap::from([(pid(41), Some(pid(20))), (pid(42), Some(pid(41)))]);
+        for number in [41, 42] {
+            let key = forest.at(pid(number)).unwrap();
+            forest.remove(key);
+        }
+        assert_eq!(forest.nearest(Some(pid(42)), &gone), forest.at(pid(20)));
+        assert_eq!(forest.nearest(Some(pid(7)), &gone), None);
+        let ring = HashMap::from([(pid(7), Some(pid(8))), (pid(8), Some(pid(7)))]);
+        assert_eq!(forest.nearest(Some(pid(7)), &ring), None, "a loop ends");
+    }
+}
