@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod testing;
 pub mod timers;
 pub mod tree;
 pub mod verdict;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::ledger::Share;
-use crate::model::{Pid, ProcessKey, ProcessRow, ProcessState, Timestamp};
+use crate::model::{Mono, Pid, ProcessKey, ProcessRow, ProcessState, Timestamp};
 
 /// How many leaders of sessions and groups that ended are remembered.
 const FORMER_LEADERS: usize = 65_536;
@@ -46,6 +46,8 @@ pub struct Member {
 /// What readings of a member showed.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Seen {
+    /// When the last one was.
+    pub read_at: Mono,
     /// What it was doing.
     pub state: ProcessState,
     /// Resident memory, bytes.

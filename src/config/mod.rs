@@ -209,3 +209,36 @@ pub struct Directories {
     /// For sockets and what is gone after a reboot.
     pub runtime: PathBuf,
 }
+
+impl Source {
+    /// The name that agents and answers carry: `file:PATH`, the URL without user and query, `match:NAME`, `flag`.
+    pub fn name(&self) -> String {
+        match self {
+            Source::File { path } => format!("file:{}", path.display()),
+            Source::Http { url, .. } => bare_url(url),
+            Source::Match { agent, .. } => format!("match:{agent}"),
+            Source::Flag { .. } => "flag".to_owned(),
+        }
+    }
+}
+
+/// A URL without what may be secret in it: user, password, query, fragment.
+fn bare_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+#[cfg(test)]
+mod source_names {
+    use super::*;
+
+    #[test]
+    fn hold_no_secret() {
+        assert_eq!(bare_url("http://127.0.0.1:3000/api/agents"), "http://127.0.0.1:3000/api/agents");
+        assert_eq!(bare_url("https://user:pass@host/a?token=x#y"), "https://host/a");
+        assert_eq!(bare_url("https://user:p@ss@host?q"), "https://host");
+    }
+}

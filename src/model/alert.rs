@@ -190,10 +190,10 @@ fn wildcard(pattern: &str, text: &str) -> bool {
 /// Which alert: a rule and an agent, or a rule about the daemon itself.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AlertKey {
-    /// The rule's name.
-    pub rule: Arc<str>,
     /// The agent; none for the daemon's own.
     pub agent: Option<AgentNumber>,
+    /// The rule's name.
+    pub rule: Arc<str>,
 }
 
 /// Where an alert is in its life. Quiet alerts have no state.

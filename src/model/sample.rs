@@ -175,8 +175,12 @@ pub struct Resume {
 /// An agent as the last daemon left it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ResumedAgent {
-    /// The agent. Its totals are the larger of the stored ones and those of its newest sample.
+    /// The agent, with its totals as they were written down last.
     pub agent: StoredAgent,
+    /// Its processor time in its newest sample, which may be younger, microseconds.
+    pub sampled_cpu_us: Option<u64>,
+    /// Its storage I/O there.
+    pub sampled_io: Option<Io>,
     /// Its last run, if there was one.
     pub run: Option<RunRow>,
     /// Its unresolved errors.

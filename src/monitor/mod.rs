@@ -1,5 +1,381 @@
 //! The heart: takes inputs and the time, returns effects. No async, thread, file, SQL or clock in it.
+//!
+//! [`Monitor::handle`] takes in what the world says, [`Monitor::step`] does what is due. Both return what is to be done
+//! about it. A thread drives it in the daemon, a loop drives years of it in a simulation.
 
+mod agent;
 mod exchange;
+mod life;
+mod roster;
+mod tick;
+mod view;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use exchange::{AgentDetail, Answer, Effect, Input, NotRecorded, Reply, Report, SourceReading};
+
+use crate::alerts;
+use crate::config::Config;
+use crate::model::{
+    AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostReading, Io, JsonObject,
+    Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume, StoredAgent, Timestamp,
+};
+use crate::process::ProcessSource;
+use crate::timers::Timer;
+use crate::tree::{AgentIndex, Forest};
+
+use agent::Agent;
+use roster::Roster;
+
+/// The source of agents that are known only by what they write.
+const UNREGISTERED: &str = "unregistered";
+
+/// How many of those there may be.
+const UNREGISTERED_LIMIT: usize = 1_000;
+
+/// How often totals and last sightings are written down besides the samples.
+const UPKEEP: Duration = Duration::from_secs(60);
+
+/// How often what is too old is deleted.
+const PRUNE: Duration = Duration::from_secs(600);
+
+/// How soon after the first reading of an agent the second follows: only two make a rate.
+const SECOND_READING: Duration = Duration::from_millis(500);
+
+/// Storage I/O costs a read of its own for each process, and changes slowly: at most this often.
+const IO_PERIOD: Duration = Duration::from_secs(10);
+
+/// Watches agents: who they are, what they use, how they end.
+pub struct Monitor {
+    config: Arc<Config>,
+    source: Box<dyn ProcessSource>,
+    boot: BootId,
+    roster: Roster,
+    agents: Vec<Agent>,
+    by_id: BTreeMap<AgentId, AgentIndex>,
+    by_number: HashMap<AgentNumber, AgentIndex>,
+    roots: HashMap<ProcessKey, AgentIndex>,
+    forest: Forest,
+    alerts: BTreeMap<AlertKey, AlertState>,
+    timers: Timers,
+    /// When the next pass for a few agents is due.
+    early: Option<Mono>,
+    /// Whether the next pass must look at every process: there is a new root.
+    scan_all: bool,
+    /// When the last scan was; none before the first.
+    scanned_at: Option<Mono>,
+    /// Whether a member's share is not settled: something vanished.
+    unsettled: bool,
+    next_tick: u64,
+    next_number: u32,
+    host: HostReading,
+    own: OwnState,
+    /// What is to be stored at the end of this step.
+    batch: Batch,
+    /// Effects of this step besides the batch.
+    effects: Vec<Effect>,
+    /// Whether the snapshot that was published last is out of date.
+    changed: bool,
+    /// When alerts were last evaluated.
+    evaluated_at: Mono,
+    rows: Vec<ProcessRow>,
+    events: Vec<ProcessEvent>,
+}
+
+struct Timers {
+    tick: Timer,
+    io: Timer,
+    alerts: Timer,
+    upkeep: Timer,
+    prune: Timer,
+}
+
+impl Monitor {
+    /// A monitor that goes on where the last one stopped.
+    pub fn new(config: Arc<Config>, source: Box<dyn ProcessSource>, resume: Resume, now: Now) -> Monitor {
+        let timers = Timers {
+            tick: Timer::new(config.sampling.interval, now.mono + config.sampling.interval),
+            io: Timer::new(IO_PERIOD, now.mono),
+            alerts: Timer::new(config.alerts.interval, now.mono + config.alerts.interval),
+            upkeep: Timer::new(UPKEEP, now.mono + UPKEEP),
+            prune: Timer::new(PRUNE, now.mono + UPKEEP),
+        };
+        let mut monitor = Monitor {
+            boot: source.boot(),
+            roster: Roster::new(&config.registry.sources, now.mono),
+            config,
+            source,
+            agents: Vec::new(),
+            by_id: BTreeMap::new(),
+            by_number: HashMap::new(),
+            roots: HashMap::new(),
+            forest: Forest::default(),
+            alerts: BTreeMap::new(),
+            timers,
+            early: Some(now.mono),
+            scan_all: true,
+            scanned_at: None,
+            unsettled: false,
+            next_tick: resume.last_tick + 1,
+            next_number: 0,
+            host: HostReading::default(),
+            own: OwnState::default(),
+            batch: Batch::default(),
+            effects: Vec::new(),
+            changed: true,
+            evaluated_at: now.mono,
+            rows: Vec::new(),
+            events: Vec::new(),
+        };
+        monitor.resume(resume, now);
+        monitor
+    }
+
+    /// Takes in what the world says. A step should follow.
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        match input {
+            Input::Source { index, reading } => self.read_source(index, reading, now),
+            Input::Report { agent, report, at, reply } => self.report(&agent, report, at, reply, now),
+            Input::Unresolved(counts) => self.count_errors(&counts),
+            Input::Inspect { agent, answer } => answer.send(self.inspect(&agent)),
+            Input::Settings(config) => self.reconfigure(config, now),
+        }
+        self.finish(now)
+    }
+
+    /// Does what is due: takes in what happened to processes, samples, looks at the alert rules.
+    pub fn step(&mut self, now: Now) -> Vec<Effect> {
+        self.take_events(now);
+        self.tell_overdue_ends(now);
+        if let Some(missed) = self.timers.tick.fire(now.mono) {
+            self.own.ticks_skipped += missed;
+            self.sample_all(now);
+        } else if self.early.is_some_and(|due| due <= now.mono) {
+            self.sample_due(now);
+        }
+        if self.timers.alerts.fire(now.mono).is_some() {
+            self.evaluate(now);
+        }
+        if self.timers.upkeep.fire(now.mono).is_some() {
+            self.write_down(now);
+        }
+        if self.timers.prune.fire(now.mono).is_some() {
+            self.effects.push(Effect::Prune { before: now.wall - self.config.storage.retention });
+        }
+        self.finish(now)
+    }
+
+    /// Writes down what would be lost if nothing came after: for an orderly end.
+    pub fn stop(&mut self, now: Now) -> Vec<Effect> {
+        self.write_down(now);
+        self.finish(now)
+    }
+
+    /// When [`step`](Monitor::step) has something to do next, if nothing happens before.
+    pub fn next_due(&self) -> Mono {
+        let timers = [&self.timers.tick, &self.timers.alerts, &self.timers.upkeep, &self.timers.prune];
+        let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
+        let ends = self.roots.values().filter_map(|index| self.agents[index.0].run.as_ref());
+        let ends = ends.filter_map(|run| run.end.as_ref()).filter(|end| end.reason.is_none()).map(|end| end.deadline);
+        ends.chain(self.early).fold(timer, Mono::min)
+    }
+
+    fn finish(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = std::mem::take(&mut self.effects);
+        if !self.batch.is_empty() {
+            effects.insert(0, Effect::Store { batch: std::mem::take(&mut self.batch), reply: None });
+        }
+        if self.changed {
+            self.changed = false;
+            effects.push(Effect::Publish(Arc::new(self.snapshot(now))));
+        }
+        effects
+    }
+
+    /// Takes over what the last daemon knew.
+    fn resume(&mut self, resume: Resume, now: Now) {
+        for known in resume.agents {
+            let index = self.admit(known.agent);
+            self.agents[index.0].unresolved = known.unresolved;
+            if let Some(row) = known.run {
+                self.resume_run(index, &row, now);
+            }
+            // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
+            self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
+        }
+        for stored in resume.alerts {
+            if let Some(state) = stored.state {
+                self.alerts.insert(stored.key, state);
+            }
+        }
+    }
+
+    fn agent(&mut self, index: AgentIndex) -> &mut Agent {
+        &mut self.agents[index.0]
+    }
+
+    /// The agent of this id, made if there was none. `None` when no more can be told apart.
+    fn agent_of(&mut self, id: &AgentId, source: &Arc<str>, now: Now) -> Option<AgentIndex> {
+        if let Some(index) = self.by_id.get(id) {
+            return Some(*index);
+        }
+        let stored = StoredAgent {
+            number: AgentNumber::new(self.next_number)?,
+            id: id.clone(),
+            name: None,
+            source: Arc::clone(source),
+            registry_status: None,
+            first_seen: now.wall,
+            last_seen: now.wall,
+            metadata: JsonObject::default(),
+            restarts: 0,
+            cpu_us: 0,
+            io: Io::default(),
+        };
+        self.batch.agents.push(stored.clone());
+        Some(self.admit(stored))
+    }
+
+    fn admit(&mut self, stored: StoredAgent) -> AgentIndex {
+        let index = AgentIndex(self.agents.len());
+        self.next_number = self.next_number.max(stored.number.get() + 1);
+        self.by_id.insert(stored.id.clone(), index);
+        self.by_number.insert(stored.number, index);
+        let mut agent = Agent::new(stored);
+        agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
+        self.agents.push(agent);
+        index
+    }
+
+    fn read_source(&mut self, index: usize, reading: Result<SourceReading, Arc<str>>, now: Now) {
+        let changes = self.roster.read(index, reading, now);
+        let source = self.roster_name(index);
+        for complaint in changes.complaints {
+            tracing::warn!(%source, %complaint, "registry record passed over");
+            self.warn_own("registry_invalid", &format!("{source}: {complaint}"), now);
+        }
+        if changes.list {
+            self.take_claims(now);
+        }
+        self.changed = true;
+    }
+
+    fn roster_name(&self, index: usize) -> Arc<str> {
+        if index < self.config.registry.sources.len() { self.roster.name(index) } else { UNREGISTERED.into() }
+    }
+
+    /// Brings the agents in line with what the sources now say together.
+    fn take_claims(&mut self, now: Now) {
+        let (claims, passed_over) = self.roster.merged();
+        for complaint in passed_over {
+            tracing::debug!(%complaint, "registry record passed over");
+        }
+        let gone: Vec<AgentIndex> = self
+            .by_id
+            .iter()
+            .filter(|(id, index)| self.agents[index.0].claim.is_some() && !claims.contains_key(*id))
+            .map(|(_, index)| *index)
+            .collect();
+        for index in gone {
+            let agent = self.agent(index);
+            agent.claim = None;
+            agent.stored.registry_status = None;
+            agent.view = None;
+            let row = agent.totals(now);
+            self.batch.agents.push(row);
+        }
+        for (id, claim) in claims {
+            let source = self.roster.name(claim.source);
+            let Some(index) = self.agent_of(&id, &source, now) else {
+                self.warn_own("registry_invalid", &format!("too many agents: {id} is not watched"), now);
+                continue;
+            };
+            let agent = self.agent(index);
+            if agent.claim.as_ref() == Some(&claim) {
+                continue;
+            }
+            agent.stored.source = source;
+            agent.stored.name.clone_from(&claim.record.name);
+            agent.stored.registry_status.clone_from(&claim.record.status);
+            agent.stored.metadata = claim.record.metadata.clone();
+            agent.claim = Some(claim);
+            agent.view = None;
+            let row = agent.totals(now);
+            self.batch.agents.push(row);
+            self.locate(index, now);
+        }
+    }
+
+    fn report(&mut self, id: &AgentId, report: Report, at: Option<Timestamp>, reply: Reply, now: Now) {
+        let unregistered = || self.agents.iter().filter(|agent| agent.is_unregistered()).count();
+        if !self.by_id.contains_key(id) && unregistered() >= UNREGISTERED_LIMIT {
+            return reply.send(Err(NotRecorded::TooManyUnregistered));
+        }
+        let Some(index) = self.agent_of(id, &UNREGISTERED.into(), now) else {
+            return reply.send(Err(NotRecorded::TooManyUnregistered));
+        };
+        let agent = self.agent(index);
+        let body = match report {
+            Report::Event(event) => Body::Event(event),
+            Report::Error(error) => Body::Error(error),
+        };
+        let entry =
+            Entry { agent: Some((agent.stored.number, agent.stored.id.clone())), at: at.unwrap_or(now.wall), body };
+        let batch = Batch { entries: vec![entry], ..Batch::default() };
+        self.effects.push(Effect::Store { batch, reply: Some(reply) });
+        self.changed = true;
+    }
+
+    fn count_errors(&mut self, counts: &[(AgentNumber, u64)]) {
+        for (number, count) in counts {
+            if let Some(index) = self.by_number.get(number) {
+                let agent = &mut self.agents[index.0];
+                agent.unresolved = *count;
+                agent.metrics.error_count = *count;
+                agent.view = None;
+                self.changed = true;
+            }
+        }
+    }
+
+    fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
+        if config.registry.sources != self.config.registry.sources {
+            self.roster = Roster::new(&config.registry.sources, now.mono);
+        }
+        self.timers.tick.change(config.sampling.interval, now.mono);
+        self.timers.alerts.change(config.alerts.interval, now.mono);
+        self.config = config;
+        for agent in &mut self.agents {
+            agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
+        }
+        let known: BTreeSet<Arc<str>> = self.config.alerts.rules.iter().map(|rule| Arc::clone(&rule.name)).collect();
+        self.alerts.retain(|key, _| known.contains(&key.rule));
+        self.changed = true;
+    }
+
+    /// Writes down totals and last sightings, from which another daemon would go on.
+    fn write_down(&mut self, now: Now) {
+        for agent in &mut self.agents {
+            if agent.root().is_none() {
+                continue;
+            }
+            self.batch.agents.push(agent.totals(now));
+            self.batch.runs.extend(agent.run_row());
+        }
+    }
+
+    /// Writes a `warning` of the daemon's own into the journal.
+    fn warn_own(&mut self, reason: &str, message: &str, now: Now) {
+        let entry = Entry { agent: None, at: now.wall, body: warning(reason, message) };
+        self.batch.entries.push(entry);
+    }
+}
+
+/// A `warning` event.
+fn warning(reason: &str, message: &str) -> Body {
+    let metadata = serde_json::Map::from_iter([("reason".to_owned(), reason.into())]);
+    Body::Event(EventReport { event_type: "warning".into(), message: message.into(), metadata: metadata.into() })
+}

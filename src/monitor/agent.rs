@@ -1,0 +1,284 @@
+//! What the monitor holds of one agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ledger::Ledger;
+use crate::model::{
+    AgentView, BootId, Cpu, ExitStatus, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, Record,
+    RunEnd, RunRow, StoredAgent, Timestamp,
+};
+use crate::verdict::{Fact, Verdict, judge};
+
+/// How long the end of a run waits for the exit status before it is told without.
+const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// One agent: what is claimed, what is observed, and what it used.
+pub(super) struct Agent {
+    /// What is kept of it.
+    pub stored: StoredAgent,
+    /// What its registry says now; none when no registry names it.
+    pub claim: Option<Claim>,
+    /// What the kernel shows.
+    pub fact: Fact,
+    /// When `fact` last became that of an agent that does not run.
+    pub gone_at: Option<Mono>,
+    /// Its present run, or its last.
+    pub run: Option<Run>,
+    /// What its tree used, over all runs.
+    pub tree: Account,
+    /// What its leftovers used.
+    pub left: Account,
+    /// Unresolved errors.
+    pub unresolved: u64,
+    /// The rules that are for it, by their places in the configuration.
+    pub rules: Vec<usize>,
+    /// What the pass under way has added up.
+    pub sum: Sum,
+    /// What the last pass added up for its leftovers.
+    pub left_sum: Sum,
+    /// When its tree was last read; none before the first reading of this run.
+    pub read_at: Option<Mono>,
+    /// Its numbers.
+    pub metrics: Metrics,
+    /// The status and counts of its last row of history.
+    pub recorded: Option<(Arc<str>, u64, Option<u64>)>,
+    /// Whether reading its tree failed at the last pass, which has been told.
+    pub failing: bool,
+    /// Whether the next pass, even one for a few, is to read it.
+    pub due: bool,
+    /// Its view in the last snapshot, while that is still true.
+    pub view: Option<Arc<AgentView>>,
+}
+
+/// A record and where it came from.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Claim {
+    /// What it says.
+    pub record: Record,
+    /// The source's place among the configured ones.
+    pub source: usize,
+}
+
+/// The ledgers of one tree.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Account {
+    /// Processor time, microseconds.
+    pub cpu: Ledger,
+    /// Bytes read from storage.
+    pub read: Ledger,
+    /// Bytes written to storage.
+    pub written: Ledger,
+}
+
+/// What one pass adds up over the members of a tree.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Sum {
+    /// Processes that have not ended.
+    pub processes: u32,
+    /// Their threads.
+    pub threads: u32,
+    /// Their resident memory, bytes.
+    pub rss_bytes: u64,
+    /// When the first of them was read.
+    pub read_at: Option<Mono>,
+    /// Sum of their `own + children`, microseconds.
+    pub all_us: u64,
+    /// Whether the storage I/O of one of them may not be seen.
+    pub io_denied: bool,
+    /// Whether one of them could not be read.
+    pub failed: bool,
+}
+
+/// One life of the root process.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// The root.
+    pub root: ProcessKey,
+    /// The boot it lives in.
+    pub boot: BootId,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// What the agent had used before this run, microseconds.
+    pub cpu_before_us: u64,
+    /// The most memory seen, bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// The memory seen last, bytes.
+    pub last_memory_bytes: Option<u64>,
+    /// The root's counters when it was last read.
+    pub root_cpu: Cpu,
+    /// `own + children` of the other members then, microseconds.
+    pub others_us: u64,
+    /// Its end.
+    pub end: Option<End>,
+}
+
+/// The end of a run, as far as it is known.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// When we learned of it.
+    pub at: Timestamp,
+    /// How it ended.
+    pub status: Option<ExitStatus>,
+    /// The word of the run's row; none until it is told.
+    pub reason: Option<Arc<str>>,
+    /// When it is told even without a status.
+    pub deadline: Mono,
+}
+
+impl Agent {
+    /// An agent of which nothing has been seen yet.
+    pub(super) fn new(stored: StoredAgent) -> Agent {
+        let account = |cpu, io: Io| Account {
+            cpu: Ledger::resume(cpu),
+            read: Ledger::resume(io.read_bytes),
+            written: Ledger::resume(io.written_bytes),
+        };
+        let metrics = Metrics {
+            at: stored.last_seen,
+            cpu_percent: None,
+            memory_bytes: None,
+            memory_method: MemoryMethod::Rss,
+            process_count: None,
+            thread_count: None,
+            cpu_us: None,
+            io: None,
+            status: "unknown".into(),
+            error_count: 0,
+            message_count: None,
+        };
+        Agent {
+            tree: account(stored.cpu_us, stored.io),
+            stored,
+            claim: None,
+            fact: Fact::NoPid,
+            gone_at: None,
+            run: None,
+            left: Account::default(),
+            unresolved: 0,
+            rules: Vec::new(),
+            sum: Sum::default(),
+            left_sum: Sum::default(),
+            read_at: None,
+            metrics,
+            recorded: None,
+            failing: false,
+            due: false,
+            view: None,
+        }
+    }
+
+    /// The root process, while it lives.
+    pub(super) fn root(&self) -> Option<ProcessKey> {
+        self.run.as_ref().filter(|run| run.end.is_none()).map(|run| run.root)
+    }
+
+    /// The process its registry claims, or the one it last had.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        let claimed = self.claim.as_ref().and_then(|claim| claim.record.pid);
+        claimed.or_else(|| self.run.as_ref().map(|run| run.root.pid))
+    }
+
+    /// Claim and fact reconciled.
+    pub(super) fn verdict(&self) -> Verdict {
+        let word = self.claim.as_ref().and_then(|claim| claim.record.status.as_ref());
+        let mut verdict = judge(word, self.pid(), &self.fact);
+        if self.claim.is_none() {
+            if self.is_unregistered() {
+                verdict.status = "unknown".into();
+                verdict.reason = Some("known only by what it writes".into());
+            } else if verdict.state == Observed::Running {
+                verdict.reason = Some("no longer registered".into());
+            }
+        }
+        verdict
+    }
+
+    /// Whether it is known only by what it writes.
+    pub(super) fn is_unregistered(&self) -> bool {
+        &*self.stored.source == super::UNREGISTERED
+    }
+
+    /// Whether it belongs into the lists: somebody names it, or something of it lives, or it writes.
+    pub(super) fn is_listed(&self) -> bool {
+        self.claim.is_some() || self.root().is_some() || self.left_sum.processes > 0 || self.is_unregistered()
+    }
+
+    /// Says that the fact is another now.
+    pub(super) fn observe(&mut self, fact: Fact, now: Now) {
+        let lives = matches!(fact, Fact::Running | Fact::Shared { state: Observed::Running, .. });
+        self.gone_at = if lives { None } else { self.gone_at.or(Some(now.mono)) };
+        self.fact = fact;
+        self.view = None;
+    }
+
+    /// Its totals, for its row.
+    pub(super) fn totals(&mut self, now: Now) -> StoredAgent {
+        self.stored.cpu_us = self.tree.cpu.total();
+        self.stored.io = Io { read_bytes: self.tree.read.total(), written_bytes: self.tree.written.total() };
+        self.stored.last_seen = self.stored.last_seen.max(now.wall);
+        self.stored.clone()
+    }
+
+    /// The row of its present or last run.
+    pub(super) fn run_row(&self) -> Option<RunRow> {
+        let run = self.run.as_ref()?;
+        let end = run.end.as_ref().and_then(|end| {
+            let oom_killed = match end.status {
+                Some(ExitStatus::Signal(9)) | None => None,
+                Some(_) => Some(false),
+            };
+            Some(RunEnd { at: end.at, status: end.status, oom_killed, reason: Arc::clone(end.reason.as_ref()?) })
+        });
+        Some(RunRow {
+            agent: self.stored.number,
+            root: run.root,
+            boot: Arc::clone(&run.boot),
+            started_at: run.started_at,
+            end,
+            cpu_us: self.tree.cpu.total() - run.cpu_before_us,
+            peak_memory_bytes: run.peak_memory_bytes,
+            last_memory_bytes: run.last_memory_bytes,
+            root_cpu: run.root_cpu,
+            others_us: run.others_us,
+        })
+    }
+
+    /// Its account: of its tree or of its leftovers.
+    pub(super) fn account(&mut self, left: bool) -> &mut Account {
+        if left { &mut self.left } else { &mut self.tree }
+    }
+
+    /// What the pass adds up: for its tree or for its leftovers.
+    pub(super) fn sum(&mut self, left: bool) -> &mut Sum {
+        if left { &mut self.left_sum } else { &mut self.sum }
+    }
+}
+
+impl Account {
+    /// Makes the sums at least these.
+    pub(super) fn raise(&mut self, cpu_us: Option<u64>, io: Option<Io>) {
+        let io = io.unwrap_or_default();
+        let floors = [
+            (&mut self.cpu, cpu_us.unwrap_or(0)),
+            (&mut self.read, io.read_bytes),
+            (&mut self.written, io.written_bytes),
+        ];
+        for (ledger, floor) in floors {
+            ledger.add(floor.saturating_sub(ledger.total()));
+        }
+    }
+}
+
+impl Run {
+    /// Notes the end, which waits a moment for its cause.
+    pub(super) fn end(&mut self, status: Option<ExitStatus>, now: Now) {
+        let end = self.end.get_or_insert_with(|| End {
+            at: now.wall,
+            status: None,
+            reason: None,
+            deadline: now.mono + STATUS_PATIENCE,
+        });
+        end.status = end.status.or(status);
+    }
+}

@@ -1,0 +1,141 @@
+//! The registry sources' last good lists, and what they say together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::config;
+use crate::model::{AgentId, Mono, Now, Record, SourceState};
+
+use super::agent::Claim;
+use super::exchange::SourceReading;
+
+/// How many different complaints about one source are told.
+const COMPLAINTS: usize = 50;
+
+/// Every source with its last good list.
+pub(super) struct Roster {
+    sources: Vec<Listing>,
+}
+
+struct Listing {
+    state: SourceState,
+    records: Vec<Record>,
+    /// When the last good read was, by the monotonic clock.
+    good_at: Option<Mono>,
+    /// When it was configured: before the first good read its age counts from here.
+    since: Mono,
+    /// Whether it can never go stale: it says the same for ever.
+    constant: bool,
+    told: BTreeSet<Arc<str>>,
+}
+
+/// What a reading changed.
+#[derive(Default, PartialEq, Debug)]
+pub(super) struct Changes {
+    /// Whether the list is another than before.
+    pub list: bool,
+    /// Complaints that were not told before.
+    pub complaints: Vec<Arc<str>>,
+}
+
+impl Roster {
+    /// No source has been read yet.
+    pub(super) fn new(sources: &[config::Source], now: Mono) -> Roster {
+        let listing = |source: &config::Source| Listing {
+            state: SourceState { name: source.name().into(), good_at: None, error: None, records: 0 },
+            records: Vec::new(),
+            good_at: None,
+            since: now,
+            constant: matches!(source, config::Source::Flag { .. }),
+            told: BTreeSet::new(),
+        };
+        Roster { sources: sources.iter().map(listing).collect() }
+    }
+
+    /// Takes in what came of reading a source. A failure keeps the last good list.
+    pub(super) fn read(&mut self, index: usize, reading: Result<SourceReading, Arc<str>>, now: Now) -> Changes {
+        let mut changes = Changes::default();
+        let Some(source) = self.sources.get_mut(index) else { return changes };
+        let mut complain = |complaint: Arc<str>| {
+            if source.told.len() < COMPLAINTS && source.told.insert(Arc::clone(&complaint)) {
+                changes.complaints.push(complaint);
+            }
+        };
+        match reading {
+            Err(error) => {
+                if source.state.error.as_ref() != Some(&error) {
+                    tracing::warn!(source = %source.state.name, %error, "registry source cannot be read; its last good list stands");
+                }
+                source.state.error = Some(error);
+            }
+            Ok(SourceReading { records, skipped }) => {
+                if source.state.error.take().is_some() {
+                    tracing::info!(source = %source.state.name, records = records.len(), "registry source is back");
+                } else if source.good_at.is_none() {
+                    tracing::info!(source = %source.state.name, records = records.len(), "registry source read");
+                }
+                let still: BTreeSet<Arc<str>> = skipped.iter().cloned().collect();
+                for complaint in skipped {
+                    complain(complaint);
+                }
+                // What is mended may be told again should it come back.
+                source.told.retain(|complaint| still.contains(complaint));
+                source.state.good_at = Some(now.wall);
+                source.good_at = Some(now.mono);
+                source.state.records = records.len();
+                if source.records != records {
+                    source.records = records;
+                    changes.list = true;
+                }
+            }
+        }
+        changes
+    }
+
+    /// What all sources say together: the first record of an id counts. With it, what was passed over.
+    pub(super) fn merged(&self) -> (BTreeMap<AgentId, Claim>, Vec<Arc<str>>) {
+        let mut claims: BTreeMap<AgentId, Claim> = BTreeMap::new();
+        let mut passed_over = Vec::new();
+        for (place, source) in self.sources.iter().enumerate() {
+            for record in &source.records {
+                match claims.get(&record.id) {
+                    None => {
+                        claims.insert(record.id.clone(), Claim { record: record.clone(), source: place });
+                    }
+                    Some(first) => passed_over.push(
+                        format!(
+                            "{}: agent {:?} is already named by {}",
+                            source.state.name,
+                            record.id.as_str(),
+                            self.sources[first.source].state.name
+                        )
+                        .into(),
+                    ),
+                }
+            }
+        }
+        (claims, passed_over)
+    }
+
+    /// Whether a source was read well after `then`, so that what it says was said knowing what happened then.
+    pub(super) fn confirmed_since(&self, source: usize, then: Mono) -> bool {
+        self.sources.get(source).is_some_and(|source| source.constant || source.good_at.is_some_and(|at| at > then))
+    }
+
+    /// How long the stalest source has been without a good read, and which it is.
+    pub(super) fn stalest(&self, now: Mono) -> Option<(std::time::Duration, &Arc<str>)> {
+        let age = |source: &Listing| now.since(source.good_at.unwrap_or(source.since));
+        let sources = self.sources.iter().filter(|source| !source.constant);
+        sources.map(|source| (age(source), &source.state.name)).max_by_key(|(age, _)| *age)
+    }
+
+    /// The name of a source.
+    pub(super) fn name(&self, source: usize) -> Arc<str> {
+        Arc::clone(&self.sources[source].state.name)
+    }
+
+    /// The sources as they are shown.
+    pub(super) fn states(&self) -> Vec<SourceState> {
+        self.sources.iter().map(|source| source.state.clone()).collect()
+    }
+}

@@ -1,0 +1,339 @@
+//! One sampling pass: find new members, read all oldest first, charge the ledgers, make samples.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ledger::{Counter, Ledger, Share};
+use crate::model::{
+    Io, IoReading, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessState, Reading, Sample, Tick,
+};
+use crate::process::{ReadError, Scan, Watch};
+use crate::tree::{Admission, AgentIndex, Member, Seen};
+
+use super::agent::{Account, Agent, Sum};
+use super::{Monitor, SECOND_READING, warning};
+
+impl Monitor {
+    /// The regular pass, over all agents.
+    pub(super) fn sample_all(&mut self, now: Now) {
+        self.locate_missing(now);
+        for agent in &mut self.agents {
+            agent.due = true;
+        }
+        self.host = self.source.host();
+        self.pass(now);
+        self.own.last_tick_at = Some(now.wall);
+        self.own.last_tick_mono = Some(now.mono);
+    }
+
+    /// A pass over the agents that cannot wait for the regular one: they have had one reading, or none.
+    pub(super) fn sample_due(&mut self, now: Now) {
+        self.early = None;
+        self.pass(now);
+    }
+
+    fn pass(&mut self, now: Now) {
+        self.discover(now);
+        let read = self.read_due(now);
+        let tick = Tick { ordinal: self.next_tick, at: now.wall };
+        for index in read {
+            let agent = &mut self.agents[index.0];
+            if agent.root().is_some() && agent.metrics.cpu_percent.is_none() {
+                // One reading is no rate: the second follows soon.
+                agent.due = true;
+                self.early = Some(now.mono + SECOND_READING);
+            }
+            self.batch.samples.extend(sample(agent, tick));
+        }
+        if !self.batch.samples.is_empty() {
+            self.batch.tick = Some(tick);
+            self.next_tick += 1;
+        }
+        self.changed = true;
+    }
+
+    /// Finds the processes that became members since the last pass.
+    fn discover(&mut self, now: Now) {
+        let scope = if self.scan_all { Scan::All } else { Scan::New };
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.clear();
+        match self.source.scan(scope, &mut rows) {
+            Ok(count) => {
+                self.own.reads_denied += count.denied;
+                self.own.read_errors += count.failed;
+                let since = self.scanned_at.map(|at| now.mono.since(at));
+                self.scanned_at = Some(now.mono);
+                self.scan_all = false;
+                let taken = self.forest.adopt(&mut rows, |row| Admission {
+                    started_at: now.wall - row.age,
+                    // What the last scan did not show began since; a first look at a whole tree goes by its age.
+                    born: scope == Scan::New || since.is_some_and(|since| row.age < since),
+                });
+                for key in taken {
+                    self.keep_member(key);
+                }
+            }
+            Err(error) => {
+                self.own.read_errors += 1;
+                tracing::warn!(%error, "cannot list the processes");
+            }
+        }
+        self.rows = rows;
+    }
+
+    fn keep_member(&mut self, key: ProcessKey) {
+        let Some(member) = self.forest.get_mut(key) else { return };
+        if self.agents[member.owner.agent.0].root().is_none() {
+            member.owner.left = true;
+        }
+        if self.source.keep(key, Watch::Counters).is_err() {
+            // Gone already; if somebody waited for it, its parent's counter has it.
+            self.forest.remove(key);
+        }
+    }
+
+    /// Reads the members of all agents that are due, oldest first, and charges their ledgers. Returns those agents.
+    pub(super) fn read_due(&mut self, now: Now) -> Vec<AgentIndex> {
+        let io = self.timers.io.fire(now.mono).is_some();
+        let due: Vec<AgentIndex> =
+            (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].due).collect();
+        for index in &due {
+            let agent = &mut self.agents[index.0];
+            agent.sum = Sum::default();
+            agent.left_sum = Sum::default();
+        }
+        let gone = self.read_members(io);
+        self.let_go(&gone, now);
+        if self.unsettled || !gone.is_empty() {
+            self.settle(io);
+            self.unsettled = !gone.is_empty();
+        }
+        for index in &due {
+            self.charge(*index, io, now);
+        }
+        due
+    }
+
+    fn read_members(&mut self, io: bool) -> Vec<ProcessKey> {
+        let mut gone = Vec::new();
+        for (key, member) in self.forest.iter_mut() {
+            let agent = &mut self.agents[member.owner.agent.0];
+            if !agent.due {
+                continue;
+            }
+            let left = member.owner.left;
+            let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
+            match self.source.read(key, io || first_io) {
+                Ok(reading) => {
+                    member.parent = reading.parent;
+                    agent.sum(left).add(&reading);
+                    let account = agent.account(left);
+                    member.seen = Some(account.take(member, &reading));
+                }
+                Err(ReadError::Gone) => gone.push(key),
+                Err(ReadError::Denied { .. }) => {
+                    self.own.reads_denied += 1;
+                    agent.sum(left).failed = true;
+                }
+                Err(_) => {
+                    self.own.read_errors += 1;
+                    agent.sum(left).failed = true;
+                }
+            }
+        }
+        gone
+    }
+
+    /// Lets members go that are gone. What they had may come up in the counter of whoever waited for them.
+    fn let_go(&mut self, gone: &[ProcessKey], now: Now) {
+        let mut left: Vec<(ProcessKey, Member)> = Vec::with_capacity(gone.len());
+        for key in gone {
+            left.extend(self.forest.remove(*key).map(|member| (*key, member)));
+        }
+        let parents: HashMap<Pid, Option<Pid>> = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
+        for (key, member) in left {
+            self.pass_on(&member, &parents);
+            match self.roots.get(&key).copied() {
+                Some(index) => self.root_vanished(index, key, now),
+                None => self.source.release(key),
+            }
+        }
+    }
+
+    fn pass_on(&mut self, member: &Member, parents: &HashMap<Pid, Option<Pid>>) {
+        let Some(seen) = &member.seen else { return };
+        let account = self.agents[member.owner.agent.0].account(member.owner.left);
+        let cpu = account.cpu.vanished(&seen.cpu);
+        let io = seen.io.map(|(read, written)| (account.read.vanished(&read), account.written.vanished(&written)));
+        let Some(above) = self.forest.nearest(member.parent, parents) else { return };
+        let above = self.forest.get_mut(above).expect("the nearest is a member");
+        let Some(share) = &mut above.seen else { return };
+        share.cpu.inherit(cpu);
+        if let (Some((read, written)), Some((taken_read, taken_written))) = (&mut share.io, io) {
+            read.inherit(taken_read);
+            written.inherit(taken_written);
+        }
+        if above.owner != member.owner {
+            let account = self.agents[above.owner.agent.0].account(above.owner.left);
+            account.cpu.elsewhere(cpu);
+            if let Some((read, written)) = io {
+                account.read.elsewhere(read);
+                account.written.elsewhere(written);
+            }
+        }
+    }
+
+    fn settle(&mut self, io: bool) {
+        for (_, member) in self.forest.iter_mut() {
+            if !self.agents[member.owner.agent.0].due {
+                continue;
+            }
+            let Some(seen) = &mut member.seen else { continue };
+            seen.cpu.settle();
+            if let Some((read, written)) = seen.io.as_mut().filter(|_| io) {
+                read.settle();
+                written.settle();
+            }
+        }
+    }
+
+    /// Ends the tick in an agent's ledgers and makes its numbers of it.
+    fn charge(&mut self, index: AgentIndex, io: bool, now: Now) {
+        let root = self.agents[index.0].root();
+        let root_share = root.map(|root| self.last_counters(root));
+        let agent = &mut self.agents[index.0];
+        agent.due = false;
+        agent.left.cpu.charge();
+        let used_us = agent.tree.cpu.charge();
+        if io {
+            for account in [&mut agent.tree, &mut agent.left] {
+                account.read.charge();
+                account.written.charge();
+            }
+        }
+        let sum = agent.sum;
+        let lives = root.is_some() && sum.read_at.is_some();
+        let cpu_percent = match (agent.read_at, sum.read_at) {
+            (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before),
+            _ => None,
+        };
+        if lives {
+            agent.read_at = sum.read_at;
+        }
+        let memory_bytes = (lives && !sum.failed).then_some(sum.rss_bytes);
+        if let (Some(run), Some(root), true) = (&mut agent.run, root_share, lives) {
+            run.last_memory_bytes = memory_bytes.or(run.last_memory_bytes);
+            run.peak_memory_bytes = run.peak_memory_bytes.max(memory_bytes);
+            run.root_cpu = crate::model::Cpu { own_us: root.own, children_us: root.children };
+            run.others_us = sum.all_us.saturating_sub(root.own + root.children);
+        }
+        let known = agent.run.is_some() || agent.tree.cpu.total() > 0;
+        let verdict = agent.verdict();
+        agent.metrics = Metrics {
+            at: now.wall,
+            cpu_percent,
+            memory_bytes,
+            memory_method: MemoryMethod::Rss,
+            process_count: lives.then_some(sum.processes),
+            thread_count: (lives && !sum.failed).then_some(sum.threads),
+            cpu_us: known.then(|| agent.tree.cpu.total()),
+            io: (known && !sum.io_denied)
+                .then(|| Io { read_bytes: agent.tree.read.total(), written_bytes: agent.tree.written.total() }),
+            status: if agent.metrics.status == verdict.status {
+                Arc::clone(&agent.metrics.status)
+            } else {
+                verdict.status
+            },
+            error_count: agent.unresolved,
+            message_count: agent.claim.as_ref().and_then(|claim| claim.record.message_count),
+        };
+        agent.view = None;
+        let failing = agent.sum.failed;
+        if failing != std::mem::replace(&mut agent.failing, failing) && failing {
+            self.tell(index, warning("sampling_failed", "a process of its tree could not be read"), now);
+        }
+    }
+}
+
+impl Sum {
+    fn add(&mut self, reading: &Reading) {
+        self.read_at = self.read_at.or(Some(reading.read_at));
+        self.all_us += reading.cpu.own_us + reading.cpu.children_us;
+        self.io_denied |= reading.io == IoReading::Denied;
+        if reading.state != ProcessState::Zombie {
+            self.processes += 1;
+            self.threads += reading.threads;
+            self.rss_bytes += reading.rss_bytes;
+        }
+    }
+}
+
+impl Account {
+    /// Takes in the reading of one member.
+    fn take(&mut self, member: &Member, reading: &Reading) -> Seen {
+        let cpu = Counter { own: reading.cpu.own_us, children: reading.cpu.children_us };
+        let mut seen = member.seen.unwrap_or_else(|| Seen {
+            state: reading.state,
+            rss_bytes: 0,
+            threads: 0,
+            cpu_percent: None,
+            read_at: reading.read_at,
+            cpu: Share::default(),
+            io: None,
+        });
+        let own_before = seen.cpu.last().own;
+        seen.cpu = enter(&mut self.cpu, member.seen.map(|seen| seen.cpu), cpu, member.born);
+        if let IoReading::Known(io) = reading.io {
+            // What a process reads itself cannot be told from what came from children: all of it counts as theirs.
+            let lump = |bytes| Counter { own: 0, children: bytes };
+            let before = member.seen.and_then(|seen| seen.io).unzip();
+            seen.io = Some((
+                enter(&mut self.read, before.0, lump(io.read_bytes), member.born),
+                enter(&mut self.written, before.1, lump(io.written_bytes), member.born),
+            ));
+        }
+        if member.seen.is_some() {
+            seen.cpu_percent = percent(cpu.own.saturating_sub(own_before), reading.read_at, seen.read_at);
+        }
+        Seen {
+            state: reading.state,
+            rss_bytes: reading.rss_bytes,
+            threads: reading.threads,
+            read_at: reading.read_at,
+            ..seen
+        }
+    }
+}
+
+/// A member's part in a ledger after a reading: its first, or another.
+fn enter(ledger: &mut Ledger, share: Option<Share>, now: Counter, born: bool) -> Share {
+    match share {
+        Some(mut share) => {
+            ledger.survived(&mut share, now);
+            share
+        }
+        None if born => ledger.born(now),
+        None => Share::new(now),
+    }
+}
+
+/// Microseconds of processor time between two moments, as percent of one core.
+fn percent(used_us: u64, at: Mono, before: Mono) -> Option<f64> {
+    let span: Duration = at.since(before);
+    #[expect(clippy::cast_precision_loss, reason = "a rate of one decimal")]
+    let rate = (!span.is_zero()).then(|| used_us as f64 / span.as_secs_f64() / 10_000.0);
+    rate
+}
+
+/// The row of history that a pass gives an agent: each time while it runs, otherwise when status or a count changed.
+fn sample(agent: &mut Agent, tick: Tick) -> Option<Sample> {
+    let metrics = &agent.metrics;
+    let now = (Arc::clone(&metrics.status), metrics.error_count, metrics.message_count);
+    let runs = agent.verdict().state == Observed::Running && agent.root().is_some();
+    if !agent.is_listed() || (!runs && agent.recorded.as_ref() == Some(&now)) {
+        return None;
+    }
+    agent.recorded = Some(now);
+    Some(Sample { agent: agent.stored.number, metrics: Metrics { at: tick.at, ..agent.metrics.clone() } })
+}

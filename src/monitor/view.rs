@@ -1,0 +1,143 @@
+//! How things are now, for the world.
+
+use std::sync::Arc;
+
+use crate::model::{
+    ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessState, ProcessView, Rule,
+    Severity, Snapshot,
+};
+use crate::tree::{AgentIndex, Owner};
+
+use super::agent::Agent;
+use super::exchange::AgentDetail;
+use super::{Monitor, watch};
+
+impl Monitor {
+    /// Everything there is to say. Views of agents of which nothing changed are those of the snapshot before.
+    pub(super) fn snapshot(&mut self, now: Now) -> Snapshot {
+        let mut agents = Vec::with_capacity(self.by_id.len());
+        let indexes: Vec<AgentIndex> = self.by_id.values().copied().collect();
+        for index in indexes {
+            if !self.agents[index.0].is_listed() {
+                continue;
+            }
+            let view = match &self.agents[index.0].view {
+                Some(view) => Arc::clone(view),
+                None => {
+                    let view = Arc::new(self.view(index, now));
+                    self.agents[index.0].view = Some(Arc::clone(&view));
+                    view
+                }
+            };
+            agents.push(view);
+        }
+        Snapshot {
+            tick: self.next_tick - 1,
+            at: now.wall,
+            agents,
+            alerts: self.active_alerts(),
+            host: self.host,
+            own: OwnState { sources: self.roster.states(), ..self.own.clone() },
+        }
+    }
+
+    /// One agent whole; none if it is not in the lists.
+    pub(super) fn inspect(&mut self, id: &AgentId) -> Option<AgentDetail> {
+        let index = *self.by_id.get(id)?;
+        if !self.agents[index.0].is_listed() {
+            return None;
+        }
+        let at = self.agents[index.0].metrics.at;
+        let view = self.view(index, Now { wall: at, mono: self.evaluated_at });
+        Some(AgentDetail {
+            view,
+            processes: self.processes(Owner { agent: index, left: false }),
+            leftovers: self.processes(Owner { agent: index, left: true }),
+        })
+    }
+
+    fn view(&self, index: AgentIndex, now: Now) -> AgentView {
+        let agent = &self.agents[index.0];
+        let verdict = agent.verdict();
+        let run = agent.run.as_ref().filter(|run| agent.pid() == Some(run.root.pid));
+        let mut metrics = agent.metrics.clone();
+        if metrics.status != verdict.status {
+            metrics.status = Arc::clone(&verdict.status);
+            metrics.at = now.wall;
+        }
+        AgentView {
+            number: agent.stored.number,
+            id: agent.stored.id.clone(),
+            name: agent.stored.name.clone(),
+            source: Arc::clone(&agent.stored.source),
+            status: verdict.status,
+            registry_status: agent.stored.registry_status.clone(),
+            state: verdict.state,
+            state_reason: verdict.reason,
+            pid: agent.pid(),
+            started_at: run.map(|run| run.started_at),
+            restarts: agent.stored.restarts,
+            metadata: agent.stored.metadata.clone(),
+            metrics,
+            leftovers: leftovers(agent),
+            alerts: self.firing(agent.stored.number),
+        }
+    }
+
+    fn processes(&self, owner: Owner) -> Vec<ProcessView> {
+        let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
+        members
+            .filter_map(|(key, member)| {
+                let seen = member.seen.as_ref()?;
+                (!owner.left || seen.state != ProcessState::Zombie).then(|| ProcessView {
+                    pid: key.pid,
+                    parent: member.parent,
+                    name: member.name.clone(),
+                    state: seen.state,
+                    uid: member.uid,
+                    started_at: member.started_at,
+                    cpu_percent: seen.cpu_percent,
+                    memory_bytes: seen.rss_bytes,
+                    thread_count: seen.threads,
+                })
+            })
+            .collect()
+    }
+
+    fn active_alerts(&self) -> Vec<ActiveAlert> {
+        let mut active: Vec<ActiveAlert> =
+            self.alerts.iter().filter_map(|(key, state)| self.active_alert(key, state)).collect();
+        active.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.since.cmp(&b.since)));
+        active
+    }
+
+    fn active_alert(&self, key: &AlertKey, state: &AlertState) -> Option<ActiveAlert> {
+        let AlertState::Firing { since, value, message, .. } = state else { return None };
+        let agent = match key.agent {
+            None => None,
+            Some(number) => Some(&self.agents[self.by_number.get(&number)?.0]),
+        };
+        let mut rules: Box<dyn Iterator<Item = &Rule>> = match agent {
+            Some(agent) => Box::new(agent.rules.iter().map(|place| &self.config.alerts.rules[*place])),
+            None => Box::new(self.config.alerts.rules.iter()),
+        };
+        let rule = rules.find(|rule| rule.name == key.rule);
+        Some(ActiveAlert {
+            rule: Arc::clone(&key.rule),
+            agent: agent.map(|agent| agent.stored.id.clone()),
+            severity: rule.map_or(Severity::Warning, |rule| rule.severity),
+            message: Arc::clone(message),
+            value: *value,
+            threshold: rule.and_then(|rule| watch::threshold(&rule.condition)),
+            since: *since,
+        })
+    }
+}
+
+fn leftovers(agent: &Agent) -> Leftovers {
+    Leftovers {
+        process_count: agent.left_sum.processes,
+        memory_bytes: agent.left_sum.rss_bytes,
+        cpu_us: agent.left.cpu.total(),
+    }
+}

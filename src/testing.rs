@@ -1,0 +1,333 @@
+//! A machine that exists only in memory: for tests of this crate and of programs that embed it.
+//!
+//! The table behaves as the kernel does where it matters: a child that ends is a zombie until its parent waits for it,
+//! its time then counts as the parent's children's, orphans go to process 1, ticks of the start time are 10 ms long.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::clock::{Clock, ManualClock};
+use crate::model::{
+    BootId, Cpu, ExitStatus, HostReading, Io, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
+    Reading,
+};
+use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
+
+const TICK_NS: u64 = 10_000_000;
+
+/// The machine. Clones are the same machine.
+#[derive(Clone)]
+pub struct Host {
+    clock: Arc<ManualClock>,
+    table: Arc<Mutex<Table>>,
+}
+
+struct Table {
+    processes: BTreeMap<Pid, Process>,
+    next_pid: i64,
+    boot: BootId,
+    events: Vec<ProcessEvent>,
+    watched: BTreeSet<ProcessKey>,
+    /// Identities that a scan or a look has shown.
+    shown: BTreeSet<ProcessKey>,
+    burned_us: u64,
+}
+
+#[derive(Clone)]
+struct Process {
+    row: ProcessRow,
+    started: Mono,
+    cpu: Cpu,
+    io: Io,
+    rss_bytes: u64,
+    threads: u32,
+    denied: bool,
+    status: Option<ExitStatus>,
+}
+
+impl Host {
+    /// A machine on which only process 1 runs.
+    pub fn new(clock: Arc<ManualClock>) -> Host {
+        let table = Table {
+            processes: BTreeMap::new(),
+            next_pid: 1,
+            boot: "11111111-2222-3333-4444-555555555555".into(),
+            events: Vec::new(),
+            watched: BTreeSet::new(),
+            shown: BTreeSet::new(),
+            burned_us: 0,
+        };
+        let host = Host { clock, table: Arc::new(Mutex::new(table)) };
+        host.spawn(None, "init");
+        host
+    }
+
+    /// Where the monitor looks at this machine.
+    pub fn source(&self) -> Box<dyn ProcessSource> {
+        Box::new(TableSource { host: self.clone() })
+    }
+
+    /// Starts a process below process 1, in a session of its own.
+    pub fn start(&self, name: &str) -> Pid {
+        let pid = self.spawn(Pid::new(1), name);
+        self.set_session(pid);
+        pid
+    }
+
+    /// Starts a child, in its parent's session and group.
+    ///
+    /// # Panics
+    /// When the parent does not live.
+    pub fn fork(&self, parent: Pid) -> Pid {
+        let name = self.lock().processes[&parent].row.name.clone();
+        self.spawn(Some(parent), &name)
+    }
+
+    /// Makes a process the leader of a new session, as setsid(2) does.
+    pub fn set_session(&self, pid: Pid) {
+        let mut table = self.lock();
+        let row = &mut table.living(pid).row;
+        row.session = Some(pid);
+        row.group = Some(pid);
+    }
+
+    /// Lets a process use processor time.
+    pub fn burn(&self, pid: Pid, span: Duration) {
+        let us = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let mut table = self.lock();
+        table.living(pid).cpu.own_us += us;
+        table.burned_us += us;
+    }
+
+    /// Lets a process read from and write to storage.
+    pub fn transfer(&self, pid: Pid, read_bytes: u64, written_bytes: u64) {
+        let mut table = self.lock();
+        let io = &mut table.living(pid).io;
+        io.read_bytes += read_bytes;
+        io.written_bytes += written_bytes;
+    }
+
+    /// Sets the resident memory of a process.
+    pub fn set_memory(&self, pid: Pid, rss_bytes: u64) {
+        self.lock().living(pid).rss_bytes = rss_bytes;
+    }
+
+    /// Forbids or allows to read a process.
+    pub fn set_denied(&self, pid: Pid, denied: bool) {
+        self.lock().living(pid).denied = denied;
+    }
+
+    /// Ends a process. It stays a zombie until [`reap`](Host::reap). Its children go to process 1.
+    pub fn end(&self, pid: Pid, status: ExitStatus) {
+        let mut table = self.lock();
+        for process in table.processes.values_mut() {
+            if process.row.parent == Some(pid) {
+                process.row.parent = Pid::new(1);
+            }
+        }
+        let process = table.living(pid);
+        process.row.state = ProcessState::Zombie;
+        process.rss_bytes = 0;
+        process.status = Some(status);
+        let key = process.row.key;
+        if table.watched.contains(&key) {
+            table.events.push(ProcessEvent::Exited { process: key, status: Some(status) });
+        }
+    }
+
+    /// Its parent waits for a process that ended.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn reap(&self, pid: Pid) {
+        let mut table = self.lock();
+        let gone = table.processes.remove(&pid).expect("there is a process to wait for");
+        if let Some(parent) = gone.row.parent.and_then(|parent| table.processes.get_mut(&parent)) {
+            parent.cpu.children_us += gone.cpu.own_us + gone.cpu.children_us;
+            parent.io.read_bytes += gone.io.read_bytes;
+            parent.io.written_bytes += gone.io.written_bytes;
+        }
+    }
+
+    /// Ends a process whose parent ignores the end of its children: nobody waits for it.
+    pub fn vanish(&self, pid: Pid) {
+        self.end(pid, ExitStatus::Code(0));
+        self.lock().processes.remove(&pid);
+    }
+
+    /// Ends a process and lets its parent wait for it at once.
+    pub fn finish(&self, pid: Pid, status: ExitStatus) {
+        self.end(pid, status);
+        self.reap(pid);
+    }
+
+    /// The next process gets this pid, as if the numbers had come round.
+    pub fn set_next_pid(&self, pid: Pid) {
+        self.lock().next_pid = i64::from(pid.get());
+    }
+
+    /// Starts the machine again: nothing but process 1 runs, and the boot id is another.
+    pub fn reboot(&self) {
+        {
+            let mut table = self.lock();
+            table.processes.clear();
+            table.watched.clear();
+            table.shown.clear();
+            table.events.clear();
+            table.next_pid = 1;
+            table.boot = format!("{}+", table.boot).into();
+        }
+        self.spawn(None, "init");
+    }
+
+    /// Processor time used by all processes ever, microseconds.
+    pub fn burned_us(&self) -> u64 {
+        self.lock().burned_us
+    }
+
+    fn spawn(&self, parent: Option<Pid>, name: &str) -> Pid {
+        let now = self.clock.now().mono;
+        let mut table = self.lock();
+        let pid = loop {
+            let pid = Pid::new(table.next_pid).expect("tests stay within the numbers");
+            table.next_pid += 1;
+            if !table.processes.contains_key(&pid) {
+                break pid;
+            }
+        };
+        let above = parent.map(|parent| table.living(parent).row.clone());
+        let row = ProcessRow {
+            key: ProcessKey { pid, start_ticks: now.0 / TICK_NS },
+            parent,
+            group: above.as_ref().and_then(|above| above.group).or(Some(pid)),
+            session: above.as_ref().and_then(|above| above.session).or(Some(pid)),
+            state: ProcessState::Sleeping,
+            kernel: false,
+            name: name.into(),
+            uid: Some(1000),
+            age: Duration::ZERO,
+        };
+        let process = Process {
+            row,
+            started: Mono(now.0 / TICK_NS * TICK_NS),
+            cpu: Cpu::default(),
+            io: Io::default(),
+            rss_bytes: 1 << 20,
+            threads: 1,
+            denied: false,
+            status: None,
+        };
+        table.processes.insert(pid, process);
+        pid
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Table {
+    fn living(&mut self, pid: Pid) -> &mut Process {
+        self.processes.get_mut(&pid).expect("the test names a process that is there")
+    }
+
+    fn find(&self, pid: Pid) -> Result<&Process, ReadError> {
+        let process = self.processes.get(&pid).ok_or(ReadError::Gone)?;
+        if process.denied {
+            return Err(ReadError::Denied { path: PathBuf::from(format!("/proc/{pid}/stat")) });
+        }
+        Ok(process)
+    }
+}
+
+/// The machine as a source of process facts.
+struct TableSource {
+    host: Host,
+}
+
+impl TableSource {
+    fn row(&self, process: &Process) -> ProcessRow {
+        ProcessRow { age: self.now().since(process.started), ..process.row.clone() }
+    }
+}
+
+impl ProcessSource for TableSource {
+    fn boot(&self) -> BootId {
+        self.host.lock().boot.clone()
+    }
+
+    fn host(&mut self) -> HostReading {
+        HostReading {
+            load_1m: Some(0.5),
+            memory_total_bytes: Some(8 << 30),
+            memory_available_bytes: Some(4 << 30),
+            uptime: Some(Duration::from_nanos(self.now().0)),
+            cpu_count: Some(2),
+        }
+    }
+
+    fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
+        let mut table = self.host.lock();
+        let mut count = ScanCount::default();
+        let living: BTreeSet<ProcessKey> = table.processes.values().map(|process| process.row.key).collect();
+        table.shown.retain(|key| living.contains(key));
+        for process in table.processes.values() {
+            if process.denied {
+                count.denied += 1;
+            } else if scope == Scan::All || !table.shown.contains(&process.row.key) {
+                found.push(self.row(process));
+            }
+        }
+        table.shown = living;
+        Ok(count)
+    }
+
+    fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
+        let mut table = self.host.lock();
+        let row = self.row(table.find(pid)?);
+        table.shown.insert(row.key);
+        Ok(row)
+    }
+
+    fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
+        let mut table = self.host.lock();
+        if table.find(process.pid)?.row.key != process {
+            return Err(ReadError::Gone);
+        }
+        if watch == Watch::Exit {
+            table.watched.insert(process);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
+        let table = self.host.lock();
+        let found = table.find(process.pid)?;
+        if found.row.key != process {
+            return Err(ReadError::Gone);
+        }
+        Ok(Reading {
+            read_at: self.now(),
+            parent: found.row.parent,
+            state: found.row.state,
+            cpu: found.cpu,
+            rss_bytes: found.rss_bytes,
+            threads: found.threads,
+            io: if io { IoReading::Known(found.io) } else { IoReading::Skipped },
+        })
+    }
+
+    fn release(&mut self, process: ProcessKey) {
+        self.host.lock().watched.remove(&process);
+    }
+
+    fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
+        events.append(&mut self.host.lock().events);
+    }
+
+    fn now(&self) -> Mono {
+        self.host.clock.now().mono
+    }
+}

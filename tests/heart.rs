@@ -1,0 +1,513 @@
+//! The heart, driven by a loop on a machine and a clock that exist only in memory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_monitor::clock::{Clock, ManualClock};
+use agent_monitor::config::{
+    Alerts, Api, Config, Ingest, Log, LogFormat, LogLevel, Messages, Registry, Sampling, Source, Storage,
+};
+use agent_monitor::model::{
+    AgentId, AgentView, Batch, Body, Condition, ExitStatus, JsonObject, MemoryMethod, Metric, Observed, Pid, Record,
+    Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert, Timestamp,
+};
+use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
+use agent_monitor::testing::Host;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine, a monitor that watches it, and everything the monitor wanted stored.
+struct Bench {
+    clock: Arc<ManualClock>,
+    host: Host,
+    monitor: Monitor,
+    config: Arc<Config>,
+    stored: Vec<Batch>,
+    snapshot: Option<Arc<Snapshot>>,
+}
+
+fn rule(name: &str, condition: Condition, hold: Duration, severity: Severity) -> Rule {
+    let repeat = Duration::from_secs(4 * 3600);
+    Rule { name: name.into(), condition, hold, severity, repeat, agents: Vec::new(), enabled: true }
+}
+
+fn config(interval: Duration) -> Config {
+    let above = |metric, limit, clear| Condition::Above { metric, limit, clear };
+    Config {
+        registry: Registry {
+            refresh: 10 * SECOND,
+            stale_after: 300 * SECOND,
+            sources: vec![Source::File { path: PathBuf::from("/agents.json") }],
+        },
+        sampling: Sampling { interval, memory: MemoryMethod::Rss },
+        messages: Messages::default(),
+        storage: Storage {
+            directory: PathBuf::from("/state"),
+            retention: 7 * 24 * 3600 * SECOND,
+            rollup_retention: 90 * 24 * 3600 * SECOND,
+            max_size_bytes: 1 << 30,
+        },
+        alerts: Alerts {
+            interval: 10 * SECOND,
+            rules: vec![
+                rule("high_cpu", above(Metric::CpuPercent, 80.0, 70.0), 300 * SECOND, Severity::Warning),
+                rule("high_memory", above(Metric::MemoryMb, 1024.0, 922.0), 300 * SECOND, Severity::Warning),
+                rule("high_errors", above(Metric::ErrorCount, 10.0, 10.0), Duration::ZERO, Severity::Critical),
+                rule("agent_down", Condition::AgentDown, 10 * SECOND, Severity::Critical),
+            ],
+            receivers: Vec::new(),
+        },
+        api: Api { listen: "127.0.0.1:0".parse().unwrap(), allowed_hosts: Vec::new(), token_file: None },
+        ingest: Ingest { socket: PathBuf::from("/socket"), mode: 0o660, group: None },
+        log: Log { level: LogLevel::Info, format: LogFormat::Text, directory: None },
+    }
+}
+
+fn record(id: &str, status: &str, pid: Option<Pid>) -> Record {
+    Record {
+        id: AgentId::new(id).unwrap(),
+        name: None,
+        pid,
+        status: Some(status.into()),
+        guard: StartGuard::default(),
+        message_count: None,
+        metadata: JsonObject::default(),
+    }
+}
+
+impl Bench {
+    fn new(interval: Duration) -> Bench {
+        // 2026-01-01T00:00:00Z
+        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_767_225_600_000)));
+        let host = Host::new(Arc::clone(&clock));
+        let config = Arc::new(config(interval));
+        let monitor = Monitor::new(Arc::clone(&config), host.source(), Resume::default(), clock.now());
+        let mut bench = Bench { clock, host, monitor, config, stored: Vec::new(), snapshot: None };
+        bench.clock.advance(SECOND);
+        bench
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Store { batch, .. } => self.stored.push(batch),
+                Effect::Publish(snapshot) => self.snapshot = Some(snapshot),
+                Effect::Prune { .. } => {}
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let effects = self.monitor.step(self.clock.now());
+        self.perform(effects);
+    }
+
+    fn registry(&mut self, records: Vec<Record>) {
+        let reading = Ok(SourceReading { records, skipped: Vec::new() });
+        let effects = self.monitor.handle(Input::Source { index: 0, reading }, self.clock.now());
+        self.perform(effects);
+        self.step();
+    }
+
+    /// Lets time pass, calling the monitor whenever something is due, as the engine does.
+    fn pass(&mut self, span: Duration) {
+        let end = self.clock.now().mono + span;
+        while self.clock.now().mono < end {
+            let due = self.monitor.next_due().min(end);
+            self.clock.advance(due.since(self.clock.now().mono));
+            self.step();
+        }
+    }
+
+    fn agent(&self, id: &str) -> Arc<AgentView> {
+        let snapshot = self.snapshot.as_ref().expect("something was published");
+        let found = snapshot.agents.iter().find(|agent| agent.id.as_str() == id);
+        Arc::clone(found.unwrap_or_else(|| panic!("{id} is not in the lists")))
+    }
+
+    fn events(&self) -> Vec<(String, String)> {
+        let entries = self.stored.iter().flat_map(|batch| &batch.entries);
+        entries
+            .filter_map(|entry| match &entry.body {
+                Body::Event(event) => Some((event.event_type.to_string(), event.message.to_string())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn alerts(&self) -> Vec<(String, bool)> {
+        let entries = self.stored.iter().flat_map(|batch| &batch.entries);
+        entries
+            .filter_map(|entry| match &entry.body {
+                Body::Alert(note) => Some((note.rule.to_string(), note.firing)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn cpu_seconds(&self, id: &str) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "seconds in a test")]
+        let seconds = self.agent(id).metrics.cpu_us.expect("known") as f64 / 1e6;
+        seconds
+    }
+
+    /// Ends this monitor as SIGKILL would, and starts another from what was stored.
+    fn restart(&mut self) {
+        let resume = resume(&self.stored);
+        self.monitor = Monitor::new(Arc::clone(&self.config), self.host.source(), resume, self.clock.now());
+    }
+}
+
+/// What a store would give back: the last row of everything.
+fn resume(stored: &[Batch]) -> Resume {
+    let mut agents: BTreeMap<u32, StoredAgent> = BTreeMap::new();
+    let mut runs: BTreeMap<u32, RunRow> = BTreeMap::new();
+    let mut alerts: BTreeMap<_, StoredAlert> = BTreeMap::new();
+    let mut sampled: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut last_tick = 0;
+    for batch in stored {
+        last_tick = batch.tick.map_or(last_tick, |tick| tick.ordinal);
+        for agent in &batch.agents {
+            agents.insert(agent.number.get(), agent.clone());
+        }
+        for run in &batch.runs {
+            runs.insert(run.agent.get(), run.clone());
+        }
+        for sample in &batch.samples {
+            sampled.extend(sample.metrics.cpu_us.map(|us| (sample.agent.get(), us)));
+        }
+        for alert in &batch.alerts {
+            alerts.insert(alert.key.clone(), alert.clone());
+        }
+    }
+    let agents = agents.into_values().map(|agent| ResumedAgent {
+        run: runs.remove(&agent.number.get()),
+        sampled_cpu_us: sampled.get(&agent.number.get()).copied(),
+        sampled_io: None,
+        unresolved: 0,
+        agent,
+    });
+    Resume { last_tick, agents: agents.collect(), alerts: alerts.into_values().collect() }
+}
+
+fn killed() -> ExitStatus {
+    ExitStatus::Signal(9)
+}
+
+#[test]
+fn a_new_agent_has_a_rate_within_a_second() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "busy", Some(pid))]);
+    let first = bench.agent("a");
+    assert_eq!((first.state, &*first.status, first.metrics.cpu_percent), (Observed::Running, "busy", None));
+    bench.host.burn(pid, Duration::from_millis(250));
+    bench.pass(Duration::from_millis(600));
+    assert_eq!(bench.agent("a").metrics.cpu_percent, Some(50.0));
+    assert_eq!(bench.events(), [("started".to_owned(), format!("process {pid} (agent) is running"))]);
+}
+
+#[test]
+fn a_tree_is_charged_for_children_that_no_tick_saw() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(5 * SECOND);
+    let child = bench.host.fork(pid);
+    bench.host.burn(child, Duration::from_millis(500));
+    bench.host.finish(child, ExitStatus::Code(0));
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.cpu_seconds("a"), 0.5);
+}
+
+#[test]
+fn what_a_process_burned_before_it_was_known_is_nobodys() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let child = bench.host.fork(pid);
+    bench.host.burn(pid, 100 * SECOND);
+    bench.host.burn(child, 100 * SECOND);
+    bench.pass(20 * SECOND);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.cpu_seconds("a"), 0.0);
+    assert_eq!(bench.agent("a").metrics.process_count, Some(2));
+}
+
+#[test]
+fn a_member_stays_the_agents_when_its_parent_ends() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    let shell = bench.host.fork(pid);
+    let worker = bench.host.fork(shell);
+    bench.pass(10 * SECOND);
+    bench.host.finish(shell, ExitStatus::Code(0));
+    bench.pass(10 * SECOND);
+    bench.host.burn(worker, 3 * SECOND);
+    let grandchild = bench.host.fork(worker);
+    bench.host.burn(grandchild, SECOND);
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.agent("a").metrics.process_count, Some(3));
+    assert_eq!(bench.cpu_seconds("a"), 4.0);
+}
+
+#[test]
+fn a_killed_agent_is_offline_at_once_and_down_after_its_time() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let claim = || vec![record("a", "online", Some(pid))];
+    bench.registry(claim());
+    bench.pass(30 * SECOND);
+    bench.host.burn(pid, SECOND);
+    bench.host.end(pid, killed());
+    bench.step();
+    let zombie = bench.agent("a");
+    assert_eq!(
+        (&*zombie.status, zombie.state, zombie.registry_status.as_deref()),
+        ("offline", Observed::Zombie, Some("online"))
+    );
+    assert_eq!(bench.cpu_seconds("a"), 1.0, "a zombie's last counters are read");
+    assert_eq!(bench.events().last().unwrap(), &("error".to_owned(), format!("process {pid} ended: SIGKILL")));
+    bench.host.reap(pid);
+    bench.pass(10 * SECOND);
+    let gone = bench.agent("a");
+    assert_eq!((gone.state, gone.metrics.cpu_percent, gone.metrics.memory_bytes), (Observed::Exited, None, None));
+    assert_eq!(gone.state_reason.as_deref(), Some(&*format!("process {pid} ended (SIGKILL)")));
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.alerts(), [], "its registry has not been read since");
+    for _ in 0..3 {
+        bench.registry(claim());
+        bench.pass(10 * SECOND);
+    }
+    assert_eq!(bench.alerts(), [("agent_down".to_owned(), true)]);
+    assert_eq!(bench.agent("a").alerts, ["agent_down".into()]);
+    let again = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(again))]);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.alerts().last(), Some(&("agent_down".to_owned(), false)));
+    let back = bench.agent("a");
+    assert_eq!((back.state, back.restarts), (Observed::Running, 1));
+    assert_eq!(bench.cpu_seconds("a"), 1.0, "its history goes on");
+}
+
+#[test]
+fn an_end_on_request_is_no_error() {
+    for (status, expected) in
+        [(ExitStatus::Code(0), "stopped"), (ExitStatus::Signal(15), "stopped"), (ExitStatus::Code(1), "error")]
+    {
+        let mut bench = Bench::new(10 * SECOND);
+        let pid = bench.host.start("agent");
+        bench.registry(vec![record("a", "online", Some(pid))]);
+        bench.pass(20 * SECOND);
+        bench.host.finish(pid, status);
+        bench.pass(20 * SECOND);
+        assert_eq!(bench.events().last().unwrap().0, expected, "{status}");
+    }
+}
+
+#[test]
+fn what_outlives_its_agent_is_charged_to_an_account_of_its_own() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    let child = bench.host.fork(pid);
+    bench.host.set_session(child);
+    bench.pass(20 * SECOND);
+    bench.host.burn(child, SECOND);
+    bench.host.finish(pid, killed());
+    bench.pass(10 * SECOND);
+    bench.host.burn(child, 5 * SECOND);
+    bench.pass(10 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.leftovers.process_count, agent.leftovers.cpu_us), (1, 5_000_000));
+    assert_eq!(bench.cpu_seconds("a"), 1.0);
+    bench.host.finish(child, ExitStatus::Code(0));
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.agent("a").leftovers.process_count, 0);
+}
+
+#[test]
+fn a_reused_pid_is_another_process() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.pass(5 * SECOND);
+    bench.host.set_next_pid(pid);
+    assert_eq!(bench.host.start("stranger"), pid);
+    bench.host.burn(pid, 50 * SECOND);
+    bench.pass(30 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((&*agent.status, agent.state), ("offline", Observed::Replaced));
+    assert_eq!(bench.cpu_seconds("a"), 0.0);
+    assert!(bench.events().iter().any(|(kind, text)| kind == "warning" && text.contains("another one")));
+}
+
+#[test]
+fn two_agents_never_own_one_process() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let inner = bench.host.fork(pid);
+    let shared =
+        vec![record("b", "online", Some(pid)), record("a", "online", Some(pid)), record("c", "online", Some(inner))];
+    bench.registry(shared);
+    bench.pass(20 * SECOND);
+    bench.host.burn(pid, SECOND);
+    bench.host.burn(inner, 2 * SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("a"), bench.cpu_seconds("c")), (1.0, 2.0));
+    let sharer = bench.agent("b");
+    assert_eq!(sharer.state_reason.as_deref(), Some(&*format!("shares process {pid} with a")));
+    assert_eq!((sharer.metrics.cpu_us, sharer.metrics.memory_bytes), (None, None));
+    // The outer one waits for the inner one: what that used must not count again.
+    bench.host.finish(inner, ExitStatus::Code(0));
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("a"), bench.cpu_seconds("c")), (1.0, 2.0));
+}
+
+#[test]
+fn high_cpu_fires_after_five_minutes_and_survives_a_restart() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let claim = vec![record("a", "online", Some(pid))];
+    bench.registry(claim.clone());
+    for _ in 0..29 {
+        bench.host.burn(pid, 9 * SECOND);
+        bench.pass(10 * SECOND);
+    }
+    assert_eq!(bench.alerts(), []);
+    for _ in 0..5 {
+        bench.host.burn(pid, 9 * SECOND);
+        bench.pass(10 * SECOND);
+    }
+    assert_eq!(bench.alerts(), [("high_cpu".to_owned(), true)]);
+    bench.restart();
+    bench.registry(claim);
+    bench.pass(SECOND);
+    for _ in 0..5 {
+        bench.host.burn(pid, 9 * SECOND);
+        bench.pass(10 * SECOND);
+    }
+    assert_eq!(bench.alerts(), [("high_cpu".to_owned(), true)], "told once");
+    assert_eq!(bench.agent("a").alerts, ["high_cpu".into()]);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.alerts(), [("high_cpu".to_owned(), true), ("high_cpu".to_owned(), false)]);
+}
+
+#[test]
+fn a_restart_of_the_daemon_is_no_restart_of_the_agent() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let child = bench.host.fork(pid);
+    let claim = vec![record("a", "online", Some(pid))];
+    bench.registry(claim.clone());
+    bench.pass(20 * SECOND);
+    bench.host.burn(pid, 10 * SECOND);
+    bench.host.burn(child, 7 * SECOND);
+    bench.pass(55 * SECOND);
+    // While nobody looks: the child ends and is waited for, the root works on.
+    bench.host.finish(child, ExitStatus::Code(0));
+    bench.host.burn(pid, 4 * SECOND);
+    bench.restart();
+    bench.registry(claim);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.restarts, bench.events().len()), (0, 1));
+    assert_eq!(bench.cpu_seconds("a"), 21.0);
+}
+
+#[test]
+fn a_run_that_ended_unobserved_says_so() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(30 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.restart();
+    let again = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(again))]);
+    bench.pass(10 * SECOND);
+    let ends: Vec<String> = bench
+        .stored
+        .iter()
+        .flat_map(|batch| &batch.runs)
+        .filter_map(|run| run.end.as_ref().map(|end| end.reason.to_string()))
+        .collect();
+    assert_eq!(ends, ["unobserved"]);
+    assert_eq!(bench.agent("a").restarts, 1);
+}
+
+#[test]
+fn a_failed_source_keeps_its_list_and_an_empty_one_means_none() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid)), record("b", "online", None)]);
+    let failure = Input::Source { index: 0, reading: Err("syntax error at line 1".into()) };
+    let effects = bench.monitor.handle(failure, bench.clock.now());
+    bench.perform(effects);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.snapshot.as_ref().unwrap().agents.len(), 2);
+    assert_eq!(bench.snapshot.as_ref().unwrap().own.sources[0].error.as_deref(), Some("syntax error at line 1"));
+    bench.registry(Vec::new());
+    bench.pass(20 * SECOND);
+    let left: Vec<_> = bench.snapshot.as_ref().unwrap().agents.iter().map(|agent| agent.id.to_string()).collect();
+    assert_eq!(left, ["a"], "its process still lives");
+    let agent = bench.agent("a");
+    assert_eq!((agent.registry_status.clone(), agent.state_reason.as_deref()), (None, Some("no longer registered")));
+}
+
+#[test]
+fn an_agent_that_may_not_be_read_is_unknown_and_not_down() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.host.set_denied(pid, true);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(60 * SECOND);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(60 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.state, &*agent.status, agent.metrics.memory_bytes), (Observed::Unknown, "online", None));
+    assert_eq!(bench.alerts(), []);
+    bench.host.set_denied(pid, false);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("a").state, Observed::Running);
+}
+
+#[test]
+fn a_day_of_twenty_agents_adds_up() {
+    let mut bench = Bench::new(10 * SECOND);
+    let roots: Vec<Pid> = (0..20).map(|_| bench.host.start("agent")).collect();
+    let records: Vec<Record> =
+        roots.iter().enumerate().map(|(n, pid)| record(&format!("agent-{n:02}"), "online", Some(*pid))).collect();
+    bench.registry(records);
+    let mut long_lived: Vec<Option<Pid>> = vec![None; roots.len()];
+    for round in 0..8640_u64 {
+        for (place, root) in roots.iter().enumerate() {
+            let pick = (round * 31 + place as u64 * 17) % 97;
+            if pick < 20 {
+                let child = bench.host.fork(*root);
+                bench.host.burn(child, Duration::from_millis(100 + pick));
+                bench.host.finish(child, ExitStatus::Code(0));
+            } else if pick < 30 {
+                match long_lived[place].take() {
+                    Some(child) => bench.host.finish(child, ExitStatus::Code(0)),
+                    None => long_lived[place] = Some(bench.host.fork(*root)),
+                }
+            } else if let Some(child) = long_lived[place] {
+                bench.host.burn(child, Duration::from_millis(pick));
+            } else {
+                bench.host.burn(*root, Duration::from_millis(pick));
+            }
+        }
+        bench.pass(10 * SECOND);
+        bench.stored.retain(|batch| !batch.entries.is_empty());
+    }
+    bench.pass(30 * SECOND);
+    let charged: u64 = bench.snapshot.as_ref().unwrap().agents.iter().map(|agent| agent.metrics.cpu_us.unwrap()).sum();
+    assert_eq!(charged, bench.host.burned_us());
+    assert_eq!(bench.snapshot.as_ref().unwrap().own.ticks_skipped, 0);
+}
