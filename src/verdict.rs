@@ -149,9 +149,9 @@ fn number(pid: Option<Pid>) -> String {
 mod tests {
     use super::*;
 
-    fn check(claim: Option<&str>, fact: Fact, expected: (&str, Observed, Option<&str>, bool)) {
+    fn check(claim: Option<&str>, fact: &Fact, expected: (&str, Observed, Option<&str>, bool)) {
         let word = claim.map(Arc::from);
-        let verdict = judge(word.as_ref(), Pid::new(7), &fact);
+        let verdict = judge(word.as_ref(), Pid::new(7), fact);
         let said = (&*verdict.status, verdict.state, verdict.reason.as_deref(), verdict.down);
         assert_eq!(said, expected, "{claim:?} × {fact:?}");
     }
@@ -159,37 +159,37 @@ mod tests {
     #[test]
     fn every_claim_against_every_fact() {
         use Observed::{Exited, NoPid, Replaced, Running, Unknown, Zombie};
-        let killed = || Fact::Exited { status: Some(ExitStatus::Signal(9)), seen: true };
-        let shared = || Fact::Shared { owner: AgentId::new("a").unwrap(), state: Running };
-        check(Some("busy"), Fact::Running, ("busy", Running, None, false));
-        check(Some("busy"), killed(), ("offline", Exited, Some("process 7 ended (SIGKILL)"), true));
+        let killed = &Fact::Exited { status: Some(ExitStatus::Signal(9)), seen: true };
+        let shared = &Fact::Shared { owner: AgentId::new("a").unwrap(), state: Running };
+        check(Some("busy"), &Fact::Running, ("busy", Running, None, false));
+        check(Some("busy"), killed, ("offline", Exited, Some("process 7 ended (SIGKILL)"), true));
         check(
             Some("online"),
-            Fact::Exited { status: None, seen: false },
+            &Fact::Exited { status: None, seen: false },
             ("offline", Exited, Some("there is no process 7"), true),
         );
         check(
             Some("online"),
-            Fact::Zombie(Some(ExitStatus::Code(3))),
+            &Fact::Zombie(Some(ExitStatus::Code(3))),
             ("offline", Zombie, Some("process 7 ended (exit code 3) and its parent has not waited for it"), true),
         );
         check(
             Some("online"),
-            Fact::Replaced(super::Replaced::StartTicks),
+            &Fact::Replaced(super::Replaced::StartTicks),
             ("offline", Replaced, Some("process 7 is another one: its start differs"), true),
         );
-        check(Some("online"), Fact::Denied, ("online", Unknown, Some("not permitted to look at process 7"), false));
-        check(Some("online"), Fact::NoPid, ("online", NoPid, Some("no process id is known"), false));
-        check(Some("online"), shared(), ("online", Running, Some("shares process 7 with a"), false));
+        check(Some("online"), &Fact::Denied, ("online", Unknown, Some("not permitted to look at process 7"), false));
+        check(Some("online"), &Fact::NoPid, ("online", NoPid, Some("no process id is known"), false));
+        check(Some("online"), shared, ("online", Running, Some("shares process 7 with a"), false));
         check(
             Some("Stopped"),
-            Fact::Running,
+            &Fact::Running,
             ("Stopped", Running, Some("said to be Stopped, but process 7 runs"), false),
         );
-        check(Some("stopped"), killed(), ("stopped", Exited, Some("process 7 ended (SIGKILL)"), false));
-        check(None, Fact::Running, ("online", Running, None, false));
-        check(None, killed(), ("offline", Exited, Some("process 7 ended (SIGKILL)"), false));
-        check(None, Fact::NoPid, ("offline", NoPid, Some("no process id is known"), false));
+        check(Some("stopped"), killed, ("stopped", Exited, Some("process 7 ended (SIGKILL)"), false));
+        check(None, &Fact::Running, ("online", Running, None, false));
+        check(None, killed, ("offline", Exited, Some("process 7 ended (SIGKILL)"), false));
+        check(None, &Fact::NoPid, ("offline", NoPid, Some("no process id is known"), false));
     }
 
     #[test]

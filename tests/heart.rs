@@ -1,4 +1,5 @@
 //! The heart, driven by a loop on a machine and a clock that exist only in memory.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -84,7 +85,7 @@ impl Bench {
         let host = Host::new(Arc::clone(&clock));
         let config = Arc::new(config(interval));
         let monitor = Monitor::new(Arc::clone(&config), host.source(), Resume::default(), clock.now());
-        let mut bench = Bench { clock, host, monitor, config, stored: Vec::new(), snapshot: None };
+        let bench = Bench { clock, host, monitor, config, stored: Vec::new(), snapshot: None };
         bench.clock.advance(SECOND);
         bench
     }

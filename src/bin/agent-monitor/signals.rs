@@ -1,0 +1,27 @@
+//! Signals: the first SIGTERM or SIGINT asks for an orderly end, the second ends at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::StreamExt;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_tokio::Signals;
+
+/// Completes at the first SIGTERM or SIGINT. Must be called within the runtime.
+///
+/// # Errors
+/// When a handler cannot be installed.
+pub(crate) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // Installed before the stream below, so that it sees whether an earlier signal armed it.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&asked))?;
+    }
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    Ok(async move {
+        if let Some(signal) = signals.next().await {
+            asked.store(true, Ordering::SeqCst);
+            tracing::info!(signal = signal_hook::low_level::signal_name(signal), "asked to stop; a second time ends at once");
+        }
+    })
+}

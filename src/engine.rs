@@ -1,0 +1,64 @@
+//! Turns time and messages into calls on the monitor, and what it wants into I/O.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+
+use crate::clock::Clock;
+use crate::feed::Feed;
+use crate::monitor::{Effect, Input, Monitor};
+use crate::store::{NotTaken, Op, WriteHandle};
+
+/// How many messages may wait for the engine.
+pub const INBOX: usize = 1024;
+
+/// What wakes the engine before something is due.
+pub enum Message {
+    /// Something for the monitor.
+    Input(Input),
+    /// Something happened to a process.
+    Wake,
+    /// Write down what must not be lost, and end.
+    Stop,
+}
+
+/// Drives the monitor until it is told to stop. The write handle goes with it, so that the writer ends after it.
+///
+/// # Errors
+/// When the writer has ended: without it there is nothing to go on for.
+pub fn run(
+    mut monitor: Monitor,
+    clock: &dyn Clock,
+    inbox: &Receiver<Message>,
+    store: &WriteHandle,
+    feed: &Feed,
+) -> Result<(), NotTaken> {
+    let perform = |effects: Vec<Effect>| -> Result<(), NotTaken> {
+        for effect in effects {
+            let op = match effect {
+                Effect::Store { batch, reply } => Op::Store { batch, reply },
+                Effect::Prune { before } => Op::Prune { before, now: clock.now() },
+                Effect::Publish(snapshot) => {
+                    feed.publish(snapshot);
+                    continue;
+                }
+            };
+            match store.submit(op) {
+                // Sampling never waits for the disk: what does not fit is counted, and totals make the next row right.
+                Ok(()) | Err(NotTaken::Busy) => {}
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        Ok(())
+    };
+    loop {
+        let wait = monitor.next_due().since(clock.now().mono);
+        let message = inbox.recv_timeout(wait);
+        let now = clock.now();
+        match message {
+            Ok(Message::Input(input)) => perform(monitor.handle(input, now))?,
+            Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return perform(monitor.stop(now)),
+        }
+        // Always, or a flood of messages would keep the timers from ever firing.
+        perform(monitor.step(now))?;
+    }
+}

@@ -1,0 +1,178 @@
+//! The Unix socket: for whoever its permissions let in.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// A bound socket. Its file goes when this is dropped, unless another one took its place.
+pub struct Socket {
+    /// The listening side.
+    pub listener: UnixListener,
+    path: PathBuf,
+    inode: u64,
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Something else is there.
+    #[error("{} is no socket: move it away or set another with --socket", path.display())]
+    InTheWay {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Somebody answers there.
+    #[error("another program answers at {}: stop it or set another socket with --socket", path.display())]
+    InUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A stale socket of somebody else's.
+    #[error("the socket {} belongs to another user: remove it or set another with --socket", path.display())]
+    NotOurs {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There is no group of that name.
+    #[error("there is no group {group:?}: create it or change ingest.group")]
+    NoGroup {
+        /// Its name.
+        group: String,
+    },
+    /// The system refused.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Socket {
+    /// Listens at `path`, with these permissions from the first moment: the socket is made in a directory that nobody
+    /// else may enter, and moved to its place when it is ready. A stale socket is replaced if it is ours and nobody
+    /// answers.
+    ///
+    /// # Errors
+    /// See [`SocketError`].
+    pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<Socket, SocketError> {
+        let failed = |doing, path: &Path| {
+            let path = path.to_owned();
+            move |source| SocketError::Io { doing, path, source }
+        };
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !parent.exists() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(failed("create the directory", parent))?;
+        }
+        check_place(path)?;
+        let private = parent.join(format!(".agent-monitor-{}", std::process::id()));
+        // One of an earlier process with this pid that was killed in between.
+        let _ = fs::remove_dir_all(&private);
+        fs::DirBuilder::new().mode(0o700).create(&private).map_err(failed("create the directory", &private))?;
+        let bound = bind_inside(&private.join("s"), path, mode, group);
+        let _ = fs::remove_dir_all(&private);
+        bound
+    }
+}
+
+fn bind_inside(new: &Path, path: &Path, mode: u32, group: Option<&str>) -> Result<Socket, SocketError> {
+    let failed = |doing| {
+        let path = path.to_owned();
+        move |source| SocketError::Io { doing, path, source }
+    };
+    let listener = UnixListener::bind(new).map_err(failed("bind the socket"))?;
+    fs::set_permissions(new, fs::Permissions::from_mode(mode)).map_err(failed("set the permissions of"))?;
+    if let Some(name) = group {
+        let no_group = || SocketError::NoGroup { group: name.to_owned() };
+        let found = nix::unistd::Group::from_name(name).ok().flatten().ok_or_else(no_group)?;
+        std::os::unix::fs::chown(new, None, Some(found.gid.as_raw())).map_err(failed("set the group of"))?;
+    }
+    listener.set_nonblocking(true).map_err(failed("set up the socket"))?;
+    let inode = fs::symlink_metadata(new).map_err(failed("look at"))?.ino();
+    fs::rename(new, path).map_err(failed("put in its place"))?;
+    Ok(Socket { listener, path: path.to_owned(), inode })
+}
+
+/// Whether a socket may be put here.
+fn check_place(path: &Path) -> Result<(), SocketError> {
+    let owned = path.to_owned();
+    let there = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(SocketError::Io { doing: "look at", path: owned, source }),
+        Ok(there) => there,
+    };
+    if !there.file_type().is_socket() {
+        return Err(SocketError::InTheWay { path: owned });
+    }
+    let us = rustix::process::geteuid();
+    if !us.is_root() && there.uid() != us.as_raw() {
+        return Err(SocketError::NotOurs { path: owned });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse { path: owned }),
+        Err(_) => Ok(()),
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binds_with_its_permissions_and_cleans_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/agent-monitor.sock");
+        let socket = Socket::bind(&path, 0o640, None).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        UnixStream::connect(&path).unwrap();
+        assert!(matches!(Socket::bind(&path, 0o640, None), Err(SocketError::InUse { .. })));
+        drop(socket);
+        assert!(!path.exists() && fs::read_dir(path.parent().unwrap()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn replaces_a_stale_socket_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        drop(UnixListener::bind(&path).unwrap()); // a listener that ended and left its file
+        let socket = Socket::bind(&path, 0o600, None).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop(socket);
+        fs::write(&path, "notes").unwrap();
+        assert!(matches!(Socket::bind(&path, 0o600, None), Err(SocketError::InTheWay { .. })));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(Socket::bind(&link, 0o600, None), Err(SocketError::InTheWay { .. })));
+        assert!(matches!(Socket::bind(&dir.path().join("g"), 0o600, Some("no such group")), Err(SocketError::NoGroup { .. })));
+    }
+
+    #[test]
+    fn leaves_the_socket_of_a_successor_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let old = Socket::bind(&path, 0o600, None).unwrap();
+        fs::remove_file(&path).unwrap();
+        let new = Socket::bind(&path, 0o600, None).unwrap();
+        drop(old);
+        UnixStream::connect(&path).unwrap();
+        drop(new);
+    }
+}
