@@ -6,3 +6,4 @@ pub mod feed;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod supervise;
