@@ -1,5 +1,6 @@
 //! Watches the AI agents of one host: what the kernel shows of them, beside what their broker's registry claims.
 
+pub mod api;
 pub mod clock;
 pub mod config;
 pub mod feed;

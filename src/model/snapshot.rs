@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{AgentId, AgentNumber, HostReading, JsonObject, Metrics, Pid, ProcessState, Severity, Timestamp};
+use super::{AgentId, AgentNumber, HostReading, JsonObject, Metrics, Mono, Pid, ProcessState, Severity, Timestamp};
 
 /// What was observed of an agent's process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -143,6 +143,8 @@ pub struct Snapshot {
 pub struct OwnState {
     /// When the last complete sampling pass ended; none before the first.
     pub last_tick_at: Option<Timestamp>,
+    /// The same moment on the monotonic clock: its age must not depend on who sets the wall clock.
+    pub last_tick_mono: Option<Mono>,
     /// Sampling passes that were due while one was late, and were not made up for.
     pub ticks_skipped: u64,
     /// Reads of processes that failed other than by their end or for want of permission.
