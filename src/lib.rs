@@ -1,13 +1,18 @@
 //! Watches the AI agents of one host: what the kernel shows of them, beside what their broker's registry claims.
 
 pub mod alerts;
+pub mod api;
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod engine;
 pub mod feed;
+pub mod ingest;
 pub mod ledger;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod supervise;
 pub mod testing;
 pub mod timers;
 pub mod tree;

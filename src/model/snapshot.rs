@@ -143,7 +143,7 @@ pub struct Snapshot {
 pub struct OwnState {
     /// When the last complete sampling pass ended; none before the first.
     pub last_tick_at: Option<Timestamp>,
-    /// The same by the monotonic clock, which no administrator sets.
+    /// The same moment on the monotonic clock: its age must not depend on who sets the wall clock.
     pub last_tick_mono: Option<Mono>,
     /// Sampling passes that were due while one was late, and were not made up for.
     pub ticks_skipped: u64,

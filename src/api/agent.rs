@@ -1,0 +1,188 @@
+//! One agent whole: what the heart knows of it now, and what the database has of its past.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use tokio::sync::oneshot;
+
+use super::error::Problem;
+use super::render::{elsewhere, json};
+use super::routes::Shared;
+use super::wire::{self, AgentPage, Kept, Living};
+use super::{AgentHistory, Sources};
+use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observed};
+use crate::monitor::{AgentDetail, Answer};
+
+/// How long the heart and the store may take to answer, each.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) async fn agent(State(shared): State<Arc<Shared>>, AgentPath(id): AgentPath) -> Result<Response, Problem> {
+    let detail = inspect(&shared.sources, &id).await;
+    let look_up = Arc::clone(&shared.sources.history);
+    let snapshot = shared.sources.feed.present().snapshot;
+    let page = elsewhere(move || {
+        let history = look_up(&id);
+        if let Err(reason) = &history {
+            tracing::debug!(agent = %id, reason, "cannot read an agent's history");
+        }
+        let listed = snapshot.agents.iter().find(|view| view.id == id);
+        page(listed, &detail, &history)
+    });
+    match tokio::time::timeout(PATIENCE, page).await {
+        Ok(text) => Ok(json(StatusCode::OK, text?)),
+        Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
+    }
+}
+
+/// Watching and history each go on without the other: what one of them could not tell is `null`.
+fn page(
+    listed: Option<&AgentView>,
+    detail: &Result<Option<AgentDetail>, Unheard>,
+    history: &Result<Option<AgentHistory>, String>,
+) -> Result<Vec<u8>, Problem> {
+    let kept = match history {
+        Ok(Some(AgentHistory { metrics, events, errors, runs, .. })) => Some(Kept { metrics, events, errors, runs }),
+        Ok(None) => Some(Kept::default()),
+        Err(_) => None,
+    };
+    let (current, living) = match detail {
+        Ok(Some(AgentDetail { view, processes, leftovers })) => (Some(view), Some(Living { processes, leftovers })),
+        Ok(None) => (None, Some(Living::default())),
+        Err(Unheard) => (listed, None),
+    };
+    let text = |view| wire::text(&AgentPage::new(view, kept, living, user_name));
+    match (current, history) {
+        (Some(view), _) => Ok(text(view)),
+        (None, Ok(Some(history))) => Ok(text(&departed(history))),
+        (None, Ok(None)) if detail.is_ok() => Err(Problem::not_found("no agent of this id was ever seen")),
+        (None, _) => Err(Problem::unavailable("this agent cannot be looked up right now")),
+    }
+}
+
+/// An agent that is in the database only, seen as if it were in the lists.
+fn departed(history: &AgentHistory) -> AgentView {
+    let agent = &history.agent;
+    // CONTRACT: what only wrote is `unknown`; what is no longer registered, and has no process, is `offline`.
+    let only_wrote = &*agent.source == "unregistered";
+    let status: Arc<str> = if only_wrote { "unknown" } else { "offline" }.into();
+    AgentView {
+        number: agent.number,
+        id: agent.id.clone(),
+        name: agent.name.clone(),
+        source: agent.source.clone(),
+        status: status.clone(),
+        registry_status: None,
+        state: Observed::NoPid,
+        state_reason: (!only_wrote).then(|| "no longer registered".into()),
+        pid: None,
+        started_at: None,
+        restarts: agent.restarts,
+        metadata: agent.metadata.clone(),
+        metrics: Metrics {
+            at: agent.last_seen,
+            cpu_percent: None,
+            memory_bytes: None,
+            memory_method: MemoryMethod::default(),
+            process_count: None,
+            thread_count: None,
+            cpu_us: None,
+            io: None,
+            status,
+            error_count: history.unresolved,
+            message_count: None,
+        },
+        leftovers: Leftovers::default(),
+        alerts: Vec::new(),
+    }
+}
+
+/// What the heart says of an agent; `Err` when it did not say anything in time.
+async fn inspect(sources: &Sources, id: &AgentId) -> Result<Option<AgentDetail>, Unheard> {
+    let (tell, heard) = oneshot::channel();
+    (sources.inspect)(
+        id.clone(),
+        Answer::new(move |detail| {
+            let _ = tell.send(detail); // who asked may have gone
+        }),
+    );
+    match tokio::time::timeout(PATIENCE, heard).await {
+        Ok(Ok(detail)) => Ok(detail),
+        Ok(Err(_)) | Err(_) => Err(Unheard),
+    }
+}
+
+struct Unheard;
+
+/// The name of an account, or its number where it has none. May ask a directory over the network.
+fn user_name(uid: u32) -> String {
+    match nix::unistd::User::from_uid(uid.into()) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => uid.to_string(),
+    }
+}
+
+/// The agent a path is about: its segment after `agents`, percent-decoded.
+pub(super) struct AgentPath(pub(super) AgentId);
+
+impl<S: Sync> FromRequestParts<S> for AgentPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<AgentPath, Problem> {
+        let segment = parts.uri.path().split('/').skip_while(|segment| *segment != "agents").nth(1).unwrap_or("");
+        let text = percent_decoded(segment)
+            .ok_or_else(|| Problem::bad_request("the agent id is not percent-encoded UTF-8 (RFC 3986, 2.1)"))?;
+        AgentId::new(&text).map(AgentPath).map_err(|error| Problem::bad_request(error.to_string()))
+    }
+}
+
+/// `None` when an escape is not two hex digits, or the outcome is not UTF-8.
+fn percent_decoded(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(rest.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_decoded_strictly() {
+        let table: &[(&str, Option<&str>)] = &[
+            ("", Some("")),
+            ("coder-1", Some("coder-1")),
+            ("a%2Fb", Some("a/b")),
+            ("a%2fb", Some("a/b")),
+            ("%25%32%35", Some("%25")),
+            ("a+b", Some("a+b")),
+            ("%C3%A9", Some("é")),
+            ("é", Some("é")),
+            ("%00", Some("\0")),
+            ("%", None),
+            ("%2", None),
+            ("%ZZ", None),
+            ("%+1", None),
+            ("%C3", None),
+            ("%FF%FE", None),
+            ("%C0%AF", None),
+            ("%ED%A0%80", None),
+            ("%é0", None),
+        ];
+        for (segment, expected) in table {
+            assert_eq!(percent_decoded(segment).as_deref(), *expected, "{segment:?}");
+        }
+    }
+}

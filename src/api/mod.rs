@@ -1,0 +1,121 @@
+//! The edge that answers questions over HTTP. It reads the feed, asks the heart and the store, and changes nothing.
+
+mod agent;
+mod error;
+mod front;
+mod guard;
+mod page;
+mod render;
+mod routes;
+mod serve;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use axum::Router;
+
+use crate::clock::Clock;
+use crate::feed::Feed;
+use crate::model::{AgentId, ErrorReport, Recorded, RunRow, Sample, StoredAgent, Timestamp};
+use crate::monitor::{AgentDetail, Answer};
+
+pub use guard::Guard;
+pub use serve::{Limits, Listener, serve};
+
+/// What the routes answer from. Plain closures, so that this edge knows neither the store nor the engine.
+pub struct Sources {
+    /// How things are now.
+    pub feed: Feed,
+    /// For the age of the last tick.
+    pub clock: Arc<dyn Clock>,
+    /// Time from one sample to the next, as configured now.
+    pub interval: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// Whether the database can be written, or what it said.
+    pub storage: Arc<dyn Fn() -> Result<(), Arc<str>> + Send + Sync>,
+    /// What is kept of an agent.
+    pub history: History,
+    /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
+    pub inspect: Arc<dyn Fn(AgentId, Answer<Option<AgentDetail>>) + Send + Sync>,
+}
+
+/// Looks an agent up in the database: `None` when it was never seen, or the reason why it could not be read. May block.
+pub type History = Arc<dyn Fn(&AgentId) -> Result<Option<AgentHistory>, String> + Send + Sync>;
+
+/// What is kept of one agent, every list newest first.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AgentHistory {
+    /// The agent itself.
+    pub agent: StoredAgent,
+    /// Its unresolved errors.
+    pub unresolved: u64,
+    /// The last hour, at most 3,600.
+    pub metrics: Vec<Sample>,
+    /// At most 50.
+    pub events: Vec<Recorded>,
+    /// At most 20.
+    pub errors: Vec<ErrorRow>,
+    /// At most 20.
+    pub runs: Vec<RunRow>,
+}
+
+/// One occurrence of an error, as it is kept.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ErrorRow {
+    /// Its place in the journal.
+    pub id: i64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub report: ErrorReport,
+    /// Whether somebody said that it is dealt with.
+    pub resolved: bool,
+    /// Which problem it is an occurrence of, where that was worked out.
+    pub fingerprint: Option<Arc<str>>,
+}
+
+/// What this edge lost or refused since the start. They only grow.
+#[derive(Default, Debug)]
+pub struct Counts {
+    /// Requests whose handling panicked: bugs.
+    pub panics: AtomicU64,
+    /// Requests that the guard turned away.
+    pub refused: AtomicU64,
+    /// Connections that could not be accepted.
+    pub accept_failures: AtomicU64,
+}
+
+/// The routes. Cheap to clone; all clones share what was rendered.
+#[derive(Clone)]
+pub struct Api {
+    shared: Arc<routes::Shared>,
+    limits: Limits,
+}
+
+impl Api {
+    /// Answers from `sources`.
+    pub fn new(sources: Sources, limits: Limits) -> Api {
+        Api { shared: Arc::new(routes::Shared::new(sources)), limits }
+    }
+
+    /// For a TCP listener: read-only, behind the guard.
+    pub fn over_tcp(&self, guard: Guard) -> Router {
+        self.router(Some(guard))
+    }
+
+    /// For a Unix socket, whose permissions are its guard.
+    pub fn over_socket(&self) -> Router {
+        self.router(None)
+    }
+
+    /// What was lost or refused.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.shared.counts)
+    }
+
+    fn router(&self, guard: Option<Guard>) -> Router {
+        let front = front::Front { guard, body_bytes: self.limits.body_bytes, counts: self.counts() };
+        front::in_front(routes::router(Arc::clone(&self.shared)), front)
+    }
+}

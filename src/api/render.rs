@@ -1,0 +1,160 @@
+//! Documents that many ask for: rendered on the first request after a change, then shared.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Mutex;
+
+use crate::feed::{Feed, Present};
+
+/// A rendering of how things are now.
+pub(super) struct Document {
+    /// Held while rendering, so that whoever asks meanwhile waits for the same bytes.
+    latest: Mutex<Option<(u64, Bytes)>>,
+    render: fn(&Present) -> Vec<u8>,
+}
+
+impl Document {
+    pub(super) fn new(render: fn(&Present) -> Vec<u8>) -> Document {
+        Document { latest: Mutex::new(None), render }
+    }
+
+    /// The document of now, with its version.
+    pub(super) async fn of(&self, feed: &Feed) -> (u64, Bytes) {
+        let mut latest = self.latest.lock().await;
+        let now = feed.present();
+        if let Some((version, bytes)) = &*latest
+            && *version == now.version
+        {
+            return (*version, bytes.clone());
+        }
+        let version = now.version;
+        let render = self.render;
+        let bytes = Bytes::from(elsewhere(move || render(&now)).await);
+        *latest = Some((version, bytes.clone()));
+        (version, bytes)
+    }
+}
+
+/// Does `work` where it holds up no other request. Its panic is ours.
+pub(super) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that shuts down gives blocking work back undone; this request goes down with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Names versions of answers (RFC 9110, 8.8.3). Versions count from zero in each life of the daemon, hence the prefix.
+pub(super) struct Tags {
+    prefix: String,
+}
+
+impl Tags {
+    /// `life` differs from one life of the daemon to the next.
+    pub(super) fn new(life: i64) -> Tags {
+        Tags { prefix: format!("{life:x}") }
+    }
+
+    pub(super) fn tag(&self, version: u64) -> Tag {
+        Tag(Arc::from(format!("\"{}-{version:x}\"", self.prefix)))
+    }
+}
+
+/// An entity tag, quotes included.
+pub(super) struct Tag(Arc<str>);
+
+impl Tag {
+    /// Whether the client has this version already: `If-None-Match`, weak comparison (RFC 9110, 13.1.2).
+    pub(super) fn is_known_to(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
+            list.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == &*self.0)
+        })
+    }
+
+    /// 304, without a body.
+    pub(super) fn unchanged(&self) -> Response {
+        self.put_on(StatusCode::NOT_MODIFIED.into_response())
+    }
+
+    /// 200, with this JSON.
+    pub(super) fn json(&self, body: impl Into<Body>) -> Response {
+        self.put_on(json(StatusCode::OK, body))
+    }
+
+    fn put_on(&self, mut answer: Response) -> Response {
+        let tag = HeaderValue::try_from(&*self.0).expect("hex digits, a hyphen and quotes");
+        answer.headers_mut().insert(header::ETAG, tag);
+        answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        answer
+    }
+}
+
+/// An answer in JSON.
+pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::model::{HostReading, OwnState, Snapshot, Timestamp};
+
+    static RENDERED: AtomicUsize = AtomicUsize::new(0);
+
+    fn snapshot(tick: u64) -> Arc<Snapshot> {
+        let (host, own) = (HostReading::default(), OwnState::default());
+        let at = Timestamp::from_unix_ms(0);
+        Arc::new(Snapshot { tick, at, agents: Vec::new(), alerts: Vec::new(), host, own })
+    }
+
+    #[tokio::test]
+    async fn a_version_is_rendered_once_and_shared() {
+        let feed = Feed::new(snapshot(1), std::collections::VecDeque::new());
+        let document = Arc::new(Document::new(|now| {
+            RENDERED.fetch_add(1, Ordering::Relaxed);
+            now.snapshot.tick.to_string().into_bytes()
+        }));
+        for tick in 1..=2 {
+            let mut asking = tokio::task::JoinSet::new();
+            for _ in 0..20 {
+                let (document, feed) = (Arc::clone(&document), feed.clone());
+                asking.spawn(async move { document.of(&feed).await });
+            }
+            let answers = asking.join_all().await;
+            let (version, bytes) = &answers[0];
+            assert_eq!((*version, &bytes[..]), (tick - 1, tick.to_string().as_bytes()));
+            assert!(answers.iter().all(|(_, other)| other.as_ptr() == bytes.as_ptr()));
+            assert_eq!(RENDERED.load(Ordering::Relaxed) as u64, tick);
+            feed.publish(snapshot(tick + 1));
+        }
+    }
+
+    #[test]
+    fn tags_are_compared_weakly() {
+        let tag = Tags::new(255).tag(16);
+        let table = [
+            (r#""ff-10""#, true),
+            (r#"W/"ff-10""#, true),
+            (r#""a", "ff-10" , "b""#, true),
+            ("*", true),
+            (r#""ff-1""#, false),
+            (r#""fe-10""#, false),
+            ("ff-10", false),
+            ("", false),
+        ];
+        for (value, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(value));
+            assert_eq!(tag.is_known_to(&headers), expected, "{value}");
+        }
+        assert!(!tag.is_known_to(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,143 @@
+//! The routes: what is asked, and where the answer comes from.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use serde::Deserialize;
+
+use super::agent::agent;
+use super::error::Problem;
+use super::render::{Document, Tags, elsewhere, json};
+use super::wire::{self, Agent, Agents, Check, Dashboard, Ready};
+use super::{Counts, Sources, page};
+use crate::feed::Present;
+use crate::model::AgentView;
+
+/// What all routes share.
+pub(super) struct Shared {
+    pub(super) sources: Sources,
+    tags: Tags,
+    dashboard: Document,
+    agents: Document,
+    pub(super) counts: Arc<Counts>,
+}
+
+impl Shared {
+    pub(super) fn new(sources: Sources) -> Shared {
+        let all = |now: &Present| wire::text(&Agents { agents: now.snapshot.agents.iter().map(Agent::from).collect() });
+        Shared {
+            tags: Tags::new(sources.clock.now().wall.unix_ms()),
+            sources,
+            dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
+            agents: Document::new(all),
+            counts: Arc::default(),
+        }
+    }
+}
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/api/monitoring/dashboard", get(dashboard))
+        .route("/api/monitoring/agents", get(agents))
+        .route("/api/monitoring/agents/", get(agent)) // an empty id is a bad one
+        .route("/api/monitoring/agents/{agentId}", get(agent))
+        .route("/healthz", get(|| async { json(StatusCode::OK, r#"{"status":"ok"}"#) }))
+        .route("/readyz", get(readyz))
+        .with_state(shared)
+        .merge(page::router())
+        .fallback(|| async { Problem::not_found("there is no such route") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this route does not take that method")
+        })
+}
+
+async fn dashboard(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    shared_document(&shared, &shared.dashboard, &headers).await
+}
+
+async fn shared_document(shared: &Shared, document: &Document, headers: &HeaderMap) -> Response {
+    let (version, body) = document.of(&shared.sources.feed).await;
+    let tag = shared.tags.tag(version);
+    if tag.is_known_to(headers) { tag.unchanged() } else { tag.json(body) }
+}
+
+/// Which agents of a list are wanted. An empty value means all.
+#[derive(Deserialize, Default)]
+struct Filter {
+    /// This status, exactly.
+    #[serde(default)]
+    status: String,
+    /// This text in the id or the name, in any case.
+    #[serde(default)]
+    q: String,
+}
+
+impl Filter {
+    fn takes(&self, view: &AgentView) -> bool {
+        let has = |text: &str| text.to_lowercase().contains(&self.q);
+        (self.status.is_empty() || self.status == *view.status)
+            && (self.q.is_empty() || has(view.id.as_str()) || view.name.as_deref().is_some_and(has))
+    }
+}
+
+async fn agents(
+    State(shared): State<Arc<Shared>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(mut filter) = filter.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    filter.q = filter.q.to_lowercase();
+    if filter.status.is_empty() && filter.q.is_empty() {
+        return Ok(shared_document(&shared, &shared.agents, &headers).await);
+    }
+    let now = shared.sources.feed.present();
+    let tag = shared.tags.tag(now.version);
+    if tag.is_known_to(&headers) {
+        return Ok(tag.unchanged());
+    }
+    let body = elsewhere(move || {
+        let wanted = now.snapshot.agents.iter().filter(|view| filter.takes(view));
+        wire::text(&Agents { agents: wanted.map(Agent::from).collect() })
+    });
+    Ok(tag.json(body.await))
+}
+
+async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let Sources { feed, clock, interval, storage, .. } = &shared.sources;
+    let own = &feed.present().snapshot.own;
+    let limit = interval() * 3;
+    let tick = match own.last_tick_mono {
+        None => Err("no sampling pass has ended yet".to_owned()),
+        Some(at) if clock.now().mono.since(at) > limit => {
+            Err(format!("no complete sampling pass for more than {}", humantime::format_duration(limit)))
+        }
+        Some(_) => Ok(()),
+    };
+    let check = |name: String, trouble: Option<String>| {
+        let status = if trouble.is_some() { "failing" } else { "ok" };
+        Check { name, status, detail: trouble }
+    };
+    let mut checks = vec![
+        check("sampling".into(), tick.clone().err()),
+        check("storage".into(), storage().err().map(|reason| (*reason).to_owned())),
+    ];
+    checks.extend(
+        own.sources
+            .iter()
+            .map(|source| check(format!("registry {}", source.name), source.error.as_deref().map(str::to_owned))),
+    );
+    let degraded = checks.iter().any(|check| check.detail.is_some());
+    let checks = serde_json::value::to_raw_value(&checks).expect("strings always have a JSON form");
+    match tick {
+        Ok(()) => {
+            let status = if degraded { "degraded" } else { "ready" };
+            Ok(json(StatusCode::OK, wire::text(&Ready { status, checks: &checks })))
+        }
+        Err(reason) => Err(Problem::unavailable(reason).with_checks(checks)),
+    }
+}

@@ -1,0 +1,283 @@
+//! Accepting connections: so many, for so long, and none left over at the end. `axum::serve` sets no limits.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustix::io::Errno;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::Counts;
+use crate::supervise::panic_message;
+
+/// How long to wait before accepting again when the system has no descriptor or memory to give.
+const WAIT_FOR_RESOURCES: Duration = Duration::from_millis(100);
+
+/// What a client may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once, for each listener. Further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// For the whole head of a request, from when one can be sent: also how long a connection may be idle.
+    pub head_timeout: Duration,
+    /// A connection on which no byte moves for this long, or at most twice that, is closed: a client that does not read
+    /// its answer, or does not send its body.
+    pub stall_timeout: Duration,
+    /// Request line and headers together (431), at least 8 KiB.
+    pub head_bytes: usize,
+    /// A request's body (413).
+    pub body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 256,
+            head_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(30),
+            head_bytes: 16 * 1024,
+            body_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// A bound socket of either kind.
+pub enum Listener {
+    /// For anyone on this host, or beyond.
+    Tcp(TcpListener),
+    /// For whom the socket file's permissions let in.
+    Unix(UnixListener),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+/// Serves until `stop` fires; then closes the listener and ends when the requests in progress are answered. Dropped
+/// before that, it cuts them off.
+///
+/// # Errors
+/// When the listener itself fails. Trouble with single connections, or want of descriptors, is counted and outlived.
+pub async fn serve(
+    listener: Listener,
+    router: Router,
+    limits: Limits,
+    counts: Arc<Counts>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_header_size(limits.head_bytes)
+        .max_buf_size(limits.head_bytes); // also the most that a connection's unread bytes may take
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    let mut starved = false;
+
+    let outcome = loop {
+        let place = tokio::select! {
+            biased;
+            () = stop.cancelled() => break Ok(()),
+            place = Arc::clone(&places).acquire_owned() => place.expect("this semaphore is never closed"),
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break Ok(()),
+            accepted = listener.accept() => accepted,
+        };
+        while let Some(ended) = connections.try_join_next() {
+            settle(ended, &counts);
+        }
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                counts.accept_failures.fetch_add(1, Ordering::Relaxed);
+                match sort(&error) {
+                    Trouble::Client => {}
+                    Trouble::System => {
+                        if !std::mem::replace(&mut starved, true) {
+                            tracing::warn!(%error, "cannot accept connections for now");
+                        }
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = sleep(WAIT_FOR_RESOURCES) => {}
+                        }
+                    }
+                    Trouble::Listener => break Err(error),
+                }
+                continue;
+            }
+        };
+        if std::mem::take(&mut starved) {
+            tracing::info!("accepting connections again");
+        }
+        let (http, router, stop) = (http.clone(), router.clone(), stop.clone());
+        connections.spawn(async move {
+            let _place = place;
+            match stream {
+                Stream::Tcp(stream) => {
+                    // An answer is one write or a few large ones: nothing to wait for. If it fails, it is only slower.
+                    let _ = stream.set_nodelay(true);
+                    connection(stream, &http, router, limits.stall_timeout, &stop).await;
+                }
+                Stream::Unix(stream) => connection(stream, &http, router, limits.stall_timeout, &stop).await,
+            }
+        });
+    };
+
+    drop(listener);
+    while let Some(ended) = connections.join_next().await {
+        settle(ended, &counts);
+    }
+    outcome
+}
+
+/// One connection, from its first request to its last.
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    http: &http1::Builder,
+    router: Router,
+    stall_timeout: Duration,
+    stop: &CancellationToken,
+) {
+    let moves = AtomicU64::new(0);
+    let io = TokioIo::new(Watched { stream, moves: &moves });
+    let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(router)));
+    let mut stopping = false;
+    loop {
+        let before = moves.load(Ordering::Relaxed);
+        tokio::select! {
+            // Whatever went wrong on the wire is the client's affair: it is gone, or was told.
+            _ = connection.as_mut() => return,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep(stall_timeout) => if moves.load(Ordering::Relaxed) == before { return },
+        }
+    }
+}
+
+fn settle(ended: Result<(), JoinError>, counts: &Counts) {
+    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+        counts.panics.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(message = panic_message(&*panic), "a connection panicked");
+    }
+}
+
+/// What an error of accept(2) is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trouble {
+    /// This connection is gone; the next may be fine.
+    Client,
+    /// No descriptor, no memory, no network: none will be fine for a moment. So is whatever we do not know.
+    System,
+    /// This socket will never accept again.
+    Listener,
+}
+
+fn sort(error: &io::Error) -> Trouble {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::INTR | Errno::PROTO | Errno::PERM) => Trouble::Client,
+        Some(Errno::BADF | Errno::FAULT | Errno::INVAL | Errno::NOTSOCK) => Trouble::Listener,
+        _ => Trouble::System,
+    }
+}
+
+/// A stream that counts how often something moved.
+struct Watched<'a, S> {
+    stream: S,
+    moves: &'a AtomicU64,
+}
+
+impl<S> Watched<'_, S> {
+    fn seen<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.moves.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.seen(outcome)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.seen(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.seen(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accept_errors_are_sorted() {
+        let table = [
+            (Errno::CONNABORTED, Trouble::Client),
+            (Errno::INTR, Trouble::Client),
+            (Errno::PERM, Trouble::Client),
+            (Errno::MFILE, Trouble::System),
+            (Errno::NFILE, Trouble::System),
+            (Errno::NOBUFS, Trouble::System),
+            (Errno::NOMEM, Trouble::System),
+            (Errno::NETDOWN, Trouble::System),
+            (Errno::OPNOTSUPP, Trouble::System),
+            (Errno::BADF, Trouble::Listener),
+            (Errno::INVAL, Trouble::Listener),
+        ];
+        for (errno, expected) in table {
+            assert_eq!(sort(&errno.into()), expected, "{errno:?}");
+        }
+        assert_eq!(sort(&io::Error::other("who knows")), Trouble::System);
+    }
+}

@@ -1,0 +1,283 @@
+//! Rows of lists, and the values that all shapes are made of.
+
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::AgentMetrics;
+use crate::api::ErrorRow;
+use crate::model::{
+    ActiveAlert, AgentId, AgentView, Body, ErrorReport, EventReport, ExitStatus, JsonObject, Metrics, Pid, ProcessView,
+    Recorded, RunRow, Timestamp,
+};
+
+/// METRIC: the same numbers as a row.
+#[derive(Serialize)]
+pub(super) struct Metric<'a> {
+    agent_id: Id<'a>,
+    timestamp: Time,
+    cpu_percent: Option<f64>,
+    memory_mb: Option<f64>,
+    memory_method: &'static str,
+    status: &'a str,
+    error_count: u64,
+    message_count: Option<u64>,
+    process_count: Option<u32>,
+    thread_count: Option<u32>,
+    cpu_seconds: Option<f64>,
+    read_bytes: Option<u64>,
+    written_bytes: Option<u64>,
+}
+
+impl<'a> Metric<'a> {
+    pub(super) fn new(agent_id: Id<'a>, metrics: &'a Metrics) -> Metric<'a> {
+        let same = AgentMetrics::from(metrics);
+        Metric {
+            agent_id,
+            timestamp: same.timestamp,
+            cpu_percent: same.cpu_percent,
+            memory_mb: same.memory_mb,
+            memory_method: same.memory_method,
+            status: same.status,
+            error_count: same.error_count,
+            message_count: same.message_count,
+            process_count: same.process_count,
+            thread_count: same.thread_count,
+            cpu_seconds: same.cpu_seconds,
+            read_bytes: same.read_bytes,
+            written_bytes: same.written_bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct ActiveErrors<'a> {
+    agent_id: Id<'a>,
+    count: u64,
+}
+
+impl<'a> ActiveErrors<'a> {
+    /// `None` for an agent without unresolved errors.
+    pub(super) fn of(view: &'a AgentView) -> Option<ActiveErrors<'a>> {
+        let count = view.metrics.error_count;
+        (count > 0).then_some(ActiveErrors { agent_id: Id(&view.id), count })
+    }
+}
+
+/// EVENT. `id` is null when it could not be stored.
+#[derive(Serialize)]
+pub(super) struct Event<'a> {
+    id: Option<i64>,
+    agent_id: Option<Id<'a>>,
+    event_type: &'a str,
+    message: &'a str,
+    metadata: &'a RawValue,
+    timestamp: Time,
+}
+
+/// `None` for entries of the journal that are no events.
+pub(super) fn event(recorded: &Recorded) -> Option<Event<'_>> {
+    let Body::Event(EventReport { event_type, message, metadata }) = &recorded.entry.body else { return None };
+    Some(Event {
+        id: recorded.id,
+        agent_id: recorded.entry.agent.as_ref().map(|(_, id)| Id(id)),
+        event_type,
+        message,
+        metadata: raw(metadata),
+        timestamp: Time(recorded.entry.at),
+    })
+}
+
+/// ERROR.
+#[derive(Serialize)]
+pub(super) struct ErrorShape<'a> {
+    id: i64,
+    agent_id: Id<'a>,
+    error_type: &'a str,
+    message: &'a str,
+    stack_trace: Option<&'a str>,
+    timestamp: Time,
+    resolved: bool,
+    fingerprint: Option<&'a str>,
+}
+
+impl<'a> ErrorShape<'a> {
+    pub(super) fn new(agent_id: Id<'a>, row: &'a ErrorRow) -> ErrorShape<'a> {
+        let ErrorReport { error_type, message, stack, metadata: _ } = &row.report;
+        ErrorShape {
+            id: row.id,
+            agent_id,
+            error_type,
+            message,
+            stack_trace: stack.as_deref(),
+            timestamp: Time(row.at),
+            resolved: row.resolved,
+            fingerprint: row.fingerprint.as_deref(),
+        }
+    }
+}
+
+/// ALERT, one that fires.
+#[derive(Serialize)]
+pub(super) struct Alert<'a> {
+    /// Episodes are not numbered in the snapshot.
+    id: Option<i64>,
+    agent_id: Option<Id<'a>>,
+    r#type: &'a str,
+    severity: &'static str,
+    state: &'static str,
+    message: &'a str,
+    value: Option<f64>,
+    threshold: Option<f64>,
+    started_at: Time,
+    resolved_at: Option<Time>,
+}
+
+impl<'a> From<&'a ActiveAlert> for Alert<'a> {
+    fn from(alert: &'a ActiveAlert) -> Alert<'a> {
+        Alert {
+            id: None,
+            agent_id: alert.agent.as_ref().map(Id),
+            r#type: &alert.rule,
+            severity: alert.severity.word(),
+            state: "firing",
+            message: &alert.message,
+            value: alert.value.map(one_decimal),
+            threshold: alert.threshold,
+            started_at: Time(alert.since),
+            resolved_at: None,
+        }
+    }
+}
+
+/// RUN.
+#[derive(Serialize)]
+pub(super) struct Run<'a> {
+    agent_id: Id<'a>,
+    pid: u32,
+    started_at: Time,
+    ended_at: Option<Time>,
+    exit_code: Option<u8>,
+    exit_signal: Option<String>,
+    oom_killed: Option<bool>,
+    reason: Option<&'a str>,
+    cpu_seconds: f64,
+    peak_memory_mb: Option<f64>,
+    last_memory_mb: Option<f64>,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(agent_id: Id<'a>, row: &'a RunRow) -> Run<'a> {
+        let end = row.end.as_ref();
+        let status = end.and_then(|end| end.status);
+        Run {
+            agent_id,
+            pid: row.root.pid.get(),
+            started_at: Time(row.started_at),
+            ended_at: end.map(|end| Time(end.at)),
+            exit_code: match status {
+                Some(ExitStatus::Code(code)) => Some(code),
+                _ => None,
+            },
+            exit_signal: status.and_then(ExitStatus::signal_name),
+            oom_killed: end.and_then(|end| end.oom_killed),
+            reason: end.map(|end| &*end.reason),
+            cpu_seconds: seconds(row.cpu_us),
+            peak_memory_mb: row.peak_memory_bytes.map(mib),
+            last_memory_mb: row.last_memory_bytes.map(mib),
+        }
+    }
+}
+
+/// PROCESS.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Process<'a> {
+    pid: u32,
+    ppid: Option<u32>,
+    command: &'a str,
+    state: &'static str,
+    user: Option<String>,
+    started_at: Time,
+    cpu_percent: Option<f64>,
+    memory_mb: f64,
+    thread_count: u32,
+}
+
+impl<'a> Process<'a> {
+    pub(super) fn new(view: &'a ProcessView, user: Option<String>) -> Process<'a> {
+        Process {
+            pid: view.pid.get(),
+            ppid: view.parent.map(Pid::get),
+            command: &view.name,
+            state: view.state.word(),
+            user,
+            started_at: Time(view.started_at),
+            cpu_percent: view.cpu_percent.map(one_decimal),
+            memory_mb: mib(view.memory_bytes),
+            thread_count: view.thread_count,
+        }
+    }
+}
+
+/// LEFTOVER, one that lives. Since when, and what it burned since then, the heart keeps per agent only.
+#[derive(Serialize)]
+pub(super) struct Leftover<'a> {
+    agent_id: Id<'a>,
+    pid: u32,
+    command: &'a str,
+    since: Option<Time>,
+    memory_mb: Option<f64>,
+    cpu_seconds: Option<f64>,
+    ended_at: Option<Time>,
+}
+
+impl<'a> Leftover<'a> {
+    pub(super) fn new(agent_id: Id<'a>, view: &'a ProcessView) -> Leftover<'a> {
+        Leftover {
+            agent_id,
+            pid: view.pid.get(),
+            command: &view.name,
+            since: None,
+            memory_mb: Some(mib(view.memory_bytes)),
+            cpu_seconds: None,
+            ended_at: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Id<'a>(pub(super) &'a AgentId);
+
+impl Serialize for Id<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.as_str())
+    }
+}
+
+/// RFC 3339, UTC, milliseconds.
+pub(super) struct Time(pub(super) Timestamp);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+pub(super) fn raw(object: &JsonObject) -> &RawValue {
+    serde_json::from_str(object.as_str()).expect("a JsonObject holds JSON")
+}
+
+/// Not a number and the infinities become `null`, as JSON has no word for them.
+pub(super) fn one_decimal(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0 + 0.0 // and no "-0.0"
+}
+
+/// MiB, one decimal.
+pub(super) fn mib(bytes: u64) -> f64 {
+    one_decimal(bytes as f64 / 1_048_576.0)
+}
+
+/// Seconds, three decimals.
+pub(super) fn seconds(us: u64) -> f64 {
+    (us / 1_000) as f64 / 1_000.0
+}

@@ -1,0 +1,8 @@
+//! The HTTP edge as clients see it: real sockets, raw bytes, a hand-made snapshot behind it.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test that cannot go on has nothing better to do")]
+
+mod guard;
+mod limits;
+mod shapes;
+mod world;

@@ -1,0 +1,390 @@
+//! A server on a real socket, what it answers from, and a client that hides nothing.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use agent_monitor::api::{AgentHistory, Api, Counts, ErrorRow, Guard, Limits, Listener, Sources, serve};
+use agent_monitor::clock::{Clock, ManualClock};
+use agent_monitor::feed::Feed;
+use agent_monitor::model::*;
+use agent_monitor::monitor::AgentDetail;
+use tokio_util::sync::CancellationToken;
+
+/// How long a client waits for anything.
+pub const GENEROUS: Duration = Duration::from_secs(30);
+
+/// 2026-01-01T00:00:00.000Z
+pub const NOON: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
+
+pub fn after(ms: u64) -> Timestamp {
+    NOON + Duration::from_millis(ms)
+}
+
+pub fn id(text: &str) -> AgentId {
+    AgentId::new(text).unwrap()
+}
+
+fn number(number: u32) -> AgentNumber {
+    AgentNumber::new(number).unwrap()
+}
+
+fn pid(number: i64) -> Pid {
+    Pid::new(number).unwrap()
+}
+
+/// An agent of which everything is known.
+pub fn known() -> AgentView {
+    AgentView {
+        number: number(1),
+        id: id("coder-1"),
+        name: Some("Coder".into()),
+        source: "file:/run/broker/agents.json".into(),
+        status: "working".into(),
+        registry_status: Some("working".into()),
+        state: Observed::Running,
+        state_reason: Some("shares process 7 with planner".into()),
+        pid: Some(pid(4242)),
+        started_at: Some(after(1)),
+        restarts: 3,
+        metadata: JsonObject::parse(r#"{"model":"x","deep":{"n":[1,2.50,null]}}"#).unwrap(),
+        metrics: Metrics {
+            at: after(5_000),
+            cpu_percent: Some(123.456),
+            memory_bytes: Some(300 * 1_048_576 + 52_429),
+            memory_method: MemoryMethod::Pss,
+            process_count: Some(6),
+            thread_count: Some(17),
+            cpu_us: Some(61_234_567),
+            io: Some(Io { read_bytes: 1 << 40, written_bytes: 7 }),
+            status: "working".into(),
+            error_count: 2,
+            message_count: Some(9),
+        },
+        leftovers: Leftovers { process_count: 1, memory_bytes: 1_048_576, cpu_us: 1_500_000 },
+        alerts: vec!["high_cpu".into()],
+    }
+}
+
+/// An agent of which nothing is known that can be unknown.
+pub fn unknown(text: &str) -> AgentView {
+    AgentView {
+        number: number(2),
+        id: id(text),
+        name: None,
+        source: "match:my-agent".into(),
+        status: "unknown".into(),
+        registry_status: None,
+        state: Observed::NoPid,
+        state_reason: None,
+        pid: None,
+        started_at: None,
+        restarts: 0,
+        metadata: JsonObject::default(),
+        metrics: Metrics {
+            at: NOON,
+            cpu_percent: None,
+            memory_bytes: None,
+            memory_method: MemoryMethod::Rss,
+            process_count: None,
+            thread_count: None,
+            cpu_us: None,
+            io: None,
+            status: "unknown".into(),
+            error_count: 0,
+            message_count: None,
+        },
+        leftovers: Leftovers::default(),
+        alerts: Vec::new(),
+    }
+}
+
+pub fn event(seq: Option<i64>, agent: Option<&str>, message: &str) -> Recorded {
+    let metadata = JsonObject::parse(r#"{"reason":"started"}"#).unwrap();
+    let body = Body::Event(EventReport { event_type: "started".into(), message: message.into(), metadata });
+    Recorded { id: seq, entry: Entry { agent: agent.map(|text| (number(1), id(text))), at: after(7), body } }
+}
+
+/// One agent of each kind, an alert of each kind, a host of which all is known; the first tick ended at noon.
+pub fn snapshot() -> Snapshot {
+    let alert = |rule: &str, agent: Option<&str>, value, threshold| ActiveAlert {
+        rule: rule.into(),
+        agent: agent.map(id),
+        severity: Severity::Critical,
+        message: format!("{rule} fires").into(),
+        value,
+        threshold,
+        since: after(3),
+    };
+    Snapshot {
+        tick: 1,
+        at: after(5_001),
+        agents: vec![known(), unknown("a/b <c>")],
+        alerts: vec![
+            alert("high_cpu", Some("coder-1"), Some(123.456), Some(80.0)),
+            alert("storage_degraded", None, None, None),
+        ],
+        host: HostReading {
+            load_1m: Some(0.42),
+            memory_total_bytes: Some(16 << 30),
+            memory_available_bytes: Some((8 << 30) + 52_429),
+            uptime: Some(Duration::from_millis(86_400_999)),
+            cpu_count: Some(8),
+        },
+        own: OwnState {
+            last_tick_at: Some(NOON),
+            last_tick_mono: Some(clock().now().mono),
+            sources: vec![SourceState {
+                name: "file:/run/broker/agents.json".into(),
+                good_at: Some(NOON),
+                error: None,
+                records: 2,
+            }],
+            ..OwnState::default()
+        },
+    }
+}
+
+pub fn feed(snapshot: Snapshot) -> Feed {
+    let recent = VecDeque::from([event(Some(12), Some("coder-1"), "started"), event(None, None, "clock jumped")]);
+    Feed::new(Arc::new(snapshot), recent)
+}
+
+pub fn clock() -> ManualClock {
+    ManualClock::new(NOON)
+}
+
+/// What the database has of [`known`].
+pub fn history() -> AgentHistory {
+    let root = ProcessKey { start_ticks: 99, pid: pid(4242) };
+    let run = |end| RunRow {
+        agent: number(1),
+        root,
+        boot: "b00t".into(),
+        started_at: after(1),
+        end,
+        cpu_us: 1_234_567,
+        peak_memory_bytes: Some(2_097_152),
+        last_memory_bytes: None,
+        root_cpu: Cpu::default(),
+        others_us: 0,
+    };
+    let end =
+        |status, oom_killed, reason: &str| Some(RunEnd { at: after(9), status, oom_killed, reason: reason.into() });
+    let report = ErrorReport {
+        error_type: "TypeError".into(),
+        message: "x is not a function".into(),
+        stack: Some("at f (a.js:1:2)\nat g".into()),
+        metadata: JsonObject::default(),
+    };
+    let bare = ErrorReport { stack: None, ..report.clone() };
+    AgentHistory {
+        agent: StoredAgent {
+            number: number(1),
+            id: id("coder-1"),
+            name: Some("Coder".into()),
+            source: "file:/run/broker/agents.json".into(),
+            registry_status: Some("working".into()),
+            first_seen: NOON,
+            last_seen: after(8),
+            metadata: JsonObject::default(),
+            restarts: 3,
+            cpu_us: 5,
+            io: Io::default(),
+        },
+        unresolved: 2,
+        metrics: vec![
+            Sample { agent: number(1), metrics: known().metrics },
+            Sample { agent: number(1), metrics: unknown("x").metrics },
+        ],
+        events: vec![event(Some(12), Some("coder-1"), "started")],
+        errors: vec![
+            ErrorRow { id: 31, at: after(4), report, resolved: false, fingerprint: Some("00ff".into()) },
+            ErrorRow { id: 30, at: after(3), report: bare, resolved: true, fingerprint: None },
+        ],
+        runs: vec![
+            run(None),
+            run(end(Some(ExitStatus::Code(7)), Some(false), "error")),
+            run(end(Some(ExitStatus::Signal(9)), Some(true), "error")),
+            run(end(None, None, "unobserved")),
+        ],
+    }
+}
+
+/// What the heart has of [`known`]. Account 0 has a name everywhere; 4,000,000,000 nowhere.
+pub fn detail() -> AgentDetail {
+    let process = |number, parent, uid, name: &str| ProcessView {
+        pid: pid(number),
+        parent,
+        name: name.into(),
+        state: ProcessState::Sleeping,
+        uid,
+        started_at: after(1),
+        cpu_percent: parent.map(|_| 0.04),
+        memory_bytes: 10 * 1_048_576,
+        thread_count: 2,
+    };
+    AgentDetail {
+        view: known(),
+        processes: vec![
+            process(4242, None, Some(0), "node) \u{1b}[31m"),
+            process(4243, Some(pid(4242)), Some(4_000_000_000), "sh"),
+            process(4244, Some(pid(4242)), None, "<b>"),
+        ],
+        leftovers: vec![process(4250, Some(pid(1)), Some(0), "sleep")],
+    }
+}
+
+/// Everything is well, and `coder-1` has a past.
+pub fn sources() -> Sources {
+    Sources {
+        feed: feed(snapshot()),
+        clock: Arc::new(clock()),
+        interval: Arc::new(|| Duration::from_secs(10)),
+        storage: Arc::new(|| Ok(())),
+        history: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
+        inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
+    }
+}
+
+/// Serves until dropped.
+pub struct Server {
+    pub tcp: SocketAddr,
+    pub socket: PathBuf,
+    pub counts: Arc<Counts>,
+    pub stop: CancellationToken,
+    ended: mpsc::Receiver<std::io::Result<()>>,
+    thread: Option<JoinHandle<()>>,
+    _directory: tempfile::TempDir,
+}
+
+impl Server {
+    pub fn start(sources: Sources) -> Server {
+        Server::with(sources, Limits::default(), Guard::new(&[], None))
+    }
+
+    pub fn with(sources: Sources, limits: Limits, guard: Guard) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("api.sock");
+        let api = Api::new(sources, limits);
+        let (counts, stop) = (api.counts(), CancellationToken::new());
+        let (bound, started) = mpsc::channel();
+        let (finished, ended) = mpsc::channel();
+        let (path, asked, count) = (socket.clone(), stop.clone(), Arc::clone(&counts));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let outcome = runtime.block_on(async {
+                let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let unix = tokio::net::UnixListener::bind(path).unwrap();
+                bound.send(tcp.local_addr().unwrap()).unwrap();
+                let over_tcp = api.over_tcp(guard);
+                let one = serve(Listener::Tcp(tcp), over_tcp, limits, Arc::clone(&count), asked.clone());
+                let other = serve(Listener::Unix(unix), api.over_socket(), limits, count, asked);
+                tokio::try_join!(one, other).map(|_| ())
+            });
+            let _ = finished.send(outcome);
+        });
+        let tcp = started.recv_timeout(GENEROUS).unwrap();
+        Server { tcp, socket, counts, stop, ended, thread: Some(thread), _directory: directory }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.tcp).unwrap();
+        stream.set_read_timeout(Some(GENEROUS)).unwrap();
+        stream.set_write_timeout(Some(GENEROUS)).unwrap();
+        stream
+    }
+
+    /// Sends these bytes over TCP, and reads until the server closes the connection.
+    pub fn raw(&self, request: &str) -> Answer {
+        let mut stream = self.connect();
+        stream.write_all(request.as_bytes()).unwrap();
+        Answer::read(&mut stream)
+    }
+
+    /// One request over TCP, headers as `Name: value` lines.
+    pub fn ask(&self, method: &str, target: &str, headers: &[&str]) -> Answer {
+        self.raw(&head(method, target, &format!("localhost:{}", self.tcp.port()), headers))
+    }
+
+    pub fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, &[])
+    }
+
+    /// One request over the Unix socket.
+    pub fn ask_socket(&self, method: &str, target: &str, host: &str) -> Answer {
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(GENEROUS)).unwrap();
+        stream.write_all(head(method, target, host, &[]).as_bytes()).unwrap();
+        Answer::read(&mut stream)
+    }
+
+    pub fn panics(&self) -> u64 {
+        self.counts.panics.load(Ordering::Relaxed)
+    }
+
+    /// Waits until both listeners ended.
+    pub fn wait(&self) -> std::io::Result<()> {
+        self.ended.recv_timeout(GENEROUS).expect("the server ends")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        let outcome = self.thread.take().map(JoinHandle::join);
+        if !std::thread::panicking() {
+            outcome.unwrap().expect("the server does not panic");
+        }
+    }
+}
+
+pub fn head(method: &str, target: &str, host: &str, headers: &[&str]) -> String {
+    let more: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n")
+}
+
+/// An answer, taken apart without a library.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    /// Reads until the end.
+    pub fn read(stream: &mut impl Read) -> Answer {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("the server answers and closes");
+        Answer::parse(&String::from_utf8(bytes).unwrap())
+    }
+
+    pub fn parse(text: &str) -> Answer {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        Answer { status, headers: lines.map(|line| pair(line).unwrap()).collect(), body: body.to_owned() }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    /// For snapshots: status, content type, and the document for human eyes.
+    pub fn shown(&self) -> String {
+        let kind = self.header("content-type").unwrap_or("-");
+        format!("{} {kind}\n{}", self.status, serde_json::to_string_pretty(&self.json()).unwrap())
+    }
+}
