@@ -2,7 +2,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod discovery;
 pub mod feed;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod registry;
