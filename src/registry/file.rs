@@ -210,3 +210,18 @@ fn names(path: &Path) -> Result<Vec<std::ffi::OsString>, FileError> {
 fn shown(path: &Path) -> String {
     printable(&path.to_string_lossy(), usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_the_limit_whatever_the_size_is_said_to_be() {
+        let path = Path::new("/proc/self/status");
+        assert_eq!(std::fs::metadata(path).unwrap().size(), 0);
+        let error = read_bytes(path, 100).unwrap_err();
+        assert!(matches!(error, FileError::TooLarge { bytes: 101, limit_bytes: 100, .. }), "{error}");
+        assert!(read_bytes(path, 1 << 20).unwrap().len() > 100);
+        assert!(matches!(read_bytes(Path::new("/"), 100), Err(FileError::NotRegular { kind: "a folder", .. })));
+    }
+}
