@@ -46,7 +46,7 @@ impl Timestamp {
     /// Says what is wrong with the text.
     pub fn parse(text: &str) -> Result<Timestamp, ParseTimeError> {
         let utc;
-        let text = if text.len() >= 10 && !text[10..].contains(['Z', 'z', '+', '-']) {
+        let text = if text.get(10..).is_some_and(|rest| !rest.contains(['Z', 'z', '+', '-'])) {
             utc = format!("{text}Z");
             &utc
         } else {
@@ -130,7 +130,9 @@ mod tests {
         for text in ["2026-01-01T00:00:00.007Z", "2026-01-01 00:00:00.007", "2026-01-01T01:00:00.007+01:00"] {
             assert_eq!(Timestamp::parse(text), Ok(moment), "{text}");
         }
-        for text in ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01", "é026-01-01T00:00:00"] {
+        for text in
+            ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01", "é026-01-01T00:00:00", "2026-01-0é00:00:00Z"]
+        {
             assert!(Timestamp::parse(text).is_err(), "{text}");
         }
     }

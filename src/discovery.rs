@@ -1,0 +1,156 @@
+//! The long-running readers of registries: one for each source, so that none waits for another.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard};
+use crate::monitor::{Input, SourceReading};
+use crate::registry::file::{self, Fingerprint};
+use crate::registry::http::HttpRegistry;
+
+/// A changed file is noticed within this time.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The first wait after a failure over HTTP; each further failure doubles it.
+const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
+
+/// The longest wait after a failure over HTTP.
+const BACK_OFF_LAST: Duration = Duration::from_secs(60);
+
+/// Reads a file or folder now, whenever it looks different, and every `refresh` in any case, until `stop` closes: the
+/// body of a thread of its own, since a file system can be slow. One that hangs in the system cannot be stopped.
+///
+/// Every read is sent, good or bad: it is also the sign that the source was read. Nothing need ever be sent on `stop`;
+/// what is sent makes it read at once.
+pub fn poll_file(index: usize, path: &Path, refresh: Duration, stop: &Receiver<()>, mut send: impl FnMut(Input)) {
+    let look_every = LOOK_EVERY.min(refresh).max(Duration::from_millis(1));
+    let looks_per_refresh = refresh.as_nanos().div_ceil(look_every.as_nanos()).max(1);
+    let mut looks_left = 0;
+    let mut read = None;
+    loop {
+        // Before the read, so that a change during it is seen at the next look.
+        let look = Fingerprint::of(path);
+        if looks_left == 0 || read != Some(look) {
+            send(Input::Source { index, reading: file::read(path).map_err(|error| whole(&error)) });
+            read = Some(look);
+            looks_left = looks_per_refresh;
+        }
+        match stop.recv_timeout(look_every) {
+            Err(RecvTimeoutError::Timeout) => looks_left -= 1,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Ok(()) => looks_left = 0,
+        }
+    }
+}
+
+/// A source behind a URL.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpSource {
+    /// `http` or `https`.
+    pub url: String,
+    /// A file with the token to send as Bearer, read each time.
+    pub token_file: Option<PathBuf>,
+    /// For the whole request.
+    pub timeout: Duration,
+}
+
+/// Asks a URL now and every `refresh`; after a failure again after 1 s, doubling up to 60 s, moved by up to a fifth so
+/// that many hosts do not ask at once (`seed` decides how). Ends at once when `stop` is cancelled, also amid a request.
+///
+/// Every answer or failure is sent; `send` must not wait.
+pub async fn poll_http(
+    index: usize,
+    source: HttpSource,
+    refresh: Duration,
+    seed: u64,
+    stop: CancellationToken,
+    mut send: impl FnMut(Input),
+) {
+    let polling = async {
+        let mut registry = None;
+        let mut failures = 0;
+        loop {
+            let reading = match &registry {
+                Some(registry) => HttpRegistry::read(registry).await,
+                // Can fail for want of certificates, which an administrator may mend.
+                None => match HttpRegistry::new(&source.url, source.token_file.clone(), source.timeout) {
+                    Ok(new) => registry.insert(new).read().await,
+                    Err(error) => Err(error),
+                },
+            };
+            failures = if reading.is_ok() { 0 } else { failures + 1 };
+            send(Input::Source { index, reading: reading.map_err(|error| whole(&error)) });
+            tokio::time::sleep(if failures == 0 { refresh } else { back_off(failures, seed) }).await;
+        }
+    };
+    stop.run_until_cancelled(polling).await;
+}
+
+/// What `--agent ID=PID` says, always: this agent, `online`, at this process.
+pub fn flag_reading(agent: &AgentId, pid: Pid) -> SourceReading {
+    let record = Record {
+        id: agent.clone(),
+        name: None,
+        pid: Some(pid),
+        status: Some("online".into()),
+        guard: StartGuard::default(),
+        message_count: None,
+        metadata: JsonObject::default(),
+    };
+    SourceReading { records: vec![record], skipped: Vec::new() }
+}
+
+/// How long to wait after this many failures in a row, at least one.
+fn back_off(failures: u32, seed: u64) -> Duration {
+    let doubled = BACK_OFF_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(BACK_OFF_LAST);
+    // One step of SplitMix64 (Steele, Lea, Flood 2014): well spread, and the same for the same seed.
+    let mut mixed = seed.wrapping_add(u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let percent = 80 + (mixed ^ (mixed >> 31)) % 41;
+    (doubled * u32::try_from(percent).expect("80 to 120") / 100).clamp(BACK_OFF_FIRST, BACK_OFF_LAST)
+}
+
+/// An error with all its causes, in one line.
+fn whole(error: &dyn Error) -> Arc<str> {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_doubles_within_bounds_and_differs_between_hosts() {
+        for (failures, nominal_s) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (u32::MAX, 60)] {
+            let waits: Vec<u128> = (0..1000).map(|seed| back_off(failures, seed).as_millis()).collect();
+            let nominal_ms = nominal_s * 1000;
+            let low = (nominal_ms * 80 / 100).max(1000);
+            let high = (nominal_ms * 120 / 100).min(60_000);
+            assert!(waits.iter().all(|wait| (low..=high).contains(wait)), "{failures}: {waits:?}");
+            assert!(waits.iter().any(|wait| *wait != waits[0]), "{failures}: no jitter");
+            assert_eq!(back_off(failures, 7), back_off(failures, 7));
+        }
+    }
+
+    #[test]
+    fn a_flag_is_a_constant_claim() {
+        let (agent, pid) = (AgentId::new("planner").unwrap(), Pid::new(42).unwrap());
+        let reading = flag_reading(&agent, pid);
+        assert_eq!(reading.records.len(), 1);
+        assert_eq!((&reading.records[0].id, reading.records[0].pid), (&agent, Some(pid)));
+        assert_eq!(reading.records[0].status.as_deref(), Some("online"));
+    }
+}
