@@ -1,6 +1,7 @@
 //! Where facts about processes come from.
 
-// pub mod linux;
+#[cfg(target_os = "linux")]
+pub mod linux;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,199 @@
+//! The processes kept for reading, and how many of their files may stay open.
+//!
+//! A kept `/proc` file saves an open at every tick and costs 4.7 KB of kernel memory. So their number is bounded, and
+//! by more than one bound: [`FILES_MAX`], and what the limit of open files leaves beside [`RESERVED`] and the pidfds.
+//! Roots come before members; a process whose files are not kept is opened at each reading.
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::tree::Tree;
+use crate::model::{Pid, ProcessKey};
+use crate::process::{ReadError, Watch};
+
+/// At most so many `stat` and `statm` files are kept open.
+const FILES_MAX: usize = 2048;
+/// Descriptors left to the rest of the program.
+const RESERVED: usize = 512;
+/// Descriptors that one process takes.
+const FILES_EACH: usize = 2;
+
+/// Raises the number of files that this program may have open to the most it may ask for, and says how many that is:
+/// getrlimit(2), `RLIMIT_NOFILE`. To be called once at start.
+pub fn raise_open_files() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    current.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+/// The open files of one process, which can never show another one.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub(super) stat: OwnedFd,
+    pub(super) statm: OwnedFd,
+}
+
+impl Files {
+    /// Both files may belong to different processes until `stat`, read afterwards, shows that the first lives.
+    pub(super) fn open(tree: &Tree, pid: Pid) -> Result<Files, ReadError> {
+        Ok(Files { stat: tree.open_file(pid, "stat")?, statm: tree.open_file(pid, "statm")? })
+    }
+}
+
+/// A process that is read at every tick.
+#[derive(Debug)]
+pub(super) struct Kept {
+    rank: Rank,
+    /// Its open files, while there is room for them.
+    pub(super) files: Option<Files>,
+    /// Whether its `io` was once refused: it is not asked for again.
+    pub(super) io_denied: bool,
+}
+
+/// Who keeps its files when there is not room for all: the lesser one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Rank {
+    Root,
+    Member,
+}
+
+/// All kept processes.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    kept: HashMap<ProcessKey, Kept>,
+    /// Those whose files are open. The last one is the first to lose them: the youngest member.
+    open: BTreeSet<(Rank, ProcessKey)>,
+    /// Descriptors for files and pidfds together.
+    available: usize,
+}
+
+impl Descriptors {
+    /// `open_files`: how many files the whole program may have open.
+    pub(super) fn new(open_files: usize) -> Descriptors {
+        Descriptors { kept: HashMap::new(), open: BTreeSet::new(), available: open_files.saturating_sub(RESERVED) }
+    }
+
+    pub(super) fn get(&mut self, process: ProcessKey) -> Option<&mut Kept> {
+        self.kept.get_mut(&process)
+    }
+
+    pub(super) fn insert(&mut self, process: ProcessKey, watch: Watch) {
+        let rank = match watch {
+            Watch::Exit => Rank::Root,
+            Watch::Counters => Rank::Member,
+        };
+        self.kept.insert(process, Kept { rank, files: None, io_denied: false });
+    }
+
+    pub(super) fn remove(&mut self, process: ProcessKey) {
+        if let Some(kept) = self.kept.remove(&process) {
+            self.open.remove(&(kept.rank, process));
+        }
+    }
+
+    /// Makes room for one more pidfd beside the `pidfds` that there are, which may cost kept files. `false`: there is
+    /// none.
+    pub(super) fn admit_pidfd(&mut self, pidfds: usize) -> bool {
+        if pidfds >= self.available {
+            return false;
+        }
+        while self.open.len() * FILES_EACH > self.room(pidfds + 1) {
+            self.close_last();
+        }
+        true
+    }
+
+    /// Keeps the files of a process if there is room beside `pidfds` pidfds, or if lesser ones can give theirs up.
+    pub(super) fn offer(&mut self, process: ProcessKey, files: Files, pidfds: usize) {
+        let Some(rank) = self.kept.get(&process).map(|kept| kept.rank) else { return };
+        while (self.open.len() + 1) * FILES_EACH > self.room(pidfds) {
+            match self.open.last() {
+                Some((last, _)) if *last > rank => self.close_last(),
+                _ => return,
+            }
+        }
+        if let Some(kept) = self.kept.get_mut(&process) {
+            kept.files = Some(files);
+            self.open.insert((rank, process));
+        }
+    }
+
+    fn room(&self, pidfds: usize) -> usize {
+        self.available.saturating_sub(pidfds).min(FILES_MAX)
+    }
+
+    fn close_last(&mut self) {
+        if let Some((_, process)) = self.open.pop_last()
+            && let Some(kept) = self.kept.get_mut(&process)
+        {
+            kept.files = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u32) -> ProcessKey {
+        ProcessKey { start_ticks: u64::from(number), pid: Pid::new(i64::from(number)).unwrap() }
+    }
+
+    fn files() -> Files {
+        let null = || rustix::fs::open("/dev/null", rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).unwrap();
+        Files { stat: null(), statm: null() }
+    }
+
+    /// Which of the processes 1 to 5 have their files kept.
+    fn kept(descriptors: &mut Descriptors) -> Vec<u32> {
+        (1..=5).filter(|&number| descriptors.get(key(number)).is_some_and(|kept| kept.files.is_some())).collect()
+    }
+
+    #[test]
+    fn roots_come_before_members_and_pidfds_before_all() {
+        let mut descriptors = Descriptors::new(RESERVED + 5);
+        for (number, watch) in [(1, Watch::Counters), (2, Watch::Counters), (3, Watch::Counters)] {
+            descriptors.insert(key(number), watch);
+            descriptors.offer(key(number), files(), 0);
+        }
+        assert_eq!(kept(&mut descriptors), [1, 2], "room for two, and a member displaces none");
+        descriptors.insert(key(4), Watch::Exit);
+        assert!(descriptors.admit_pidfd(0));
+        descriptors.offer(key(4), files(), 1);
+        assert_eq!(kept(&mut descriptors), [1, 4], "a root displaces the youngest member");
+        descriptors.insert(key(5), Watch::Exit);
+        assert!(descriptors.admit_pidfd(1));
+        assert_eq!(kept(&mut descriptors), [4], "its pidfd displaces the member");
+        descriptors.offer(key(5), files(), 2);
+        assert_eq!(kept(&mut descriptors), [4], "a root displaces no root");
+        assert!(descriptors.admit_pidfd(3));
+        assert_eq!(kept(&mut descriptors), [0; 0]);
+        assert!(descriptors.admit_pidfd(4));
+        assert!(!descriptors.admit_pidfd(5));
+    }
+
+    #[test]
+    fn what_is_released_makes_room() {
+        let mut descriptors = Descriptors::new(RESERVED + FILES_EACH);
+        for number in [1, 2] {
+            descriptors.insert(key(number), Watch::Counters);
+            descriptors.offer(key(number), files(), 0);
+        }
+        assert_eq!(kept(&mut descriptors), [1]);
+        descriptors.remove(key(1));
+        descriptors.offer(key(2), files(), 0);
+        assert_eq!(kept(&mut descriptors), [2]);
+        descriptors.offer(key(3), files(), 0);
+        assert_eq!(kept(&mut descriptors), [2], "nobody keeps 3");
+    }
+
+    #[test]
+    fn never_more_than_the_most() {
+        let descriptors = Descriptors::new(usize::MAX);
+        assert_eq!(descriptors.room(0), FILES_MAX);
+        assert_eq!(Descriptors::new(100).room(0), 0);
+    }
+}

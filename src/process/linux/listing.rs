@@ -1,0 +1,111 @@
+//! Which processes there are, and which of them were already shown.
+
+use std::mem::MaybeUninit;
+
+use rustix::fs::{RawDir, SeekFrom};
+
+use super::stat::decimal;
+use super::tree::Tree;
+use crate::model::Pid;
+use crate::process::ReadError;
+
+/// Room for about two thousand processes a call of getdents64(2).
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// An entry of `/proc` that is a process.
+///
+/// The inode number is that of the directory: it stays while the process lives and its directory is in the kernel's
+/// cache, and a later process of the same pid has another.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Listed {
+    pub(super) pid: Pid,
+    pub(super) inode: u64,
+}
+
+/// Lists `/proc`, reusing its memory.
+pub(super) struct Lister {
+    buffer: Box<[MaybeUninit<u8>]>,
+    listed: Vec<Listed>,
+}
+
+impl Lister {
+    pub(super) fn new() -> Lister {
+        Lister { buffer: Box::new_uninit_slice(BUFFER_BYTES), listed: Vec::new() }
+    }
+
+    /// All processes, by ascending pid.
+    pub(super) fn list(&mut self, tree: &Tree) -> Result<&[Listed], ReadError> {
+        let failed = |errno: rustix::io::Errno| ReadError::Io { path: tree.path().to_owned(), source: errno.into() };
+        self.listed.clear();
+        rustix::fs::seek(tree.directory(), SeekFrom::Start(0)).map_err(failed)?;
+        let mut entries = RawDir::new(tree.directory(), &mut self.buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(failed)?;
+            let number = decimal(entry.file_name().to_bytes()).and_then(|number| i64::try_from(number).ok());
+            if let Some(pid) = number.and_then(Pid::new) {
+                self.listed.push(Listed { pid, inode: entry.ino() });
+            }
+        }
+        // The kernel lists them so; another file system, and an odd moment, may not.
+        if !self.listed.is_sorted() {
+            self.listed.sort_unstable();
+        }
+        self.listed.dedup_by_key(|listed| listed.pid);
+        Ok(&self.listed)
+    }
+}
+
+/// A process that a scan or a look has met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Met {
+    pub(super) pid: Pid,
+    /// Of the directory, when a scan met it; a look does not learn it.
+    pub(super) inode: Option<u64>,
+    /// Who it is; `None` where it may not be read.
+    pub(super) start_ticks: Option<u64>,
+}
+
+/// The processes met so far, by ascending pid: a scan walks along them once, and forgets those no longer listed.
+#[derive(Default)]
+pub(super) struct Memory {
+    met: Vec<Met>,
+    /// Those of the scan before, whose memory is used again.
+    before: Vec<Met>,
+    /// How many of `before` the scan has passed.
+    passed: usize,
+}
+
+impl Memory {
+    /// Begins a scan. What [`recall`](Memory::recall) and [`remember`](Memory::remember) say must ascend.
+    pub(super) fn begin(&mut self) {
+        std::mem::swap(&mut self.met, &mut self.before);
+        self.met.clear();
+        self.passed = 0;
+    }
+
+    /// What was met under this pid before.
+    pub(super) fn recall(&mut self, pid: Pid) -> Option<Met> {
+        while let Some(met) = self.before.get(self.passed) {
+            if met.pid >= pid {
+                return (met.pid == pid).then_some(*met);
+            }
+            self.passed += 1;
+        }
+        None
+    }
+
+    /// Keeps a process in mind until it is no longer listed.
+    pub(super) fn remember(&mut self, met: Met) {
+        self.met.push(met);
+    }
+
+    /// A look, between scans, has shown this process.
+    pub(super) fn remember_look(&mut self, pid: Pid, start_ticks: u64) {
+        let met = Met { pid, inode: None, start_ticks: Some(start_ticks) };
+        match self.met.binary_search_by_key(&pid, |met| met.pid) {
+            Ok(index) if self.met[index].start_ticks == Some(start_ticks) => {}
+            Ok(index) => self.met[index] = met,
+            Err(index) => self.met.insert(index, met),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Linux: `/proc`, proc(5), and pidfds.
+//!
+//! - What is read of one process in one moment belongs together: its `stat` is opened first and read last, and an
+//!   opened file of `/proc/PID` fails once its process was reaped. So no two processes are ever mixed up, whichever
+//!   took over whose pid in between.
+//! - The end of a process watched as [`Watch::Exit`] is told by its pidfd. Where there is none (Linux before 5.3, a
+//!   filter of system calls, no descriptor left) nothing is told; [`read`](ProcessSource::read) finds it gone.
+
+mod descriptors;
+mod exits;
+mod host;
+mod kernel;
+mod listing;
+mod stat;
+mod tree;
+
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::time::{ClockId, clock_gettime};
+
+use self::descriptors::{Descriptors, Files};
+use self::exits::Exits;
+use self::listing::{Lister, Memory, Met};
+use self::stat::Stat;
+use self::tree::{TEXT_BYTES, Tree};
+use crate::clock::monotonic;
+use crate::model::{BootId, HostReading, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
+
+pub use self::descriptors::raise_open_files;
+
+/// Called from a thread of the source when [`drain`](ProcessSource::drain) has something to give. Must not block.
+pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// The processes of this machine.
+pub struct LinuxSource {
+    root: PathBuf,
+    boot: BootId,
+    reader: Reader,
+    lister: Lister,
+    memory: Memory,
+    descriptors: Descriptors,
+    /// None under a root that is not this machine's own: pidfds know only that.
+    exits: Option<Exits>,
+    events: Receiver<ProcessEvent>,
+}
+
+/// The constants of a machine that the numbers in `/proc` depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Bytes of a page, the unit of `statm`.
+    pub page_bytes: u64,
+    /// Clock ticks per second, the unit of times in `stat`: `sysconf(_SC_CLK_TCK)`.
+    pub ticks_per_second: NonZeroU64,
+}
+
+impl Machine {
+    /// Those of this machine.
+    pub fn here() -> Machine {
+        Machine {
+            page_bytes: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
+            ticks_per_second: NonZeroU64::new(rustix::param::clock_ticks_per_second())
+                .unwrap_or(NonZeroU64::new(100).expect("not zero")),
+        }
+    }
+}
+
+/// Why the source cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Something in `/proc` that cannot be done without.
+    #[error("the process table cannot be used")]
+    Table(#[from] ReadError),
+    /// The thread that waits for the ends of processes.
+    #[error("cannot wait for the ends of processes")]
+    Exits(#[source] io::Error),
+}
+
+impl LinuxSource {
+    /// The processes of this machine. `open_files` is how many files the program may have open, as
+    /// [`raise_open_files`] says.
+    ///
+    /// # Errors
+    /// Without a readable `/proc`, or without descriptors and a thread to wait for exits.
+    pub fn new(open_files: usize, wake: Wake) -> Result<LinuxSource, StartError> {
+        let mut source = LinuxSource::rooted(Path::new("/"), Machine::here(), open_files)?;
+        let (sender, events) = mpsc::channel();
+        source.exits = Some(Exits::start(source.reader.tree.clone(), sender, wake).map_err(StartError::Exits)?);
+        source.events = events;
+        Ok(source)
+    }
+
+    /// What stands in `proc` and `sys` of the directory `root`, which is of a machine such as `machine`. It has no
+    /// pidfds, so no end of a process is told.
+    ///
+    /// # Errors
+    /// Without a readable `proc` there.
+    pub fn rooted(root: &Path, machine: Machine, open_files: usize) -> Result<LinuxSource, StartError> {
+        let tree = Tree::open(root.join("proc"))?;
+        let (_, events) = mpsc::channel();
+        Ok(LinuxSource {
+            root: root.to_owned(),
+            boot: tree.boot()?,
+            reader: Reader { tree: Arc::new(tree), machine },
+            lister: Lister::new(),
+            memory: Memory::default(),
+            descriptors: Descriptors::new(open_files),
+            exits: None,
+            events,
+        })
+    }
+
+    fn pidfds(&self) -> usize {
+        self.exits.as_ref().map_or(0, Exits::pidfds)
+    }
+
+    /// A pidfd for one more root, if there may be one.
+    fn root_pidfd(&mut self, pid: Pid) -> Option<OwnedFd> {
+        let pidfds = self.exits.as_ref()?.pidfds();
+        if self.descriptors.admit_pidfd(pidfds) { open_pidfd(pid).ok() } else { None }
+    }
+}
+
+impl ProcessSource for LinuxSource {
+    fn boot(&self) -> BootId {
+        self.boot.clone()
+    }
+
+    fn host(&mut self) -> HostReading {
+        host::read(&self.root)
+    }
+
+    /// A New scan opens only processes whose (pid, inode) it has not met before.
+    fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
+        let mut count = ScanCount::default();
+        let listed = self.lister.list(&self.reader.tree)?;
+        let since_boot = since_boot();
+        self.memory.begin();
+        for &entry in listed {
+            let met = self.memory.recall(entry.pid);
+            if scope == Scan::New
+                && let Some(met) = met
+                && met.inode == Some(entry.inode)
+            {
+                count.denied += u64::from(met.start_ticks.is_none());
+                self.memory.remember(met);
+                continue;
+            }
+            let meet = |start_ticks| Met { pid: entry.pid, inode: Some(entry.inode), start_ticks };
+            match self.reader.row(entry.pid, since_boot) {
+                Ok(row) => {
+                    let start_ticks = Some(row.key.start_ticks);
+                    self.memory.remember(meet(start_ticks));
+                    // The kernel may drop the directory of a living process from its cache: a new inode alone is
+                    // not a new process.
+                    if scope == Scan::All || met.is_none_or(|met| met.start_ticks != start_ticks) {
+                        found.push(row);
+                    }
+                }
+                Err(ReadError::Gone) => {}
+                Err(ReadError::Denied { .. }) => {
+                    count.denied += 1;
+                    self.memory.remember(meet(None));
+                }
+                Err(ReadError::Io { .. } | ReadError::Parse { .. }) => {
+                    count.failed += 1;
+                    met.into_iter().for_each(|met| self.memory.remember(met));
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// With hidepid, proc(5), other users' processes seem not to be there; a pidfd shows that they are.
+    fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
+        let pidfd = self.exits.as_ref().map(|_| open_pidfd(pid));
+        // The latter two: the number is that of a thread, of which /proc has a directory too.
+        if let Some(Err(Errno::SRCH | Errno::INVAL | Errno::NOENT)) = pidfd {
+            return Err(ReadError::Gone);
+        }
+        match self.reader.row(pid, since_boot()) {
+            Ok(row) => {
+                self.memory.remember_look(pid, row.key.start_ticks);
+                Ok(row)
+            }
+            Err(ReadError::Gone) if pidfd.is_some_and(|pidfd| pidfd.is_ok_and(|pidfd| lives(&pidfd))) => {
+                Err(ReadError::Denied { path: self.reader.tree.path().join(pid.to_string()) })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
+        self.release(process);
+        let files = Files::open(&self.reader.tree, process.pid)?;
+        let pidfd = if watch == Watch::Exit { self.root_pidfd(process.pid) } else { None };
+        // Read last: whoever is shown has had this pid since `stat` was opened, so `statm` and the pidfd are its own.
+        let mut buffer = [0; TEXT_BYTES];
+        if self.reader.stat(&files.stat, process.pid, &mut buffer)?.start_ticks != process.start_ticks {
+            return Err(ReadError::Gone);
+        }
+        if let (Some(exits), Some(pidfd)) = (&mut self.exits, pidfd) {
+            // A kernel that has no memory for one more is as one that has no pidfd.
+            let _ = exits.watch(process, pidfd);
+        }
+        self.descriptors.insert(process, watch);
+        self.descriptors.offer(process, files, self.pidfds());
+        Ok(())
+    }
+
+    /// Also of a process that is not kept, at the price of opening its files.
+    fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
+        let kept = self.descriptors.get(process);
+        let io_denied = kept.as_ref().is_some_and(|kept| kept.io_denied);
+        let mut opened = None;
+        let files = match kept.and_then(|kept| kept.files.as_ref()) {
+            Some(files) => files,
+            None => opened.insert(Files::open(&self.reader.tree, process.pid)?),
+        };
+        let mut reading = self.reader.reading(process, files, io && !io_denied)?;
+        if io && io_denied {
+            reading.io = IoReading::Denied;
+        } else if reading.io == IoReading::Denied
+            && let Some(kept) = self.descriptors.get(process)
+        {
+            kept.io_denied = true;
+        }
+        if let Some(files) = opened {
+            self.descriptors.offer(process, files, self.pidfds());
+        }
+        Ok(reading)
+    }
+
+    fn release(&mut self, process: ProcessKey) {
+        self.descriptors.remove(process);
+        if let Some(exits) = &mut self.exits {
+            exits.forget(process);
+        }
+    }
+
+    /// # Panics
+    /// With the panic of the thread that waits for exits, if it had one.
+    fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
+        events.extend(self.events.try_iter());
+        if let Some(exits) = &mut self.exits {
+            exits.check();
+        }
+    }
+
+    fn now(&self) -> Mono {
+        monotonic()
+    }
+}
+
+/// Reads and understands the files of one process.
+struct Reader {
+    tree: Arc<Tree>,
+    machine: Machine,
+}
+
+impl Reader {
+    fn stat<'b>(&self, file: impl AsFd, pid: Pid, buffer: &'b mut [u8; TEXT_BYTES]) -> Result<Stat<'b>, ReadError> {
+        let text = self.tree.read(file, buffer, pid, "stat")?;
+        Stat::parse(text).map_err(|what| self.tree.odd(what, pid, "stat"))
+    }
+
+    fn row(&self, pid: Pid, since_boot: Duration) -> Result<ProcessRow, ReadError> {
+        let file = self.tree.open_file(pid, "stat")?;
+        let owner = self.tree.owner(pid);
+        // Read last: whoever is shown was not reaped before, so the owner is its own.
+        let mut buffer = [0; TEXT_BYTES];
+        let stat = self.stat(file, pid, &mut buffer)?;
+        Ok(ProcessRow {
+            key: ProcessKey { start_ticks: stat.start_ticks, pid },
+            parent: stat.parent,
+            group: stat.group,
+            session: stat.session,
+            state: stat.state,
+            kernel: stat.kernel,
+            name: String::from_utf8_lossy(stat.name).into(),
+            uid: owner.ok().map(|owner| owner.uid),
+            age: since_boot.saturating_sub(self.after_boot(stat.start_ticks)),
+        })
+    }
+
+    fn reading(&self, process: ProcessKey, files: &Files, io: bool) -> Result<Reading, ReadError> {
+        let pid = process.pid;
+        let mut buffer = [0; TEXT_BYTES];
+        let io = if io { self.io(pid, &mut buffer)? } else { IoReading::Skipped };
+        let text = self.tree.read(&files.statm, &mut buffer, pid, "statm")?;
+        let pages = stat::resident_pages(text).map_err(|what| self.tree.odd(what, pid, "statm"))?;
+        // Read last: whoever is shown was not reaped before, so the rest is its own.
+        let stat = self.stat(&files.stat, pid, &mut buffer)?;
+        if stat.start_ticks != process.start_ticks {
+            return Err(ReadError::Gone);
+        }
+        Ok(Reading {
+            read_at: monotonic(),
+            state: stat.state,
+            cpu: stat.cpu.at(self.machine.ticks_per_second),
+            rss_bytes: pages.saturating_mul(self.machine.page_bytes),
+            threads: stat.threads,
+            io,
+        })
+    }
+
+    /// Not finding the file is as being refused: a kernel without I/O accounting has none.
+    fn io(&self, pid: Pid, buffer: &mut [u8; TEXT_BYTES]) -> Result<IoReading, ReadError> {
+        let file = self.tree.open_file(pid, "io");
+        match file.and_then(|file| self.tree.read(file, buffer, pid, "io")) {
+            Ok(text) => stat::storage_io(text).map(IoReading::Known).map_err(|what| self.tree.odd(what, pid, "io")),
+            Err(ReadError::Denied { .. } | ReadError::Gone) => Ok(IoReading::Denied),
+            Err(_) => Ok(IoReading::Skipped),
+        }
+    }
+
+    /// From boot to the start of a process.
+    fn after_boot(&self, start_ticks: u64) -> Duration {
+        let per_second = self.machine.ticks_per_second.get();
+        let nanoseconds = u128::from(start_ticks % per_second) * 1_000_000_000 / u128::from(per_second);
+        Duration::new(start_ticks / per_second, u32::try_from(nanoseconds).expect("less than a second"))
+    }
+}
+
+/// Since boot, suspended time included, which is what start ticks count: `CLOCK_BOOTTIME`, clock_gettime(2).
+fn since_boot() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
+
+fn open_pidfd(pid: Pid) -> rustix::io::Result<OwnedFd> {
+    let number = i32::try_from(pid.get()).ok().and_then(rustix::process::Pid::from_raw).ok_or(Errno::INVAL)?;
+    pidfd_open(number, PidfdFlags::empty())
+}
+
+/// Whether the process of a pidfd has not ended.
+fn lives(pidfd: &OwnedFd) -> bool {
+    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&Timespec::default())) == Ok(0)
+}
