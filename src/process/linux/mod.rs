@@ -305,6 +305,7 @@ impl Reader {
         }
         Ok(Reading {
             read_at: monotonic(),
+            parent: stat.parent,
             state: stat.state,
             cpu: stat.cpu.at(self.machine.ticks_per_second),
             rss_bytes: pages.saturating_mul(self.machine.page_bytes),
