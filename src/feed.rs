@@ -1,11 +1,11 @@
 //! How things are now, for whoever asks, and what happens, for whoever listens.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::broadcast;
 
-use crate::model::{Body, Recorded, Snapshot};
+use crate::model::{AgentId, Body, Recorded, Snapshot};
 
 /// How many events the dashboard shows.
 pub const RECENT_EVENTS: usize = 20;
@@ -27,9 +27,14 @@ pub struct Present {
     pub snapshot: Arc<Snapshot>,
     /// The latest events, newest first, at most [`RECENT_EVENTS`].
     pub recent: Arc<VecDeque<Recorded>>,
-    /// Grows with each change of either.
+    /// The ids of the alerts that fire.
+    pub episodes: Arc<Episodes>,
+    /// Grows with each change.
     pub version: u64,
 }
+
+/// The place in the journal at which an alert fired, by agent and rule.
+pub type Episodes = BTreeMap<(Option<AgentId>, Arc<str>), i64>;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -42,8 +47,8 @@ pub enum Update {
 
 impl Feed {
     /// Starts with what was already there.
-    pub fn new(snapshot: Arc<Snapshot>, recent: VecDeque<Recorded>) -> Feed {
-        let present = Present { snapshot, recent: Arc::new(recent), version: 0 };
+    pub fn new(snapshot: Arc<Snapshot>, recent: VecDeque<Recorded>, episodes: Episodes) -> Feed {
+        let present = Present { snapshot, recent: Arc::new(recent), episodes: Arc::new(episodes), version: 0 };
         Feed { now: Arc::new(Mutex::new(present)), updates: broadcast::Sender::new(BACKLOG) }
     }
 
@@ -75,13 +80,9 @@ impl Feed {
         }
         {
             let mut now = self.lock();
-            let recent = Arc::make_mut(&mut now.recent);
             for recorded in entries {
-                if matches!(recorded.entry.body, Body::Event(_)) {
-                    recent.push_front(recorded.clone());
-                }
+                now.take(recorded);
             }
-            recent.truncate(RECENT_EVENTS);
             now.version += 1;
         }
         let _ = self.updates.send(Update::Recorded(entries.into()));
@@ -89,5 +90,27 @@ impl Feed {
 
     fn lock(&self) -> MutexGuard<'_, Present> {
         self.now.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Present {
+    fn take(&mut self, recorded: &Recorded) {
+        match &recorded.entry.body {
+            Body::Event(_) => {
+                let recent = Arc::make_mut(&mut self.recent);
+                recent.push_front(recorded.clone());
+                recent.truncate(RECENT_EVENTS);
+            }
+            Body::Alert(note) => {
+                let agent = recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
+                let key = (agent, Arc::clone(&note.rule));
+                let episodes = Arc::make_mut(&mut self.episodes);
+                match recorded.id.filter(|_| note.firing) {
+                    Some(id) => episodes.insert(key, id),
+                    None => episodes.remove(&key),
+                };
+            }
+            Body::Error(_) => {}
+        }
     }
 }

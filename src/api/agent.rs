@@ -30,7 +30,7 @@ pub(super) async fn agent(State(shared): State<Arc<Shared>>, AgentPath(id): Agen
             tracing::debug!(agent = %id, reason, "cannot read an agent's history");
         }
         let listed = snapshot.agents.iter().find(|view| view.id == id);
-        page(listed, &detail, &history)
+        page(listed.map(|view| &**view), &detail, &history)
     });
     match tokio::time::timeout(PATIENCE, page).await {
         Ok(text) => Ok(json(StatusCode::OK, text?)),

@@ -29,7 +29,7 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(sources: Sources) -> Shared {
-        let all = |now: &Present| wire::text(&Agents { agents: now.snapshot.agents.iter().map(Agent::from).collect() });
+        let all = |now: &Present| wire::text(&Agents { agents: now.snapshot.agents.iter().map(|view| Agent::from(&**view)).collect() });
         Shared {
             tags: Tags::new(sources.clock.now().wall.unix_ms()),
             sources,
@@ -102,7 +102,7 @@ async fn agents(
     }
     let body = elsewhere(move || {
         let wanted = now.snapshot.agents.iter().filter(|view| filter.takes(view));
-        wire::text(&Agents { agents: wanted.map(Agent::from).collect() })
+        wire::text(&Agents { agents: wanted.map(|view| Agent::from(&**view)).collect() })
     });
     Ok(tag.json(body.await))
 }

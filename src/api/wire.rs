@@ -34,10 +34,10 @@ pub(super) struct Dashboard<'a> {
 impl<'a> From<&'a Present> for Dashboard<'a> {
     fn from(now: &'a Present) -> Dashboard<'a> {
         Dashboard {
-            agents: now.snapshot.agents.iter().map(Agent::from).collect(),
+            agents: now.snapshot.agents.iter().map(|view| Agent::from(&**view)).collect(),
             recent_events: now.recent.iter().filter_map(event).collect(),
-            active_errors: now.snapshot.agents.iter().filter_map(ActiveErrors::of).collect(),
-            alerts: now.snapshot.alerts.iter().map(Alert::from).collect(),
+            active_errors: now.snapshot.agents.iter().filter_map(|view| ActiveErrors::of(view)).collect(),
+            alerts: now.snapshot.alerts.iter().map(|alert| Alert::new(alert, &now.episodes)).collect(),
             system_metrics: SystemMetrics::from(&now.snapshot.host),
             generated_at: Time(now.snapshot.at),
         }

@@ -226,6 +226,8 @@ pub struct StoredAlert {
     pub key: AlertKey,
     /// Its state.
     pub state: Option<AlertState>,
+    /// Where in the journal it fired: known to the store alone, and told by it when it is read again.
+    pub episode: Option<i64>,
 }
 
 #[cfg(test)]

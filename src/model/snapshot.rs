@@ -138,6 +138,14 @@ pub struct Snapshot {
     pub own: OwnState,
 }
 
+impl Snapshot {
+    /// Before anything was looked at.
+    pub fn empty(at: Timestamp) -> Snapshot {
+        let (host, own) = (HostReading::default(), OwnState::default());
+        Snapshot { tick: 0, at, agents: Vec::new(), alerts: Vec::new(), host, own }
+    }
+}
+
 /// The daemon about itself, for `/readyz` and `status`.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct OwnState {

@@ -45,7 +45,7 @@ impl Monitor {
         let told = || describe(agent, rule, sighting).into();
         let (state, turn) = alerts::turn(before.clone(), sighting, rule, elapsed, now.wall, told);
         if state != before {
-            self.batch.alerts.push(StoredAlert { key: key.clone(), state: state.clone() });
+            self.batch.alerts.push(StoredAlert { key: key.clone(), state: state.clone(), episode: None });
             match state {
                 Some(state) => self.alerts.insert(key.clone(), state),
                 None => self.alerts.remove(&key),

@@ -1,10 +1,13 @@
 //! Rows of lists, and the values that all shapes are made of.
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::AgentMetrics;
 use crate::api::ErrorRow;
+use crate::feed::Episodes;
 use crate::model::{
     ActiveAlert, AgentId, AgentView, Body, ErrorReport, EventReport, ExitStatus, JsonObject, Metrics, Pid, ProcessView,
     Recorded, RunRow, Timestamp,
@@ -119,7 +122,7 @@ impl<'a> ErrorShape<'a> {
 /// ALERT, one that fires.
 #[derive(Serialize)]
 pub(super) struct Alert<'a> {
-    /// Episodes are not numbered in the snapshot.
+    /// Where in the journal it fired; none if that could not be stored.
     id: Option<i64>,
     agent_id: Option<Id<'a>>,
     r#type: &'a str,
@@ -132,10 +135,11 @@ pub(super) struct Alert<'a> {
     resolved_at: Option<Time>,
 }
 
-impl<'a> From<&'a ActiveAlert> for Alert<'a> {
-    fn from(alert: &'a ActiveAlert) -> Alert<'a> {
+impl<'a> Alert<'a> {
+    pub(super) fn new(alert: &'a ActiveAlert, episodes: &Episodes) -> Alert<'a> {
+        let key = (alert.agent.clone(), Arc::clone(&alert.rule));
         Alert {
-            id: None,
+            id: episodes.get(&key).copied(),
             agent_id: alert.agent.as_ref().map(Id),
             r#type: &alert.rule,
             severity: alert.severity.word(),
