@@ -1,10 +1,26 @@
 //! The configuration, checked: there is no way to hold one that cannot be run.
 //!
-//! Two stages: `raw` mirrors the file, `check` turns it into [`Config`] and finds every problem at once.
+//! Two stages: `raw` mirrors the file, `check` turns it into [`Config`]. Every problem of both is told at once.
 
+mod check;
+mod error;
+mod notes;
+mod overrides;
+mod raw;
+mod read;
+mod rules;
+mod text;
+mod units;
+mod write;
+
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use error::{ConfigErrors, Place, Problem};
+pub use overrides::{Overrides, Setting};
+pub use units::{format_duration, format_size, parse_duration, parse_size};
 
 use crate::model::{MemoryMethod, Rule};
 
@@ -27,6 +43,72 @@ pub struct Config {
     pub ingest: Ingest,
     /// The daemon's own log.
     pub log: Log,
+}
+
+impl Config {
+    /// The largest file that is read, bytes.
+    pub const LIMIT_BYTES: u64 = 1 << 20;
+
+    /// What holds when nothing is said.
+    pub fn defaults(directories: &Directories) -> Config {
+        let mut notes = notes::Notes::new(Path::new(""), "");
+        check::config(raw::File::default(), directories, &mut notes)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is larger than [`LIMIT_BYTES`](Config::LIMIT_BYTES) or not UTF-8, and as
+    /// [`parse`](Config::parse).
+    pub fn load(path: &Path, directories: &Directories) -> Result<Config, ConfigErrors> {
+        let whole = |message: String| Problem {
+            file: Some(path.to_owned()),
+            place: None,
+            key: String::new(),
+            message,
+            hint: None,
+        };
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(Config::LIMIT_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(|error| whole(format!("cannot be read: {error}")))?;
+        if bytes.len() as u64 > Config::LIMIT_BYTES {
+            return Err(whole(format!("is larger than {}", format_size(Config::LIMIT_BYTES))).into());
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Config::parse(text, path, directories),
+            Err(error) => {
+                // Up to the first byte that is wrong, the repaired text is the same.
+                let text = String::from_utf8_lossy(&bytes);
+                let at = notes::At { span: error.valid_up_to()..error.valid_up_to(), ..notes::At::root() };
+                Err(notes::Notes::new(path, &text).problem(&at, notes::Complaint::new("is not UTF-8")).into())
+            }
+        }
+    }
+
+    /// Takes the text of a file. `origin` is what messages call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once; when it is not TOML, the first place where it is not.
+    pub fn parse(text: &str, origin: &Path, directories: &Directories) -> Result<Config, ConfigErrors> {
+        let mut notes = notes::Notes::new(origin, text);
+        let file = read::document(text, &mut notes);
+        let config = check::config(file, directories, &mut notes);
+        notes.into_errors().map_or(Ok(config), Err)
+    }
+}
+
+/// Every key that a file may have, parents first and without the indices of lists: `registry`, `registry.refresh`, …
+pub fn keys() -> &'static [String] {
+    raw::keys()
+}
+
+/// Compiles the regular expression of [`MatchBy::CommandLine`], within bounds of size and depth.
+///
+/// # Errors
+/// When it is none, or too large.
+pub fn command_line_regex(pattern: &str) -> Result<regex_lite::Regex, regex_lite::Error> {
+    regex_lite::RegexBuilder::new(pattern).size_limit(1 << 20).build()
 }
 
 /// Where agents are learned of.
