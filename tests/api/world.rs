@@ -18,16 +18,16 @@ use agent_monitor::monitor::AgentDetail;
 use tokio_util::sync::CancellationToken;
 
 /// How long a client waits for anything.
-pub const GENEROUS: Duration = Duration::from_secs(30);
+pub(crate) const GENEROUS: Duration = Duration::from_secs(30);
 
 /// 2026-01-01T00:00:00.000Z
-pub const NOON: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
+pub(crate) const NOON: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
-pub fn after(ms: u64) -> Timestamp {
+pub(crate) fn after(ms: u64) -> Timestamp {
     NOON + Duration::from_millis(ms)
 }
 
-pub fn id(text: &str) -> AgentId {
+pub(crate) fn id(text: &str) -> AgentId {
     AgentId::new(text).unwrap()
 }
 
@@ -40,7 +40,7 @@ fn pid(number: i64) -> Pid {
 }
 
 /// An agent of which everything is known.
-pub fn known() -> AgentView {
+pub(crate) fn known() -> AgentView {
     AgentView {
         number: number(1),
         id: id("coder-1"),
@@ -73,7 +73,7 @@ pub fn known() -> AgentView {
 }
 
 /// An agent of which nothing is known that can be unknown.
-pub fn unknown(text: &str) -> AgentView {
+pub(crate) fn unknown(text: &str) -> AgentView {
     AgentView {
         number: number(2),
         id: id(text),
@@ -105,14 +105,14 @@ pub fn unknown(text: &str) -> AgentView {
     }
 }
 
-pub fn event(seq: Option<i64>, agent: Option<&str>, message: &str) -> Recorded {
+pub(crate) fn event(seq: Option<i64>, agent: Option<&str>, message: &str) -> Recorded {
     let metadata = JsonObject::parse(r#"{"reason":"started"}"#).unwrap();
     let body = Body::Event(EventReport { event_type: "started".into(), message: message.into(), metadata });
     Recorded { id: seq, entry: Entry { agent: agent.map(|text| (number(1), id(text))), at: after(7), body } }
 }
 
 /// One agent of each kind, an alert of each kind, a host of which all is known; the first tick ended at noon.
-pub fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let alert = |rule: &str, agent: Option<&str>, value, threshold| ActiveAlert {
         rule: rule.into(),
         agent: agent.map(id),
@@ -151,17 +151,17 @@ pub fn snapshot() -> Snapshot {
     }
 }
 
-pub fn feed(snapshot: Snapshot) -> Feed {
+pub(crate) fn feed(snapshot: Snapshot) -> Feed {
     let recent = VecDeque::from([event(Some(12), Some("coder-1"), "started"), event(None, None, "clock jumped")]);
     Feed::new(Arc::new(snapshot), recent)
 }
 
-pub fn clock() -> ManualClock {
+pub(crate) fn clock() -> ManualClock {
     ManualClock::new(NOON)
 }
 
 /// What the database has of [`known`].
-pub fn history() -> AgentHistory {
+pub(crate) fn history() -> AgentHistory {
     let root = ProcessKey { start_ticks: 99, pid: pid(4242) };
     let run = |end| RunRow {
         agent: number(1),
@@ -218,7 +218,7 @@ pub fn history() -> AgentHistory {
 }
 
 /// What the heart has of [`known`]. Account 0 has a name everywhere; 4,000,000,000 nowhere.
-pub fn detail() -> AgentDetail {
+pub(crate) fn detail() -> AgentDetail {
     let process = |number, parent, uid, name: &str| ProcessView {
         pid: pid(number),
         parent,
@@ -242,7 +242,7 @@ pub fn detail() -> AgentDetail {
 }
 
 /// Everything is well, and `coder-1` has a past.
-pub fn sources() -> Sources {
+pub(crate) fn sources() -> Sources {
     Sources {
         feed: feed(snapshot()),
         clock: Arc::new(clock()),
@@ -254,22 +254,22 @@ pub fn sources() -> Sources {
 }
 
 /// Serves until dropped.
-pub struct Server {
-    pub tcp: SocketAddr,
-    pub socket: PathBuf,
-    pub counts: Arc<Counts>,
-    pub stop: CancellationToken,
+pub(crate) struct Server {
+    pub(crate) tcp: SocketAddr,
+    pub(crate) socket: PathBuf,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) stop: CancellationToken,
     ended: mpsc::Receiver<std::io::Result<()>>,
     thread: Option<JoinHandle<()>>,
     _directory: tempfile::TempDir,
 }
 
 impl Server {
-    pub fn start(sources: Sources) -> Server {
+    pub(crate) fn start(sources: Sources) -> Server {
         Server::with(sources, Limits::default(), Guard::new(&[], None))
     }
 
-    pub fn with(sources: Sources, limits: Limits, guard: Guard) -> Server {
+    pub(crate) fn with(sources: Sources, limits: Limits, guard: Guard) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("api.sock");
         let api = Api::new(sources, limits);
@@ -294,7 +294,7 @@ impl Server {
         Server { tcp, socket, counts, stop, ended, thread: Some(thread), _directory: directory }
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.tcp).unwrap();
         stream.set_read_timeout(Some(GENEROUS)).unwrap();
         stream.set_write_timeout(Some(GENEROUS)).unwrap();
@@ -302,35 +302,35 @@ impl Server {
     }
 
     /// Sends these bytes over TCP, and reads until the server closes the connection.
-    pub fn raw(&self, request: &str) -> Answer {
+    pub(crate) fn raw(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).unwrap();
         Answer::read(&mut stream)
     }
 
     /// One request over TCP, headers as `Name: value` lines.
-    pub fn ask(&self, method: &str, target: &str, headers: &[&str]) -> Answer {
+    pub(crate) fn ask(&self, method: &str, target: &str, headers: &[&str]) -> Answer {
         self.raw(&head(method, target, &format!("localhost:{}", self.tcp.port()), headers))
     }
 
-    pub fn get(&self, target: &str) -> Answer {
+    pub(crate) fn get(&self, target: &str) -> Answer {
         self.ask("GET", target, &[])
     }
 
     /// One request over the Unix socket.
-    pub fn ask_socket(&self, method: &str, target: &str, host: &str) -> Answer {
+    pub(crate) fn ask_socket(&self, method: &str, target: &str, host: &str) -> Answer {
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         stream.set_read_timeout(Some(GENEROUS)).unwrap();
         stream.write_all(head(method, target, host, &[]).as_bytes()).unwrap();
         Answer::read(&mut stream)
     }
 
-    pub fn panics(&self) -> u64 {
+    pub(crate) fn panics(&self) -> u64 {
         self.counts.panics.load(Ordering::Relaxed)
     }
 
     /// Waits until both listeners ended.
-    pub fn wait(&self) -> std::io::Result<()> {
+    pub(crate) fn wait(&self) -> std::io::Result<()> {
         self.ended.recv_timeout(GENEROUS).expect("the server ends")
     }
 }
@@ -345,28 +345,28 @@ impl Drop for Server {
     }
 }
 
-pub fn head(method: &str, target: &str, host: &str, headers: &[&str]) -> String {
+pub(crate) fn head(method: &str, target: &str, host: &str, headers: &[&str]) -> String {
     let more: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
     format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{more}Connection: close\r\n\r\n")
 }
 
 /// An answer, taken apart without a library.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// Reads until the end.
-    pub fn read(stream: &mut impl Read) -> Answer {
+    pub(crate) fn read(stream: &mut impl Read) -> Answer {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).expect("the server answers and closes");
         Answer::parse(&String::from_utf8(bytes).unwrap())
     }
 
-    pub fn parse(text: &str) -> Answer {
+    pub(crate) fn parse(text: &str) -> Answer {
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
@@ -374,16 +374,16 @@ impl Answer {
         Answer { status, headers: lines.map(|line| pair(line).unwrap()).collect(), body: body.to_owned() }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
     /// For snapshots: status, content type, and the document for human eyes.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let kind = self.header("content-type").unwrap_or("-");
         format!("{} {kind}\n{}", self.status, serde_json::to_string_pretty(&self.json()).unwrap())
     }
