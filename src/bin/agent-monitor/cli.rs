@@ -1,13 +1,13 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use agent_monitor::config::{LogLevel, Overrides};
+use agent_monitor::config::{Overrides, Setting};
 use agent_monitor::model::{AgentId, Pid};
+
+use crate::environment::variable;
 
 /// Watches the AI agents of this host: which are alive, what each uses with everything it started, why one ended.
 #[derive(Parser)]
@@ -25,37 +25,38 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct RunOptions {
-    /// The configuration file [default: /etc/agent-monitor.toml if it exists]
-    #[arg(long, value_name = "FILE", env = "AGENT_MONITOR_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
+    /// The configuration file [env: AGENT_MONITOR_CONFIG] [default: /etc/agent-monitor.toml if it exists]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// A file, folder or URL that names the agents; replaces the sources of the file (repeatable)
-    #[arg(long, value_name = "FILE-OR-URL", env = "AGENT_MONITOR_REGISTRY")]
+    /// [env: AGENT_MONITOR_REGISTRY]
+    #[arg(long, value_name = "FILE-OR-URL")]
     registry: Vec<String>,
 
     /// One agent and its process; replaces the sources of the file (repeatable)
     #[arg(long, value_name = "ID=PID", value_parser = agent)]
     agent: Vec<(AgentId, Pid)>,
 
-    /// Time from one sample to the next
-    #[arg(long, value_name = "TIME", env = "AGENT_MONITOR_INTERVAL", value_parser = humantime::parse_duration)]
-    interval: Option<Duration>,
+    /// Time from one sample to the next, 1s to 1h [env: AGENT_MONITOR_INTERVAL] [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    interval: Option<String>,
 
-    /// Where the endpoint listens; port 0 picks one
-    #[arg(long, value_name = "ADDR:PORT", env = "AGENT_MONITOR_LISTEN")]
-    listen: Option<SocketAddr>,
+    /// Where the endpoint listens; port 0 picks one [env: AGENT_MONITOR_LISTEN] [default: 127.0.0.1:7717]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
 
-    /// The Unix socket
-    #[arg(long, value_name = "PATH", env = "AGENT_MONITOR_SOCKET")]
+    /// The Unix socket [env: AGENT_MONITOR_SOCKET]
+    #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// Where history is kept
-    #[arg(long, value_name = "DIR", env = "AGENT_MONITOR_STATE_DIR")]
+    /// Where history is kept [env: AGENT_MONITOR_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 
-    /// What is logged: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", env = "AGENT_MONITOR_LOG", value_parser = level)]
-    log: Option<LogLevel>,
+    /// What is logged: error, warn, info, debug or trace [env: AGENT_MONITOR_LOG] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
 
     /// Take two readings one second apart, print them, and end: no database, no socket
     #[arg(long)]
@@ -67,18 +68,33 @@ pub(crate) struct RunOptions {
 }
 
 impl RunOptions {
-    /// What flags and environment change in the configuration.
+    /// The configuration file that was named.
+    pub(crate) fn config(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| variable("AGENT_MONITOR_CONFIG").map(PathBuf::from))
+    }
+
+    /// What flags change in the configuration, and the environment where no flag does.
     pub(crate) fn overrides(&self) -> Overrides {
+        let registry = self.registry.iter().map(|value| Setting::new(value.as_str(), "--registry"));
+        let mut registry: Vec<Setting> = registry.collect();
+        if registry.is_empty() {
+            registry.extend(setting(None::<String>, "", "AGENT_MONITOR_REGISTRY"));
+        }
         Overrides {
-            registry: self.registry.clone(),
+            registry,
             agents: self.agent.clone(),
-            interval: self.interval,
-            listen: self.listen,
-            socket: self.socket.clone(),
-            state_dir: self.state_dir.clone(),
-            log: self.log,
+            interval: setting(self.interval.clone(), "--interval", "AGENT_MONITOR_INTERVAL"),
+            listen: setting(self.listen.clone(), "--listen", "AGENT_MONITOR_LISTEN"),
+            socket: setting(self.socket.clone(), "--socket", "AGENT_MONITOR_SOCKET"),
+            state_dir: setting(self.state_dir.clone(), "--state-dir", "AGENT_MONITOR_STATE_DIR"),
+            log: setting(self.log.clone(), "--log", "AGENT_MONITOR_LOG"),
         }
     }
+}
+
+fn setting<T: From<String>>(value: Option<T>, flag: &'static str, name: &'static str) -> Option<Setting<T>> {
+    let given = value.map(|value| Setting::new(value, flag));
+    given.or_else(|| variable(name).map(|value| Setting::new(value, name)))
 }
 
 fn agent(text: &str) -> Result<(AgentId, Pid), String> {
@@ -86,10 +102,6 @@ fn agent(text: &str) -> Result<(AgentId, Pid), String> {
     let id = AgentId::new(id).map_err(|error| error.to_string())?;
     let pid = pid.parse().ok().and_then(Pid::new).ok_or_else(|| format!("{pid:?} is not a process id"))?;
     Ok((id, pid))
-}
-
-fn level(text: &str) -> Result<LogLevel, String> {
-    text.parse().map_err(|_| format!("{text:?} is not one of error, warn, info, debug, trace"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The program: reads the command line, calls the library, says what went wrong and ends with the right code.
 
 mod cli;
-mod directories;
+mod environment;
 mod failure;
 mod logging;
 mod once;
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 
 fn perform(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        Command::Run(options) if options.once => once::once(options),
-        Command::Run(options) => run::run(options),
+        Command::Run(options) if options.once => once::once(&options),
+        Command::Run(options) => run::run(&options),
     }
 }

@@ -9,13 +9,13 @@ use anyhow::Context;
 
 use crate::cli::RunOptions;
 use crate::failure::{Failure, Kind};
-use crate::{directories, logging, signals};
+use crate::{environment, logging, signals};
 
 const DEFAULT_CONFIG: &str = "/etc/agent-monitor.toml";
 
 /// Runs the daemon until it is asked to stop.
-pub(crate) fn run(options: RunOptions) -> Result<(), Failure> {
-    let config = configuration(&options)?;
+pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
+    let config = configuration(options)?;
     let _log = logging::start(&config.log)
         .context("cannot start the log")
         .map_err(|error| Failure::new(Kind::Unusable, error))?;
@@ -45,11 +45,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
 
 /// The configuration: flags over environment over file over defaults.
 pub(crate) fn configuration(options: &RunOptions) -> Result<Config, Failure> {
-    let directories = directories::directories()?;
+    let directories = environment::directories()?;
     let unusable = |error| Failure::new(Kind::Unusable, error);
     let default = Path::new(DEFAULT_CONFIG);
-    let mut config = match &options.config {
-        Some(path) => Config::load(path, &directories).map_err(unusable)?,
+    let mut config = match options.config() {
+        Some(path) => Config::load(&path, &directories).map_err(unusable)?,
         None if default.exists() => Config::load(default, &directories).map_err(unusable)?,
         None => Config::defaults(&directories),
     };

@@ -1,4 +1,4 @@
-//! Where things are when nothing says otherwise: what the service manager gives, else by the user we run as.
+//! The only place that reads the environment: settings beside the flags, and where things are when nothing says otherwise.
 
 use std::path::PathBuf;
 
@@ -43,6 +43,6 @@ fn first_of(list: &str) -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program, not the library, reads the environment")]
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
