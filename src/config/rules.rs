@@ -254,6 +254,10 @@ fn condition(raw: &raw::Rule, at: &At, name: &str, base: Base<'_>, notes: &mut N
         notes.note(at, Complaint::new(format!("must be {least} 0, not {limit}: {} is never less", metric.name())));
         return None;
     }
+    if let Some(at) = raw.clear.at().filter(|_| clear < 0.0) {
+        notes.note(at, Complaint::new(format!("must be at least 0, not {clear}: the alert would never end")));
+        return None;
+    }
     let (key, sound, word) = match side {
         Side::Above => ("above", clear <= limit, "most"),
         Side::Below => ("below", clear >= limit, "least"),
