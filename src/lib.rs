@@ -6,3 +6,5 @@ pub mod feed;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod retention;
+pub mod store;
