@@ -1,0 +1,198 @@
+//! What is old enough to go, and how much of it in one go. Pure.
+//!
+//! Rows are dated by the wall clock, and a wall clock can be wrong: set to 2036 for a minute, it would make everything
+//! a week old. So deleting goes by a time of its own, [`Believed`], which follows the wall clock but does not jump with
+//! it.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::model::{Mono, Now, Tick, Timestamp};
+
+/// How much faster than the monotonic clock the believed time may run while it is behind the wall clock. A machine that
+/// is switched on for eight hours a day keeps up; a clock that is a month ahead for an hour ages history by four hours.
+const PACE: u32 = 4;
+
+/// A wall clock that went on as evenly as the monotonic one for this long is right, whatever it says.
+const SETTLED: Duration = Duration::from_secs(24 * 3600);
+
+/// Clocks that differ by more than this between two looks: one of them was set.
+const STEP: Duration = Duration::from_secs(60);
+
+/// Samples deleted in one transaction: about 2 ms of the writer's time.
+pub const SAMPLES_PER_SLICE: u64 = 10_000;
+
+/// Passes looked at, and deleted at most, in one transaction.
+pub const TICKS_PER_SLICE: u32 = 1_000;
+
+/// Rows of other tables looked at, and deleted at most, in one transaction.
+pub const ROWS_PER_SLICE: u32 = 250;
+
+/// Pages given back to the file system in one transaction.
+pub const PAGES_PER_SLICE: u32 = 128;
+
+/// The time, as far as deleting trusts the clock. Never ahead of the wall clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Believed {
+    at: Timestamp,
+    seen: Now,
+    even_since: Mono,
+}
+
+impl Believed {
+    /// Goes on from what was believed when something was last deleted; without that there is nothing to lose yet, and
+    /// the wall clock is believed.
+    pub fn new(stored: Option<Timestamp>, now: Now) -> Believed {
+        Believed { at: stored.map_or(now.wall, |at| at.min(now.wall)), seen: now, even_since: now.mono }
+    }
+
+    /// Looks at the clocks again.
+    pub fn advance(&mut self, now: Now) -> Timestamp {
+        let passed = now.mono.since(self.seen.mono);
+        let expected = self.seen.wall + passed;
+        if now.wall.since(expected).max(expected.since(now.wall)) > STEP {
+            self.even_since = now.mono;
+        }
+        self.seen = now;
+        let settled = now.mono.since(self.even_since) >= SETTLED;
+        self.at = if settled { now.wall } else { now.wall.min(self.at + passed * PACE) };
+        self.at
+    }
+}
+
+/// A pass that is still stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OldTick {
+    /// Which.
+    pub tick: Tick,
+    /// How many samples it has.
+    pub samples: u64,
+}
+
+/// Which of `oldest`, the passes in order of time, go in one transaction: those before `cutoff`, as many as fit, and one
+/// at least.
+pub fn expired(oldest: &[OldTick], cutoff: Timestamp) -> &[OldTick] {
+    let mut samples = 0;
+    let mut count = 0;
+    for old in oldest.iter().take_while(|old| old.tick.at < cutoff) {
+        samples += old.samples;
+        if count > 0 && samples > SAMPLES_PER_SLICE {
+            break;
+        }
+        count += 1;
+    }
+    &oldest[..count]
+}
+
+/// The ordinals of `ticks` as ranges without gaps. One range, as long as the clock was never set.
+pub fn ranges(ticks: &[OldTick]) -> Vec<RangeInclusive<u64>> {
+    let mut ordinals: Vec<u64> = ticks.iter().map(|old| old.tick.ordinal).collect();
+    ordinals.sort_unstable();
+    ordinals
+        .chunk_by(|before, after| after - before <= 1)
+        .filter_map(|run| Some(*run.first()?..=*run.last()?))
+        .collect()
+}
+
+/// How many free pages to give back to the file system now. A file that is full to its retention needs what it frees
+/// again at once; only what goes beyond an eighth of it is given back, in slices worth a transaction.
+pub fn pages_to_give_back(page_count: u64, free_count: u64) -> u32 {
+    let spare = free_count.saturating_sub(page_count / 8);
+    if spare < u64::from(PAGES_PER_SLICE) { 0 } else { PAGES_PER_SLICE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const NOON: Timestamp = Timestamp::from_unix_ms(1_767_268_800_000);
+
+    /// The clocks after `awake` on the monotonic clock, with the wall clock `ahead` of it.
+    fn clocks(awake: Duration, ahead: Duration) -> Now {
+        Now { wall: NOON + awake + ahead, mono: Mono(1_000_000_000) + awake }
+    }
+
+    fn start() -> Believed {
+        Believed::new(None, clocks(Duration::ZERO, Duration::ZERO))
+    }
+
+    #[test]
+    fn an_even_clock_is_believed() {
+        let mut believed = start();
+        for hours in 1..200 {
+            let now = clocks(HOUR * hours, Duration::ZERO);
+            assert_eq!(believed.advance(now), now.wall);
+        }
+    }
+
+    #[test]
+    fn a_clock_set_ahead_and_back_ages_nothing_by_more_than_the_pace() {
+        let mut believed = start();
+        assert_eq!(believed.advance(clocks(HOUR, DAY * 3650)), NOON + HOUR * 4);
+        assert_eq!(believed.advance(clocks(HOUR * 2, DAY * 3650)), NOON + HOUR * 8);
+        assert_eq!(believed.advance(clocks(HOUR * 3, Duration::ZERO)), NOON + HOUR * 3);
+    }
+
+    #[test]
+    fn a_clock_that_stays_ahead_is_believed_after_a_day() {
+        let mut believed = start();
+        let mut at = |hours: u32| believed.advance(clocks(HOUR * hours, DAY * 3650));
+        at(1);
+        assert!(at(24) < NOON + DAY * 5);
+        assert_eq!(at(25), NOON + HOUR * 25 + DAY * 3650);
+    }
+
+    #[test]
+    fn a_new_daemon_goes_on_from_what_the_last_one_believed() {
+        let ten_days_later = clocks(Duration::ZERO, DAY * 10);
+        let mut believed = Believed::new(Some(NOON), ten_days_later);
+        assert_eq!(believed.advance(ten_days_later), NOON);
+        assert_eq!(believed.advance(clocks(HOUR, DAY * 10)), NOON + HOUR * 4);
+
+        let clock_was_ahead = Believed::new(Some(NOON + DAY * 3650), clocks(HOUR, Duration::ZERO));
+        assert_eq!(clock_was_ahead.at, NOON + HOUR);
+    }
+
+    #[test]
+    fn sleeping_two_thirds_of_the_day_keeps_up() {
+        let mut believed = start();
+        for day in 1..30 {
+            let (awake, asleep) = (HOUR * 8 * day, HOUR * 16 * day);
+            let now = clocks(awake, asleep);
+            assert_eq!(believed.advance(now), now.wall, "day {day}");
+        }
+    }
+
+    fn old(ordinal: u64, seconds: u64, samples: u64) -> OldTick {
+        OldTick { tick: Tick { ordinal, at: NOON + Duration::from_secs(seconds) }, samples }
+    }
+
+    #[test]
+    fn slices() {
+        let ticks = [old(1, 0, 6_000), old(2, 10, 4_000), old(3, 20, 1), old(4, 30, 50_000)];
+        let count = |from: usize, seconds: u64| expired(&ticks[from..], NOON + Duration::from_secs(seconds)).len();
+        assert_eq!(count(0, 0), 0, "none is before its own time");
+        assert_eq!(count(0, 10), 1);
+        assert_eq!(count(0, 99), 2, "up to the limit");
+        assert_eq!(count(2, 99), 1);
+        assert_eq!(count(3, 99), 1, "one at least, however large");
+        assert!(expired(&[], NOON).is_empty());
+    }
+
+    #[test]
+    fn range_of_ordinals() {
+        let ticks = [old(7, 0, 1), old(1, 1, 1), old(2, 2, 1), old(8, 3, 1), old(4, 4, 1)];
+        assert_eq!(ranges(&ticks), [1..=2, 4..=4, 7..=8]);
+        assert!(ranges(&[]).is_empty());
+    }
+
+    #[test]
+    fn pages() {
+        assert_eq!(pages_to_give_back(80_000, 10_000), 0, "an eighth is kept");
+        assert_eq!(pages_to_give_back(80_000, 10_127), 0, "too few for a transaction");
+        assert_eq!(pages_to_give_back(80_000, 10_128), PAGES_PER_SLICE);
+        assert_eq!(pages_to_give_back(0, 0), 0);
+    }
+}

@@ -1,0 +1,131 @@
+//! Opening the database for writing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
+use super::lock::{check_owner, untrusted};
+use super::migrate::{VERSION, migrate};
+
+/// The database's name in the state directory.
+pub const FILE_NAME: &str = "agent-monitor.db";
+
+/// Marks a database as ours: "agmo", <https://sqlite.org/fileformat2.html#application_id>.
+const APPLICATION_ID: u32 = u32::from_be_bytes(*b"agmo");
+
+/// How a database in SQLite's format begins, <https://sqlite.org/fileformat2.html#magic_header_string>.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Opens the database in `directory` for writing; makes it if it is missing or empty.
+pub(super) fn open(directory: &Path) -> Result<Connection, StoreError> {
+    let path = directory.join(FILE_NAME);
+    let new = inspect(&path)?;
+    connect(&path, new)
+}
+
+/// Opens it once more, while this process may have other connections to it. Those hold POSIX locks, which a process
+/// loses when it closes any descriptor of the file: so here nobody but SQLite opens it,
+/// <https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>.
+pub(super) fn reopen(directory: &Path) -> Result<Connection, StoreError> {
+    let path = directory.join(FILE_NAME);
+    match std::fs::symlink_metadata(&path) {
+        Ok(metadata) => connect(&path, metadata.len() == 0),
+        Err(error) if error.kind() == ErrorKind::NotFound => open(directory),
+        Err(source) => Err(StoreError::Io { doing: "open", path, source }),
+    }
+}
+
+fn connect(path: &Path, new: bool) -> Result<Connection, StoreError> {
+    let failed = |source| StoreError::Sqlite { doing: "open the database", source };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    // Until it is known to be ours, closing must not write its log back into it.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+    configure(&connection, new).map_err(failed)?;
+    // Once more, since what is in the log counts, and only SQLite can read that.
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get(0)).map_err(failed);
+    check_application(path, number("application_id")?)?;
+    check_version(path, number("user_version")?)?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(failed)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
+    // Somebody who looks at the database with sqlite3 may hold a lock for a moment.
+    connection.pragma_update(None, "busy_timeout", 5_000)?;
+    // A 2xx means that it is on disk: NORMAL would lose the last commits with the power.
+    connection.pragma_update(None, "synchronous", "full")?;
+    // What is in the file, put there by whomever, calls no function that could do harm.
+    connection.pragma_update(None, "trusted_schema", false)?;
+    // A damaged page is noticed when it is read, not when it has spread.
+    connection.pragma_update(None, "cell_size_check", true)?;
+    // An I/O error on a mapped file is a signal that ends the process, instead of an error code.
+    connection.pragma_update(None, "mmap_size", 0)?;
+    // After a reader held up the log for long, it shrinks again.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // More than there are statements, so that each is prepared once.
+    connection.set_prepared_statement_cache_capacity(48);
+    if new {
+        // Before the first table: later it would take a rewrite of the file. Deleted history shrinks the file then.
+        connection.pragma_update(None, "auto_vacuum", "incremental")?;
+        // The first write, and in the file itself, not in its log: from the first byte on it says whose it is.
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    Ok(())
+}
+
+/// Looks at the file before SQLite does, since opening can already change a database that has a log. Makes it if it is
+/// missing. Tells whether it is new.
+fn inspect(path: &Path) -> Result<bool, StoreError> {
+    let failed = |source| StoreError::Io { doing: "open", path: path.to_owned(), source };
+    let file = open_private(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(untrusted(path, "is not a regular file", "move it away"));
+    }
+    check_owner(path, &metadata)?;
+    let mut header = Vec::new();
+    file.take(100).read_to_end(&mut header).map_err(failed)?;
+    if header.is_empty() {
+        return Ok(true);
+    }
+    let number = |at: usize| -> Option<u32> { Some(u32::from_be_bytes(*header.get(at..)?.first_chunk()?)) };
+    let (true, Some(version), Some(application)) = (header.starts_with(MAGIC), number(60), number(68)) else {
+        return Err(StoreError::Foreign { path: path.to_owned(), what: "is not an SQLite database" });
+    };
+    check_application(path, application)?;
+    check_version(path, version)?;
+    Ok(false)
+}
+
+/// Opens the file, made with mode 0600 if it is missing: SQLite gives its log the same.
+fn open_private(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => options.create_new(true).open(path),
+        known => known,
+    }
+}
+
+fn check_application(path: &Path, found: u32) -> Result<(), StoreError> {
+    if found == APPLICATION_ID {
+        return Ok(());
+    }
+    Err(StoreError::Foreign { path: path.to_owned(), what: "is another program's database" })
+}
+
+fn check_version(path: &Path, found: u32) -> Result<(), StoreError> {
+    let known = u32::try_from(VERSION).expect("there are few migrations");
+    if found > known {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+    }
+    Ok(())
+}

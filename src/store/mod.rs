@@ -1,0 +1,177 @@
+//! History on disk: one SQLite database in the state directory, written by one thread, read by a few connections.
+//!
+//! The order of a start is [`StateLock::acquire`], then [`open`]; the [`Writer`] goes to a thread of its own, and the
+//! lock with it.
+
+mod apply;
+mod database;
+mod expire;
+mod lock;
+mod migrate;
+mod owed;
+mod query;
+mod queue;
+mod reader;
+mod stats;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+use crate::model::{AgentNumber, Recorded, Resume};
+
+pub use database::FILE_NAME;
+pub use lock::StateLock;
+pub use query::{ErrorRow, JournalPage};
+pub use queue::{NotTaken, Op, WriteHandle};
+pub use reader::Reader;
+pub use stats::StoreStats;
+pub use writer::Writer;
+
+/// Everything that a store is made of.
+pub struct Opened {
+    /// To be run on a thread of its own.
+    pub writer: Writer,
+    /// Where what is to be written goes.
+    pub handle: WriteHandle,
+    /// Where questions go.
+    pub reader: Reader,
+    /// What the last daemon left behind.
+    pub resume: Resume,
+    /// How the store is doing.
+    pub stats: Arc<StoreStats>,
+}
+
+/// What came of a transaction, told after it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Committed {
+    /// What was recorded, in order, with its ids; without ids if it could not be stored.
+    pub entries: Vec<Recorded>,
+    /// The unresolved errors of every agent whose errors changed.
+    pub unresolved: Vec<(AgentNumber, u64)>,
+}
+
+/// Hears of every transaction, on the writer's thread; of what found the queue full, on the thread that brought it. It
+/// must not wait for either.
+pub type Listener = Box<dyn Fn(Committed) + Send + Sync>;
+
+/// Opens the database in the locked directory, making it if it is missing.
+///
+/// # Errors
+/// [`StoreError::Foreign`] and [`StoreError::Newer`] leave the file as it is; the others are trouble with the disk or
+/// the rights to it.
+pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
+    let connection = database::open(lock.directory())?;
+    let resume = query::resume(&connection)
+        .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;
+    let reader = Reader::new(lock.directory());
+    let (handle, queue, shared) = queue::queue(listener);
+    let stats = Arc::clone(&shared.stats);
+    let writer = Writer::new(lock, connection, queue, shared);
+    Ok(Opened { writer, handle, reader, resume, stats })
+}
+
+/// Why the store cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another daemon has the state directory.
+    #[error("another daemon{} holds the state directory {}", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), directory.display())]
+    Locked {
+        /// Which.
+        directory: PathBuf,
+        /// Its holder, where that could be read.
+        pid: Option<u32>,
+    },
+    /// The directory or the database could be changed by others.
+    #[error("{} {problem}: {remedy}", path.display())]
+    Untrusted {
+        /// Which.
+        path: PathBuf,
+        /// Why it cannot be trusted.
+        problem: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A newer version of this program wrote the database. It was left as it is.
+    #[error("the database {} has schema {found}, this version knows {known}: use a newer agent-monitor or another state directory", path.display())]
+    Newer {
+        /// Which.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The highest we know.
+        known: u32,
+    },
+    /// The file is no database of ours. It was left as it is.
+    #[error("{} {what}: move it away or use another state directory", path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The operating system refused.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// SQLite refused.
+    #[error("cannot {doing}")]
+    Sqlite {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        source: rusqlite::Error,
+    },
+    /// A number that the database cannot hold.
+    #[error("{what} does not fit into the database")]
+    Value {
+        /// Which.
+        what: &'static str,
+    },
+    /// It is in trouble, and closed until the next try.
+    #[error("the database is closed after trouble")]
+    Closed,
+    /// A question took too long, or all connections were busy for too long.
+    #[error("the answer took too long")]
+    Deadline,
+}
+
+impl StoreError {
+    /// Whether what was to be stored is at fault, so that the same database takes other things. Everything else is
+    /// trouble with the database, which anything to be stored would meet.
+    pub fn blames_data(&self) -> bool {
+        match self {
+            StoreError::Value { .. } => true,
+            // A number beyond i64.
+            StoreError::Sqlite { source: rusqlite::Error::ToSqlConversionFailure(_), .. } => true,
+            StoreError::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+            ),
+            _ => false,
+        }
+    }
+
+    /// The error with its causes, on one line.
+    fn chain(&self) -> String {
+        match self {
+            StoreError::Io { source, .. } => format!("{self}: {source}"),
+            StoreError::Sqlite { source, .. } => format!("{self}: {source}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(source: rusqlite::Error) -> StoreError {
+        StoreError::Sqlite { doing: "use the database", source }
+    }
+}

@@ -1,0 +1,46 @@
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{AgentNumber, AlertKey, Batch, BootId, ProcessKey, RunRow, StoredAgent, StoredAlert};
+
+/// The most runs remembered: a crash loop must not fill the memory while the disk is full.
+const RUN_LIMIT: usize = 4_096;
+
+/// What refused batches said of how things are, to be stored with the next one that is taken: whoever sends batches
+/// sends only what changed, so samples of an agent that was never stored would belong to nobody. What happened (samples,
+/// journal entries) is not kept: it would grow as long as the trouble lasts.
+#[derive(Default)]
+pub(super) struct Owed {
+    agents: BTreeMap<AgentNumber, StoredAgent>,
+    runs: HashMap<(AgentNumber, ProcessKey, BootId), RunRow>,
+    alerts: HashMap<AlertKey, StoredAlert>,
+}
+
+impl Owed {
+    /// Takes what must be remembered out of a batch. Returns how many runs were too many.
+    pub(super) fn absorb(&mut self, batch: &mut Batch) -> usize {
+        self.agents.extend(batch.agents.drain(..).map(|agent| (agent.number, agent)));
+        self.alerts.extend(batch.alerts.drain(..).map(|alert| (alert.key.clone(), alert)));
+        let mut dropped = 0;
+        for run in batch.runs.drain(..) {
+            let key = (run.agent, run.root, run.boot.clone());
+            if self.runs.len() < RUN_LIMIT || self.runs.contains_key(&key) {
+                self.runs.insert(key, run);
+            } else {
+                dropped += 1;
+            }
+        }
+        dropped
+    }
+
+    /// Whether nothing is owed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.agents.is_empty() && self.runs.is_empty() && self.alerts.is_empty()
+    }
+
+    /// Puts what is owed in front of what `batch` says, which is newer.
+    pub(super) fn settle(self, batch: &mut Batch) {
+        batch.agents.splice(..0, self.agents.into_values());
+        batch.runs.splice(..0, self.runs.into_values());
+        batch.alerts.splice(..0, self.alerts.into_values());
+    }
+}

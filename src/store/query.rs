@@ -1,0 +1,399 @@
+//! Everything that is read from the database.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::apply::{ERROR, EVENT};
+use super::{Reader, StoreError};
+use crate::model::{
+    AgentId, AgentNumber, AlertKey, AlertState, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
+    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent, RunEnd, RunRow, StoredAgent, StoredAlert,
+    Tick, Timestamp,
+};
+use crate::retention::{OldTick, ROWS_PER_SLICE, TICKS_PER_SLICE};
+
+/// The most rows of one answer, whoever asks.
+const ROW_LIMIT: u32 = 10_000;
+
+/// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.
+const RESUME_SAMPLES: u32 = 100_000;
+
+/// Which lines of the journal, newest first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalPage {
+    /// Only this agent's.
+    pub agent: Option<AgentNumber>,
+    /// Only those with a lower id: where the page before ended.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// An occurrence of an error, as it is stored.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ErrorRow {
+    /// Its place in the journal.
+    pub id: i64,
+    /// Whose; none for an agent that is no longer known.
+    pub agent: Option<(AgentNumber, AgentId)>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What was told.
+    pub report: ErrorReport,
+    /// Whether somebody took care of it.
+    pub resolved: bool,
+}
+
+impl Reader {
+    /// An agent by its id; `None` for one that was never seen, or forgotten.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn agent(&self, id: &AgentId) -> Result<Option<StoredAgent>, StoreError> {
+        let sql = format!("select {AGENT_COLUMNS} from agent where agent_id = ?1");
+        self.read(|connection| connection.prepare_cached(&sql)?.query_row(params![id.as_str()], agent).optional())
+    }
+
+    /// The numbers of an agent at and after `since`, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn metrics(&self, agent: AgentNumber, since: Timestamp, limit: u32) -> Result<Vec<Metrics>, StoreError> {
+        // Cross joins keep their order: from the passes of that time to one key each.
+        let sql = "select t.timestamp, s.status, s.memory_method, s.cpu_tenths, s.memory_kib, s.process_count,
+                          s.thread_count, s.cpu_ms, s.read_bytes, s.written_bytes, s.error_count, s.message_count
+                     from ticks t cross join sample s on s.key = (t.tick << 20) + ?1
+                    where t.timestamp >= ?2 order by t.timestamp desc, t.tick desc limit ?3";
+        self.read(|connection| {
+            let mut words = Words { connection, known: HashMap::new() };
+            let values = params![agent.get(), since.sql(), limit.min(ROW_LIMIT)];
+            connection.prepare_cached(sql)?.query_map(values, |row| metrics(row, &mut words))?.collect()
+        })
+    }
+
+    /// Events, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn events(&self, page: JournalPage) -> Result<Vec<Recorded>, StoreError> {
+        self.read(|connection| journal(connection, EVENT, page, event))
+    }
+
+    /// Occurrences of errors, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn errors(&self, page: JournalPage) -> Result<Vec<ErrorRow>, StoreError> {
+        self.read(|connection| journal(connection, ERROR, page, error))
+    }
+
+    /// The runs of an agent, the last one first.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn runs(&self, agent: AgentNumber, limit: u32) -> Result<Vec<RunRow>, StoreError> {
+        let sql = format!("select {RUN_COLUMNS} from run where agent_number = ?1 order by id desc limit ?2");
+        self.read(|connection| {
+            connection.prepare_cached(&sql)?.query_map(params![agent.get(), limit.min(ROW_LIMIT)], run)?.collect()
+        })
+    }
+}
+
+/// What the last daemon left behind.
+pub(super) fn resume(connection: &Connection) -> rusqlite::Result<Resume> {
+    let mut runs: HashMap<AgentNumber, RunRow> = connection
+        .prepare(&format!("select {RUN_COLUMNS} from run where id in (select max(id) from run group by agent_number)"))?
+        .query_map([], |row| run(row).map(|run| (run.agent, run)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let errors: HashMap<AgentNumber, u64> = connection
+        .prepare(
+            "select agent_number, count(*) from journal where resolved = 0 and agent_number is not null group by 1",
+        )?
+        .query_map([], |row| Ok((agent_number(row, 0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut agents: Vec<ResumedAgent> = connection
+        .prepare(&format!("select {AGENT_COLUMNS} from agent order by number"))?
+        .query_map([], |row| {
+            let agent = agent(row)?;
+            let (run, unresolved) = (runs.remove(&agent.number), errors.get(&agent.number).copied().unwrap_or(0));
+            Ok(ResumedAgent { agent, run, unresolved })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    take_totals(connection, &mut agents)?;
+    Ok(Resume { last_tick: last_tick(connection)?, agents, alerts: alerts(connection)? })
+}
+
+/// Raises the totals of agents that were running to those of their newest samples. An agent that runs has a sample in
+/// nearly every pass, so the search ends soon; the totals of the others were stored when they ended.
+fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite::Result<()> {
+    let mut running: HashMap<i64, &mut StoredAgent> = agents
+        .iter_mut()
+        .filter(|resumed| resumed.run.as_ref().is_some_and(|run| run.end.is_none()))
+        .map(|resumed| (i64::from(resumed.agent.number.get()), &mut resumed.agent))
+        .collect();
+    let sql = "select key & ?1, cpu_ms, read_bytes, written_bytes from sample order by key desc limit ?2";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params![AgentNumber::COUNT - 1, RESUME_SAMPLES])?;
+    while !running.is_empty() {
+        let Some(row) = rows.next()? else { break };
+        // Without processor time it tells nothing; an earlier one may.
+        let Some(cpu_ms) = row.get::<_, Option<u64>>(1)? else { continue };
+        let Some(agent) = running.remove(&row.get(0)?) else { continue };
+        agent.cpu_us = agent.cpu_us.max(cpu_ms.saturating_mul(1000));
+        agent.io.read_bytes = agent.io.read_bytes.max(row.get::<_, Option<u64>>(2)?.unwrap_or(0));
+        agent.io.written_bytes = agent.io.written_bytes.max(row.get::<_, Option<u64>>(3)?.unwrap_or(0));
+    }
+    Ok(())
+}
+
+fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "select max(coalesce((select max(key) >> 20 from sample), 0),
+                          coalesce((select highest_tick from retention), 0))";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+fn alerts(connection: &Connection) -> rusqlite::Result<Vec<StoredAlert>> {
+    let sql = "select rule, agent_number, firing, since, held_ms, notified_at, value, message from alert_state";
+    let alert = |row: &Row<'_>| {
+        let agent = row.get::<_, Option<u32>>(1)?.map(|_| agent_number(row, 1)).transpose()?;
+        let since = time(row, 3)?;
+        let state = if row.get(2)? {
+            AlertState::Firing { since, notified_at: time(row, 5)?, value: row.get(6)?, message: row.get(7)? }
+        } else {
+            AlertState::Pending { since, held: std::time::Duration::from_millis(row.get(4)?) }
+        };
+        Ok(StoredAlert { key: AlertKey { rule: row.get(0)?, agent }, state: Some(state) })
+    };
+    connection.prepare(sql)?.query_map([], alert)?.collect()
+}
+
+/// The unresolved errors of an agent.
+pub(super) fn unresolved(connection: &Connection, agent: AgentNumber) -> rusqlite::Result<u64> {
+    let sql = "select count(*) from journal where resolved = 0 and agent_number = ?1";
+    connection.prepare_cached(sql)?.query_row(params![agent.get()], |row| row.get(0))
+}
+
+/// The number of a word of status, if it has one.
+pub(super) fn word_number(connection: &Connection, word: &str) -> rusqlite::Result<Option<i64>> {
+    let sql = "select id from status_word where word = ?1";
+    connection.prepare_cached(sql)?.query_row(params![word], |row| row.get(0)).optional()
+}
+
+/// The journal entry with which an alert fired, if it fires.
+pub(super) fn fired_entry(connection: &Connection, key: &AlertKey) -> rusqlite::Result<Option<i64>> {
+    let sql = "select fired from alert_state where rule = ?1 and ifnull(agent_number, -1) = ifnull(?2, -1)";
+    let values = params![key.rule, key.agent.map(AgentNumber::get)];
+    Ok(connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?.flatten())
+}
+
+/// How far deleting trusted the clock when it last ran.
+pub(super) fn believed(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    connection.query_row("select believed_at from retention", [], |row| time(row, 0)).optional()
+}
+
+/// The passes that are longest ago.
+pub(super) fn oldest_ticks(connection: &Connection) -> rusqlite::Result<Vec<OldTick>> {
+    let sql = "select timestamp, tick, samples from ticks order by timestamp, tick limit ?1";
+    let old =
+        |row: &Row<'_>| Ok(OldTick { tick: Tick { at: time(row, 0)?, ordinal: row.get(1)? }, samples: row.get(2)? });
+    connection.prepare_cached(sql)?.query_map(params![TICKS_PER_SLICE], old)?.collect()
+}
+
+/// Where a walk along the journal in order of time has come to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct JournalCursor {
+    timestamp: String,
+    id: i64,
+}
+
+/// Moves the cursor on by some entries before `cutoff`. Returns those of them that may go, `None` after the last.
+/// Unresolved errors stay, and so do alerts that fire or ended only after `cutoff`.
+pub(super) fn old_entries(
+    connection: &Connection,
+    cursor: &mut JournalCursor,
+    cutoff: Timestamp,
+) -> rusqlite::Result<Option<Vec<i64>>> {
+    let sql = "select timestamp, id,
+                      case kind
+                      when 1 then resolved = 1
+                      when 2 then not exists (select 1 from alert_state where fired = j.id)
+                              and not exists (select 1 from journal e where e.fired = j.id and e.timestamp >= ?3)
+                      else true end
+                 from journal j
+                where (timestamp, id) > (?1, ?2) and timestamp < ?3 order by timestamp, id limit ?4";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![cursor.timestamp, cursor.id, cutoff.sql(), ROWS_PER_SLICE])?;
+    let (mut seen, mut ids) = (0, Vec::new());
+    let mut last = cursor.clone();
+    while let Some(row) = rows.next()? {
+        last = JournalCursor { timestamp: row.get(0)?, id: row.get(1)? };
+        seen += 1;
+        if row.get(2)? {
+            ids.push(last.id);
+        }
+    }
+    *cursor = last;
+    Ok((seen > 0).then_some(ids))
+}
+
+/// The pages of the database, and how many of them are free.
+pub(super) fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((number("page_count")?, number("freelist_count")?))
+}
+
+fn journal<T>(
+    connection: &Connection,
+    kind: i64,
+    page: JournalPage,
+    item: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let of = if page.agent.is_some() { "j.agent_number = ?4 and" } else { "?4 is null and" };
+    let sql = format!(
+        "select j.id, j.agent_number, a.agent_id, j.timestamp, j.type, j.message, j.metadata, j.stack_trace, j.resolved
+           from journal j left join agent a on a.number = j.agent_number
+          where {of} j.kind = ?1 and j.id < ?2 order by j.id desc limit ?3"
+    );
+    let before = page.before.unwrap_or(i64::MAX);
+    let values = params![kind, before, page.limit.min(ROW_LIMIT), page.agent.map(AgentNumber::get)];
+    connection.prepare_cached(&sql)?.query_map(values, item)?.collect()
+}
+
+fn event(row: &Row<'_>) -> rusqlite::Result<Recorded> {
+    let report = EventReport { event_type: row.get(4)?, message: row.get(5)?, metadata: object(row, 6)? };
+    let entry = Entry { agent: owner(row)?, at: time(row, 3)?, body: Body::Event(report) };
+    Ok(Recorded { id: Some(row.get(0)?), entry })
+}
+
+fn error(row: &Row<'_>) -> rusqlite::Result<ErrorRow> {
+    let report =
+        ErrorReport { error_type: row.get(4)?, message: row.get(5)?, metadata: object(row, 6)?, stack: row.get(7)? };
+    Ok(ErrorRow { id: row.get(0)?, agent: owner(row)?, at: time(row, 3)?, report, resolved: row.get(8)? })
+}
+
+/// Whose line of the journal it is. None for the daemon's own, and for an agent that is no longer known.
+fn owner(row: &Row<'_>) -> rusqlite::Result<Option<(AgentNumber, AgentId)>> {
+    let Some(id) = row.get::<_, Option<String>>(2)? else { return Ok(None) };
+    Ok(Some((agent_number(row, 1)?, agent_id(&id, 2)?)))
+}
+
+const AGENT_COLUMNS: &str = "number, agent_id, name, source, registry_status, first_seen, last_seen, metadata,
+                             restarts, cpu_us, read_bytes, written_bytes";
+
+fn agent(row: &Row<'_>) -> rusqlite::Result<StoredAgent> {
+    Ok(StoredAgent {
+        number: agent_number(row, 0)?,
+        id: agent_id(&row.get::<_, String>(1)?, 1)?,
+        name: row.get(2)?,
+        source: row.get(3)?,
+        registry_status: row.get(4)?,
+        first_seen: time(row, 5)?,
+        last_seen: time(row, 6)?,
+        metadata: object(row, 7)?,
+        restarts: row.get(8)?,
+        cpu_us: row.get(9)?,
+        io: Io { read_bytes: row.get(10)?, written_bytes: row.get(11)? },
+    })
+}
+
+const RUN_COLUMNS: &str = "agent_number, boot, start_ticks, pid, started_at, ended_at, exit_code, exit_signal_number,
+                           oom_killed, reason, cpu_us, peak_memory_bytes, last_memory_bytes, root_own_us,
+                           root_children_us, others_us";
+
+fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let pid = Pid::new(row.get(3)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, row.get(3)?))?;
+    let end = match row.get::<_, Option<String>>(5)? {
+        None => None,
+        Some(_) => Some(RunEnd {
+            at: time(row, 5)?,
+            status: match (row.get(6)?, row.get(7)?) {
+                (Some(code), _) => Some(ExitStatus::Code(code)),
+                (None, Some(number)) => Some(ExitStatus::Signal(number)),
+                (None, None) => None,
+            },
+            oom_killed: row.get(8)?,
+            reason: row.get(9)?,
+        }),
+    };
+    Ok(RunRow {
+        agent: agent_number(row, 0)?,
+        root: ProcessKey { start_ticks: row.get(2)?, pid },
+        boot: row.get(1)?,
+        started_at: time(row, 4)?,
+        end,
+        cpu_us: row.get(10)?,
+        peak_memory_bytes: row.get(11)?,
+        last_memory_bytes: row.get(12)?,
+        root_cpu: Cpu { own_us: row.get(13)?, children_us: row.get(14)? },
+        others_us: row.get(15)?,
+    })
+}
+
+/// The words of status met in one answer.
+struct Words<'c> {
+    connection: &'c Connection,
+    known: HashMap<i64, Arc<str>>,
+}
+
+impl Words<'_> {
+    fn word(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
+        let ValueRef::Integer(number) = row.get_ref(column)? else { return row.get(column) };
+        if let Some(word) = self.known.get(&number) {
+            return Ok(Arc::clone(word));
+        }
+        let sql = "select word from status_word where id = ?1";
+        let word: Arc<str> = self.connection.prepare_cached(sql)?.query_row(params![number], |row| row.get(0))?;
+        self.known.insert(number, Arc::clone(&word));
+        Ok(word)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "tenths of a percent are far below 2^53")]
+fn metrics(row: &Row<'_>, words: &mut Words<'_>) -> rusqlite::Result<Metrics> {
+    let io = match (row.get(8)?, row.get(9)?) {
+        (Some(read_bytes), Some(written_bytes)) => Some(Io { read_bytes, written_bytes }),
+        _ => None,
+    };
+    Ok(Metrics {
+        at: time(row, 0)?,
+        status: words.word(row, 1)?,
+        memory_method: if row.get::<_, i64>(2)? == 0 { MemoryMethod::Rss } else { MemoryMethod::Pss },
+        cpu_percent: row.get::<_, Option<i64>>(3)?.map(|tenths| tenths as f64 / 10.0),
+        memory_bytes: row.get::<_, Option<u64>>(4)?.map(|kib| kib.saturating_mul(1024)),
+        process_count: row.get(5)?,
+        thread_count: row.get(6)?,
+        cpu_us: row.get::<_, Option<u64>>(7)?.map(|ms| ms.saturating_mul(1000)),
+        io,
+        error_count: row.get(10)?,
+        message_count: row.get(11)?,
+    })
+}
+
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    let text = row.get_ref(column)?.as_str()?;
+    Timestamp::parse(text).map_err(|error| unreadable(column, error))
+}
+
+fn object(row: &Row<'_>, column: usize) -> rusqlite::Result<JsonObject> {
+    match row.get_ref(column)?.as_str_or_null()? {
+        None | Some("{}") => Ok(JsonObject::default()),
+        Some(text) => JsonObject::parse(text).map_err(|error| unreadable(column, error)),
+    }
+}
+
+fn agent_number(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentNumber> {
+    let number: u32 = row.get(column)?;
+    AgentNumber::new(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, i64::from(number)))
+}
+
+fn agent_id(text: &str, column: usize) -> rusqlite::Result<AgentId> {
+    AgentId::new(text).map_err(|error| unreadable(column, error))
+}
+
+/// Somebody else wrote this.
+fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}

@@ -1,0 +1,121 @@
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::owed::Owed;
+use super::stats::add;
+use super::{Committed, Listener, StoreStats};
+use crate::model::{AgentNumber, Batch, Now, Recorded, Timestamp};
+use crate::monitor::{Answer, Reply};
+
+/// Operations that may wait. The heart sends one a step; a burst of reports sends one each.
+const QUEUE_LENGTH: usize = 256;
+
+/// Something to be done to the database.
+pub enum Op {
+    /// Store this, all or nothing.
+    Store {
+        /// What.
+        batch: Batch,
+        /// Hears what became of it, after it is on disk.
+        reply: Option<Reply>,
+    },
+    /// Delete what is too old, in between the other operations.
+    Prune {
+        /// Samples, events, resolved errors, ended alerts and ended runs before this moment, if the clock can be
+        /// believed.
+        before: Timestamp,
+        /// When this was asked for.
+        now: Now,
+    },
+    /// Say when everything before this is done: on disk, or told to be lost; deleted.
+    Flush {
+        /// Hears it.
+        answer: Answer<()>,
+    },
+}
+
+/// Why an operation was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum NotTaken {
+    /// Too many are waiting. Its entries were told to the listener, its replies dropped.
+    #[error("the database is too slow: too much waits to be written")]
+    Busy,
+    /// The writer has ended.
+    #[error("the writer of the database has ended")]
+    Stopped,
+}
+
+/// What the handles and the writer have in common.
+pub(super) struct Shared {
+    listener: Listener,
+    pub(super) stats: Arc<StoreStats>,
+    /// Of batches that were not taken.
+    owed: Mutex<Owed>,
+}
+
+/// Takes operations to the writer, in order. The writer ends when the last clone is gone.
+#[derive(Clone)]
+pub struct WriteHandle {
+    queue: SyncSender<Op>,
+    shared: Arc<Shared>,
+}
+
+impl WriteHandle {
+    /// Queues an operation, without waiting.
+    ///
+    /// # Errors
+    /// When the queue is full or the writer has ended: then what was to be stored is lost, and counted.
+    pub fn submit(&self, mut op: Op) -> Result<(), NotTaken> {
+        // Held while sending, so that what is owed goes before everything that is newer.
+        let mut owed = self.shared.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Op::Store { batch, .. } = &mut op
+            && !owed.is_empty()
+        {
+            std::mem::take(&mut *owed).settle(batch);
+        }
+        self.shared.stats.queue_length.fetch_add(1, Ordering::Relaxed);
+        let (op, why) = match self.queue.try_send(op) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(op)) => (op, NotTaken::Busy),
+            Err(TrySendError::Disconnected(op)) => (op, NotTaken::Stopped),
+        };
+        self.shared.stats.queue_length.fetch_sub(1, Ordering::Relaxed);
+        if let Op::Store { batch, reply } = op {
+            let entries = self.shared.lose(batch, &mut owed);
+            drop(owed);
+            drop(reply);
+            self.shared.tell(entries, Vec::new());
+        }
+        Err(why)
+    }
+}
+
+/// A queue, its two ends, and what they share.
+pub(super) fn queue(listener: Listener) -> (WriteHandle, Receiver<Op>, Arc<Shared>) {
+    let (sender, receiver) = sync_channel(QUEUE_LENGTH);
+    let shared = Arc::new(Shared { listener, stats: Arc::default(), owed: Mutex::default() });
+    (WriteHandle { queue: sender, shared: Arc::clone(&shared) }, receiver, shared)
+}
+
+impl Shared {
+    /// What batches that were not taken still owe.
+    pub(super) fn take_owed(&self) -> Owed {
+        std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts what is lost of a batch, remembers what must be, and returns the entries without ids.
+    pub(super) fn lose(&self, mut batch: Batch, owed: &mut Owed) -> Vec<Recorded> {
+        add(&self.stats.dropped_samples, batch.samples.len());
+        add(&self.stats.dropped_entries, batch.entries.len());
+        add(&self.stats.dropped_runs, owed.absorb(&mut batch));
+        batch.entries.into_iter().map(|entry| Recorded { id: None, entry }).collect()
+    }
+
+    /// Tells the listener, if there is something to tell.
+    pub(super) fn tell(&self, entries: Vec<Recorded>, unresolved: Vec<(AgentNumber, u64)>) {
+        if !entries.is_empty() || !unresolved.is_empty() {
+            (self.listener)(Committed { entries, unresolved });
+        }
+    }
+}

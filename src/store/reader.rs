@@ -1,0 +1,180 @@
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{FILE_NAME, StoreError};
+use crate::clock::monotonic;
+
+/// The most connections. Each may hold a megabyte of pages.
+const CONNECTIONS: usize = 3;
+
+/// The longest that a question may take, and the longest that it waits for a connection. A long read keeps the log from
+/// being written back, and lets it grow.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// How many of SQLite's instructions run between two looks at the clock: some tens of microseconds.
+const INSTRUCTIONS_PER_LOOK: i32 = 1_000;
+
+/// Answers questions, at most three at a time, from connections of its own that cannot write. Cheap to clone; all
+/// clones are one. Its methods wait for the disk: not for an async task.
+#[derive(Clone)]
+pub struct Reader(Arc<Pool>);
+
+struct Pool {
+    path: PathBuf,
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Source>,
+    lent: usize,
+}
+
+struct Source {
+    connection: Connection,
+    deadline_ns: Arc<AtomicU64>,
+}
+
+impl Reader {
+    /// Reads the database in `directory`. Connections are made when they are needed.
+    pub fn new(directory: &Path) -> Reader {
+        let state = Mutex::new(State::default());
+        Reader(Arc::new(Pool { path: directory.join(FILE_NAME), state, freed: Condvar::new() }))
+    }
+
+    /// Asks one question, as one transaction.
+    pub(super) fn read<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let mut loan = self.0.lend()?;
+        let source = match loan.source.take() {
+            Some(source) => source,
+            None => open(&self.0.path).map_err(failed)?,
+        };
+        source.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
+        let answer = transaction(&source.connection, question);
+        // After trouble a new connection is worth more than this one.
+        if answer.is_ok() {
+            loan.source = Some(source);
+        }
+        answer.map_err(failed)
+    }
+}
+
+fn transaction<T>(
+    connection: &Connection,
+    question: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = connection.unchecked_transaction()?;
+    let answer = question(&transaction)?;
+    transaction.commit()?;
+    Ok(answer)
+}
+
+fn open(path: &Path) -> rusqlite::Result<Source> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    // A second bar beside the way it was opened.
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "mmap_size", 0)?;
+    // KiB: answers are short, and memory is counted.
+    connection.pragma_update(None, "cache_size", -1_024)?;
+    // Only while a log is being recovered or cut.
+    connection.pragma_update(None, "busy_timeout", 1_000)?;
+    let deadline_ns = Arc::new(AtomicU64::new(u64::MAX));
+    let deadline = Arc::clone(&deadline_ns);
+    let late = move || monotonic().0 > deadline.load(Ordering::Relaxed);
+    connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(late))?;
+    Ok(Source { connection, deadline_ns })
+}
+
+fn failed(source: rusqlite::Error) -> StoreError {
+    match source.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => StoreError::Deadline,
+        _ => StoreError::Sqlite { doing: "read the database", source },
+    }
+}
+
+/// The right to use one connection; goes back when dropped, with the connection if there is one.
+struct Loan<'p> {
+    pool: &'p Pool,
+    source: Option<Source>,
+}
+
+impl Pool {
+    fn lend(&self) -> Result<Loan<'_>, StoreError> {
+        let full = |state: &mut State| state.lent >= CONNECTIONS;
+        let (mut state, _) =
+            self.freed.wait_timeout_while(self.lock(), DEADLINE, full).unwrap_or_else(PoisonError::into_inner);
+        if full(&mut state) {
+            return Err(StoreError::Deadline);
+        }
+        state.lent += 1;
+        Ok(Loan { pool: self, source: state.idle.pop() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        state.lent -= 1;
+        state.idle.extend(self.source.take());
+        drop(state);
+        self.pool.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> (tempfile::TempDir, Reader) {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+        connection.execute_batch("create table t (x); insert into t values (7);").unwrap();
+        let reader = Reader::new(&directory.path().canonicalize().unwrap());
+        (directory, reader)
+    }
+
+    #[test]
+    fn an_endless_question_ends() {
+        let (_directory, reader) = database();
+        let endless = "with recursive n (i) as (select 1 union all select i + 1 from n) select count(*) from n";
+        let before = monotonic();
+        let answer = reader.read(|connection| connection.query_row(endless, [], |row| row.get::<_, i64>(0)));
+        assert!(matches!(answer, Err(StoreError::Deadline)), "{answer:?}");
+        assert!(monotonic().since(before) < DEADLINE * 2);
+        let seven: i64 =
+            reader.read(|connection| connection.query_row("select x from t", [], |row| row.get(0))).unwrap();
+        assert_eq!(seven, 7, "and the next one is answered");
+    }
+
+    #[test]
+    fn nothing_can_be_written() {
+        let (_directory, reader) = database();
+        let written = reader.read(|connection| connection.execute("insert into t values (8)", []));
+        assert!(matches!(written, Err(StoreError::Sqlite { .. })), "{written:?}");
+    }
+
+    #[test]
+    fn connections_are_counted_and_come_back() {
+        let (_directory, reader) = database();
+        let loans: Vec<Loan<'_>> = (0..CONNECTIONS).map(|_| reader.0.lend().unwrap()).collect();
+        assert!(matches!(reader.0.lend(), Err(StoreError::Deadline)), "one too many waits, then is refused");
+        drop(loans);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            reader.read(|_| -> rusqlite::Result<()> { panic!("a question that panics") })
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(reader.0.lock().lent, 0);
+    }
+}

@@ -1,0 +1,353 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::expire::Pruning;
+use super::owed::Owed;
+use super::queue::{Op, Shared};
+use super::stats::add;
+use super::{FILE_NAME, StateLock, StoreError, apply, database, query};
+use crate::clock::monotonic;
+use crate::model::{AgentNumber, Batch, Mono, Now, Recorded, Timestamp};
+use crate::monitor::{Answer, NotRecorded, Reply};
+use crate::retention::Believed;
+
+/// Operations that share a transaction at most, so that the first of them is answered soon.
+const GROUP: usize = 64;
+
+/// After trouble the database is opened again this much later, then twice as much, …
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+
+/// … up to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(8);
+
+/// The only one who writes. Trouble with the database never ends it: it tells what is lost, opens the database again,
+/// and goes on.
+pub struct Writer {
+    connection: Option<Connection>,
+    words: apply::Words,
+    queue: Receiver<Op>,
+    shared: Arc<Shared>,
+    /// Of batches that met trouble.
+    owed: Owed,
+    outage: Option<Outage>,
+    believed: Option<Believed>,
+    pruning: Option<Pruning>,
+    /// Who waits for what is in progress.
+    flushing: Vec<Answer<()>>,
+    /// Last, so that the database is closed before another daemon may open it.
+    lock: StateLock,
+}
+
+struct Outage {
+    reason: Arc<str>,
+    wait: Duration,
+    next_try: Mono,
+}
+
+/// A batch and who waits for it.
+type Stored = (Batch, Option<Reply>);
+
+/// The entries' ids of each batch, and the unresolved errors of every agent whose errors changed.
+type StoredAll = (Vec<Vec<i64>>, Vec<(AgentNumber, u64)>);
+
+impl Writer {
+    pub(super) fn new(lock: StateLock, connection: Connection, queue: Receiver<Op>, shared: Arc<Shared>) -> Writer {
+        let writer = Writer {
+            connection: Some(connection),
+            words: apply::Words::default(),
+            queue,
+            shared,
+            owed: Owed::default(),
+            outage: None,
+            believed: None,
+            pruning: None,
+            flushing: Vec::new(),
+            lock,
+        };
+        writer.measure();
+        writer
+    }
+
+    /// Works until every handle is gone and the queue is empty, then closes the database.
+    pub fn run(mut self) {
+        let mut group = Vec::new();
+        while self.take(&mut group) {
+            self.mend();
+            if !group.is_empty() {
+                self.perform(&mut group);
+            }
+            // Between any two groups at most one slice, so that deleting holds up nobody.
+            self.prune();
+            if self.pruning.is_none() {
+                self.flushing.drain(..).for_each(|answer| answer.send(()));
+            }
+        }
+        self.close();
+    }
+
+    /// Waits for operations: as long as it takes, or until there is something else to do. False after the last.
+    fn take(&mut self, group: &mut Vec<Op>) -> bool {
+        let first = if self.pruning.is_some() {
+            match self.queue.try_recv() {
+                Ok(op) => Some(op),
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        } else if let Some(outage) = &self.outage {
+            match self.queue.recv_timeout(outage.next_try.since(monotonic())) {
+                Ok(op) => Some(op),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        } else {
+            match self.queue.recv() {
+                Ok(op) => Some(op),
+                Err(_) => return false,
+            }
+        };
+        group.extend(first);
+        // What came while the last transaction was synced shares the next one.
+        while !group.is_empty()
+            && group.len() < GROUP
+            && let Ok(op) = self.queue.try_recv()
+        {
+            group.push(op);
+        }
+        self.shared.stats.queue_length.fetch_sub(group.len() as u64, Ordering::Relaxed);
+        true
+    }
+
+    fn perform(&mut self, group: &mut Vec<Op>) {
+        let mut batches: Vec<Stored> = Vec::new();
+        for op in group.drain(..) {
+            match op {
+                Op::Store { batch, reply } => batches.push((batch, reply)),
+                Op::Prune { before, now } => self.begin_pruning(before, now),
+                Op::Flush { answer } => self.flushing.push(answer),
+            }
+        }
+        if !batches.is_empty() {
+            self.store(batches);
+        }
+    }
+
+    /// Stores batches in one transaction; one by one if one of them cannot be stored.
+    fn store(&mut self, batches: Vec<Stored>) {
+        let stored = match self.write(|transaction, words| store_all(transaction, words, &batches)) {
+            Err(error) if error.blames_data() && batches.len() > 1 => {
+                for one in batches {
+                    self.store(vec![one]);
+                }
+                return;
+            }
+            other => other,
+        };
+        match stored {
+            Ok((ids, unresolved)) => {
+                let mut all = Vec::new();
+                let mut replies = Vec::new();
+                for ((batch, reply), ids) in batches.into_iter().zip(ids) {
+                    let recorded: Vec<Recorded> = ids
+                        .into_iter()
+                        .zip(batch.entries)
+                        .map(|(id, entry)| Recorded { id: Some(id), entry })
+                        .collect();
+                    all.extend_from_slice(&recorded);
+                    replies.extend(reply.map(|reply| (reply, recorded)));
+                }
+                self.shared.tell(all, unresolved);
+                for (reply, recorded) in replies {
+                    reply.send(Ok(recorded));
+                }
+            }
+            Err(error) => self.lose(batches, &error),
+        }
+    }
+
+    /// Tells that batches are lost. What they said of how things are is remembered, unless it was what could not be
+    /// stored.
+    fn lose(&mut self, batches: Vec<Stored>, error: &StoreError) {
+        let reason: Arc<str> = self.outage.as_ref().map_or_else(|| error.chain().into(), |out| Arc::clone(&out.reason));
+        if error.blames_data() {
+            tracing::error!(%reason, "something could not be stored");
+        }
+        let mut refused = Owed::default();
+        let mut entries = Vec::new();
+        let mut replies = Vec::new();
+        for (batch, reply) in batches {
+            let owed = if error.blames_data() { &mut refused } else { &mut self.owed };
+            entries.extend(self.shared.lose(batch, owed));
+            replies.extend(reply);
+        }
+        self.shared.tell(entries, Vec::new());
+        for reply in replies {
+            reply.send(Err(NotRecorded::Storage { reason: Arc::clone(&reason) }));
+        }
+    }
+
+    /// Does `work` as one transaction. Trouble with the database begins an outage.
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, &mut apply::Words) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Some(connection) = &mut self.connection else { return Err(StoreError::Closed) };
+        let done = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(StoreError::from)
+            // Dropped when `work` fails, and thereby rolled back.
+            .and_then(|transaction| {
+                let done = work(&transaction, &mut self.words)?;
+                transaction.commit()?;
+                Ok(done)
+            });
+        match &done {
+            Ok(_) => {
+                add(&self.shared.stats.commits, 1);
+                self.measure();
+            }
+            Err(error) => {
+                // Some of them may have been made in what was rolled back.
+                self.words = apply::Words::default();
+                if !error.blames_data() {
+                    self.interrupt(error);
+                }
+            }
+        }
+        done
+    }
+
+    /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
+    fn interrupt(&mut self, error: &StoreError) {
+        self.connection = None;
+        self.pruning = None;
+        let reason: Arc<str> = error.chain().into();
+        let wait = match &self.outage {
+            None => {
+                tracing::error!(%reason, "the database cannot be used; watching goes on without storing");
+                FIRST_WAIT
+            }
+            Some(outage) => (outage.wait * 2).min(LONGEST_WAIT),
+        };
+        self.shared.stats.set_trouble(Some(Arc::clone(&reason)));
+        self.outage = Some(Outage { reason, wait, next_try: monotonic() + wait });
+    }
+
+    /// In an outage, when it is time: opens the database again and stores what is owed. Only when that is on disk the
+    /// outage is over, since a full disk can still be opened.
+    fn mend(&mut self) {
+        if self.outage.as_ref().is_none_or(|outage| outage.next_try > monotonic()) {
+            return;
+        }
+        match database::reopen(self.lock.directory()) {
+            Ok(connection) => self.connection = Some(connection),
+            Err(error) => return self.interrupt(&error),
+        }
+        if self.settle() {
+            self.outage = None;
+            self.shared.stats.set_trouble(None);
+            tracing::info!("the database can be used again");
+        }
+    }
+
+    /// Stores what is owed. False when there is trouble with the database.
+    fn settle(&mut self) -> bool {
+        let mut batch = Batch::default();
+        std::mem::take(&mut self.owed).settle(&mut batch);
+        let settled = self.write(|transaction, words| {
+            apply::probe(transaction)?;
+            apply::batch(transaction, words, &batch).map(drop)
+        });
+        match settled {
+            Ok(()) => true,
+            Err(error) if error.blames_data() => {
+                tracing::error!(reason = error.chain(), "what was refused before cannot be stored at all");
+                add(&self.shared.stats.dropped_runs, batch.runs.len());
+                true
+            }
+            Err(_) => {
+                add(&self.shared.stats.dropped_runs, self.owed.absorb(&mut batch));
+                false
+            }
+        }
+    }
+
+    fn begin_pruning(&mut self, before: Timestamp, now: Now) {
+        let mut believed = self.believed;
+        let begun = self.write(|transaction, _| {
+            let stored = query::believed(transaction)?;
+            let at = believed.get_or_insert_with(|| Believed::new(stored, now)).advance(now);
+            apply::believed(transaction, at)?;
+            Ok(at)
+        });
+        self.believed = believed;
+        if let Ok(at) = begun {
+            // As far before the believed time as was asked for before the wall clock's.
+            self.pruning = Some(Pruning::new(at - now.wall.since(before)));
+        }
+    }
+
+    /// Deletes one slice, if a deletion is in progress.
+    fn prune(&mut self) {
+        let Some(mut pruning) = self.pruning.take() else { return };
+        match self.write(|transaction, _| pruning.slice(transaction)) {
+            Ok(Some(rows)) => {
+                add(&self.shared.stats.expired_rows, rows);
+                self.pruning = Some(pruning);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(reason = error.chain(), "what is too old could not be deleted"),
+        }
+    }
+
+    /// Sees how large the files are.
+    fn measure(&self) {
+        let path = self.lock.directory().join(FILE_NAME);
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
+        let bytes = length(&path) + length(log.as_ref());
+        self.shared.stats.database_size_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Stores what is still owed, writes the log back into the database and removes it, so that the file alone is a copy.
+    fn close(mut self) {
+        let mut last = Batch::default();
+        self.shared.take_owed().settle(&mut last);
+        add(&self.shared.stats.dropped_runs, self.owed.absorb(&mut last));
+        if let Some(outage) = &mut self.outage {
+            outage.next_try = Mono::default();
+            self.mend();
+        } else if !self.owed.is_empty() {
+            self.settle();
+        }
+        let Some(connection) = self.connection.take() else { return };
+        let closed = connection
+            .pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))
+            .and_then(|()| connection.close().map_err(|(_, error)| error));
+        if let Err(error) = closed {
+            tracing::warn!(%error, "the database was not closed in order; nothing is lost, the next start reads its log");
+        }
+    }
+}
+
+fn store_all(
+    transaction: &Transaction<'_>,
+    words: &mut apply::Words,
+    batches: &[Stored],
+) -> Result<StoredAll, StoreError> {
+    let mut all = Vec::with_capacity(batches.len());
+    let mut errors_of = BTreeSet::new();
+    for (batch, _) in batches {
+        let mut applied = apply::batch(transaction, words, batch)?;
+        errors_of.append(&mut applied.errors_of);
+        all.push(applied.ids);
+    }
+    let counted = errors_of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
+    Ok((all, counted.collect::<rusqlite::Result<_>>()?))
+}

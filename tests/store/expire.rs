@@ -1,0 +1,172 @@
+//! What is old goes; what is not, or must not, stays.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use agent_monitor::model::{
+    AlertKey, AlertState, Batch, Entry, Mono, Now, RunEnd, RunRow, StoredAgent, StoredAlert, Timestamp,
+};
+use agent_monitor::store::Op;
+
+use crate::support::{NOON, Store, after, agent, ask, error, event, number, of_agent, pass, run_of, turn};
+
+const HOUR: u64 = 3600;
+const RETENTION: Duration = Duration::from_secs(24 * HOUR);
+
+/// Deletes at a time at which the wall clock shows `wall` and the monotonic one `mono_hours`.
+fn prune(store: &Store, wall: Timestamp, mono_hours: u64) -> u64 {
+    let before = store.stats.expired_rows.load(Ordering::Relaxed);
+    let now = Now { wall, mono: Mono(0) + Duration::from_secs(mono_hours * HOUR) };
+    store.handle.submit(Op::Prune { before: wall - RETENTION, now }).unwrap();
+    store.flush();
+    store.stats.expired_rows.load(Ordering::Relaxed) - before
+}
+
+/// One agent, one pass an hour for two days.
+fn two_days(store: &Store) {
+    for hour in 0..48 {
+        store.store(pass(hour + 1, after(hour * HOUR), &[1, 2])).unwrap();
+    }
+}
+
+fn count(directory: &tempfile::TempDir, table: &str) -> u64 {
+    ask(directory.path(), &format!("select count(*) from {table}"))[0].parse().unwrap()
+}
+
+#[test]
+fn passes_go_by_age() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    two_days(&store);
+    let now = after(47 * HOUR);
+    assert_eq!(prune(&store, now, 1), 23 * 3, "23 hours of two samples and a pass");
+    assert_eq!((count(&directory, "agent_metrics"), count(&directory, "ticks")), (50, 25));
+    let oldest = ask(directory.path(), "select min(timestamp) from agent_metrics");
+    assert_eq!(oldest, [(now - RETENTION).sql()], "the day before is left, whole");
+    assert_eq!(prune(&store, now, 1), 0, "and stays");
+    store.stop();
+}
+
+#[test]
+fn the_ordinals_go_on_when_nothing_is_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    two_days(&store);
+    assert_eq!(prune(&store, after(1000 * HOUR), 1), 48 * 3);
+    store.stop();
+    let store = Store::start(directory.path());
+    assert_eq!((store.resume.last_tick, count(&directory, "ticks")), (48, 0));
+    store.stop();
+}
+
+#[test]
+fn a_wall_clock_that_jumps_empties_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    two_days(&store);
+    let (now, ten_years) = (after(47 * HOUR), Duration::from_secs(87_600 * HOUR));
+    prune(&store, now, 1);
+    assert_eq!(prune(&store, now + ten_years, 1), 0, "no time has passed");
+    assert_eq!(prune(&store, now + ten_years, 2), 4 * 3, "an hour, at four times the pace");
+    store.stop();
+
+    // A new daemon knows nothing of clocks, but what the last one believed.
+    let store = Store::start(directory.path());
+    assert_eq!(prune(&store, now + ten_years, 100), 0);
+    assert_eq!(count(&directory, "agent_metrics"), 42);
+    let put_right = after(54 * HOUR);
+    assert_eq!(prune(&store, put_right, 103), 3 * 3, "set back, it is believed");
+    store.stop();
+}
+
+#[test]
+fn the_journal_goes_by_age_but_not_what_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let key = |rule: &str| AlertKey { rule: rule.into(), agent: None };
+    let firing = |rule: &str| {
+        let state = AlertState::Firing { since: NOON, notified_at: NOON, value: None, message: "…".into() };
+        StoredAlert { key: key(rule), state: Some(state) }
+    };
+    let own = |at, rule: &str, fires| Entry { agent: None, at, body: turn(rule, fires) };
+    let old = vec![
+        of_agent(1, after(0), event("old")),
+        of_agent(1, after(1), error("old, unresolved")),
+        of_agent(1, after(2), error("old, resolved")),
+        own(after(3), "over", true),
+        own(after(4), "over lately", true),
+        own(after(5), "open", true),
+        own(after(6), "over", false),
+    ];
+    let alerts = vec![firing("open"), firing("over lately"), StoredAlert { key: key("over"), state: None }];
+    let agents = vec![agent(1)];
+    store.store(Batch { agents, entries: old, alerts, ..Batch::default() }).unwrap();
+    let new = vec![of_agent(1, after(40 * HOUR), event("new")), own(after(40 * HOUR), "over lately", false)];
+    let alerts = vec![StoredAlert { key: key("over lately"), state: None }];
+    store.store(Batch { entries: new, alerts, ..Batch::default() }).unwrap();
+    let connection = rusqlite::Connection::open(directory.path().join("agent-monitor.db")).unwrap();
+    connection.execute("update journal set resolved = 1 where message = 'old, resolved'", []).unwrap();
+
+    assert_eq!(prune(&store, after(48 * HOUR), 1), 4);
+    let left = ask(directory.path(), "select message from journal order by id");
+    assert_eq!(left, ["old, unresolved", "over lately fires", "open fires", "new", "over lately is over"]);
+    let episodes = ask(directory.path(), "select type, state from alerts order by id");
+    assert_eq!(episodes, ["over lately|resolved", "open|firing"]);
+    assert_eq!(ask(directory.path(), "select message from error_logs where resolved = 0"), ["old, unresolved"]);
+    store.stop();
+}
+
+#[test]
+fn runs_and_agents_go_when_they_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let ended = |run: RunRow, at| RunRow {
+        end: Some(RunEnd { at, status: None, oom_killed: None, reason: "stopped".into() }),
+        ..run
+    };
+    let gone = |n| StoredAgent { registry_status: None, ..agent(n) };
+    let batch = Batch {
+        // 1 is registered, 2 still runs, 3 has an unresolved error, 4 ended lately, 5 is history.
+        agents: vec![agent(1), gone(2), gone(3), gone(4), gone(5)],
+        runs: vec![
+            ended(run_of(1, 10), after(0)),
+            run_of(2, 20),
+            ended(run_of(3, 30), after(0)),
+            ended(run_of(4, 40), after(40 * HOUR)),
+            ended(run_of(5, 50), after(0)),
+        ],
+        entries: vec![of_agent(3, after(0), error("unresolved"))],
+        ..Batch::default()
+    };
+    store.store(batch).unwrap();
+    assert_eq!(prune(&store, after(48 * HOUR), 1), 4, "three runs and an agent");
+    assert_eq!(ask(directory.path(), "select pid from agent_runs order by pid"), ["20", "40"]);
+    let left = ask(directory.path(), "select agent_id from agents order by 1");
+    assert_eq!(left, ["agent-1", "agent-2", "agent-3", "agent-4"]);
+    assert_eq!(store.reader.runs(number(5), 5).unwrap(), []);
+    store.stop();
+}
+
+#[test]
+fn the_file_shrinks_and_others_write_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let agents: Vec<u32> = (0..1000).collect();
+    for tick in 1..=100 {
+        store.store(pass(tick, after(tick * 10), &agents)).unwrap();
+    }
+    let pages = || ask(directory.path(), "pragma page_count")[0].parse::<u64>().unwrap();
+    let full = pages();
+    let now = Now { wall: after(48 * HOUR), mono: Mono(0) };
+    store.handle.submit(Op::Prune { before: after(24 * HOUR), now }).unwrap();
+    let recorded = store.store(Batch { entries: vec![of_agent(1, after(1), event("meanwhile"))], ..Batch::default() });
+    let deleted_by_then = store.stats.expired_rows.load(Ordering::Relaxed);
+    assert!(recorded.is_ok());
+    store.flush();
+    let deleted = store.stats.expired_rows.load(Ordering::Relaxed);
+    assert_eq!(deleted, 100 * 1001 + 1, "samples, passes, and the event, which is old");
+    assert!(deleted_by_then < deleted, "the event did not wait for the end");
+    assert!(pages() < full / 2, "{} of {full} pages", pages());
+    assert_eq!(ask(directory.path(), "pragma integrity_check"), ["ok"]);
+    store.stop();
+}

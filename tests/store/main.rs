@@ -1,0 +1,10 @@
+//! The store on real files: what goes in comes out, through the views too, whatever happens to the process or the disk.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod crash;
+mod expire;
+mod refuse;
+mod rows;
+mod support;
+mod trouble;

@@ -1,0 +1,314 @@
+//! What goes in comes out.
+
+use std::time::Duration;
+
+use agent_monitor::model::{
+    AgentId, AlertKey, AlertState, Batch, Body, Entry, EventReport, ExitStatus, Io, JsonObject, MemoryMethod, Metrics,
+    Recorded, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, StoredAlert, Tick,
+};
+use agent_monitor::store::JournalPage;
+
+use crate::support::{NOON, Store, after, agent, ask, error, event, metrics, number, of_agent, pass, run_of, turn};
+
+/// Something in every column, and null wherever that is possible.
+fn full_batch() -> Batch {
+    let known = Metrics {
+        at: after(10),
+        cpu_percent: Some(399.96),
+        memory_bytes: Some((1536 << 20) + 4096),
+        memory_method: MemoryMethod::Pss,
+        process_count: Some(6),
+        thread_count: Some(31),
+        cpu_us: Some(12_345_678),
+        io: Some(Io { read_bytes: 5_000_000_001, written_bytes: 7 }),
+        status: "busy \"thinking\"".into(),
+        error_count: 3,
+        message_count: Some(17),
+    };
+    let unknown = Metrics {
+        at: after(10),
+        cpu_percent: None,
+        memory_bytes: None,
+        memory_method: MemoryMethod::Rss,
+        process_count: None,
+        thread_count: None,
+        cpu_us: None,
+        io: None,
+        status: "offline".into(),
+        error_count: 0,
+        message_count: None,
+    };
+    let key = |rule: &str, agent: Option<u32>| AlertKey { rule: rule.into(), agent: agent.map(number) };
+    let firing = AlertState::Firing {
+        since: after(10),
+        notified_at: after(11),
+        value: Some(99.5),
+        message: "high_cpu fires".into(),
+    };
+    let pending = AlertState::Pending { since: after(5), held: Duration::from_millis(4_321) };
+    Batch {
+        tick: Some(Tick { ordinal: 41, at: after(10) }),
+        agents: vec![
+            StoredAgent {
+                name: Some("The planner".into()),
+                metadata: JsonObject::parse(r#"{"model":"x"}"#).unwrap(),
+                restarts: 2,
+                cpu_us: 9_000_000,
+                io: Io { read_bytes: 1, written_bytes: 9_000 },
+                ..agent(1)
+            },
+            StoredAgent { registry_status: None, source: "match:claude".into(), ..agent(2) },
+        ],
+        samples: vec![Sample { agent: number(1), metrics: known }, Sample { agent: number(2), metrics: unknown }],
+        runs: vec![
+            run_of(1, 100),
+            ended(run_of(2, 200), Some(ExitStatus::Signal(9)), Some(true), "error"),
+            ended(run_of(2, 201), Some(ExitStatus::Code(3)), None, "error"),
+            ended(run_of(2, 202), None, None, "unobserved"),
+        ],
+        entries: vec![
+            of_agent(1, after(1), event("hello")),
+            of_agent(2, after(2), error("x is undefined")),
+            of_agent(1, after(10), turn("high_cpu", true)),
+            Entry { agent: None, at: after(10), body: turn("registry_stale", true) },
+            Entry { agent: None, at: after(11), body: turn("registry_stale", false) },
+            Entry {
+                agent: None,
+                at: after(12),
+                body: Body::Event(EventReport {
+                    event_type: "warning".into(),
+                    message: "the clock was set".into(),
+                    metadata: JsonObject::default(),
+                }),
+            },
+        ],
+        alerts: vec![
+            StoredAlert { key: key("high_cpu", Some(1)), state: Some(firing) },
+            StoredAlert { key: key("high_memory", Some(1)), state: Some(pending) },
+            StoredAlert { key: key("registry_stale", None), state: None },
+        ],
+    }
+}
+
+fn ended(run: RunRow, status: Option<ExitStatus>, oom_killed: Option<bool>, reason: &str) -> RunRow {
+    RunRow { end: Some(RunEnd { at: after(9), status, oom_killed, reason: reason.into() }), ..run }
+}
+
+#[test]
+fn everything_shows_in_the_views() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let recorded = store.store(full_batch()).unwrap();
+    assert_eq!(recorded.iter().map(|recorded| recorded.id).collect::<Vec<_>>(), (1..=6).map(Some).collect::<Vec<_>>());
+    let told = store.told.recv().unwrap();
+    assert_eq!((told.entries, told.unresolved), (recorded, vec![(number(2), 1)]));
+
+    // While the daemon runs.
+    let view = |name: &str| ask(directory.path(), &format!("select * from {name}"));
+    assert_eq!(
+        view("agents"),
+        [
+            r#"agent-1|The planner|file:/run/agents.json|online|2026-01-01 12:00:00.000|2026-01-01 12:00:00.000|{"model":"x"}"#,
+            "agent-2|null|match:claude|null|2026-01-01 12:00:00.000|2026-01-01 12:00:00.000|{}",
+        ]
+    );
+    assert_eq!(
+        view("agent_metrics"),
+        [
+            "agent-1|2026-01-01 12:00:10.000|400.0|1536.0|pss|busy \"thinking\"|3|17|6|31|12.345|5000000001|7",
+            "agent-2|2026-01-01 12:00:10.000|null|null|rss|offline|0|null|null|null|null|null|null",
+        ]
+    );
+    assert_eq!(
+        view("agent_events"),
+        [
+            r#"1|agent-1|started|hello|{"reason":"started"}|2026-01-01 12:00:01.000"#,
+            "6|null|warning|the clock was set|{}|2026-01-01 12:00:12.000",
+        ]
+    );
+    assert_eq!(view("error_logs"), ["2|agent-2|TypeError|x is undefined|at main|2026-01-01 12:00:02.000|0|null"]);
+    assert_eq!(
+        view("alerts"),
+        [
+            "3|agent-1|high_cpu|critical|firing|high_cpu fires|99.5|80.0|2026-01-01 12:00:10.000|null",
+            "4|null|registry_stale|critical|resolved|registry_stale fires|99.5|80.0|2026-01-01 12:00:10.000|2026-01-01 12:00:11.000",
+        ]
+    );
+    let (start, end) = ("2026-01-01 12:00:00.000", "2026-01-01 12:00:09.000");
+    assert_eq!(
+        view("agent_runs"),
+        [
+            format!("agent-1|100|{start}|null|null|null|null|null|1.5|100.0|null"),
+            format!("agent-2|200|{start}|{end}|null|SIGKILL|1|error|1.5|100.0|null"),
+            format!("agent-2|201|{start}|{end}|3|null|null|error|1.5|100.0|null"),
+            format!("agent-2|202|{start}|{end}|null|null|null|unobserved|1.5|100.0|null"),
+        ]
+    );
+    store.stop();
+}
+
+#[test]
+fn the_columns_are_those_of_the_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    Store::start(directory.path()).stop();
+    for (view, columns) in [
+        ("agents", "agent_id, name, source, registry_status, first_seen, last_seen, metadata"),
+        (
+            "agent_metrics",
+            "agent_id, timestamp, cpu_percent, memory_mb, memory_method, status, error_count, message_count, \
+             process_count, thread_count, cpu_seconds, read_bytes, written_bytes",
+        ),
+        ("agent_events", "id, agent_id, event_type, message, metadata, timestamp"),
+        ("error_logs", "id, agent_id, error_type, message, stack_trace, timestamp, resolved, fingerprint"),
+        ("alerts", "id, agent_id, type, severity, state, message, value, threshold, started_at, resolved_at"),
+        (
+            "agent_runs",
+            "agent_id, pid, started_at, ended_at, exit_code, exit_signal, oom_killed, reason, cpu_seconds, \
+             peak_memory_mb, last_memory_mb",
+        ),
+    ] {
+        let found = ask(directory.path(), &format!("select name from pragma_table_info('{view}')"));
+        assert_eq!(found.join(", "), columns, "{view}");
+    }
+}
+
+#[test]
+fn a_new_daemon_goes_on_where_the_last_one_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    assert_eq!(store.resume, Resume::default(), "nothing is there yet");
+    let batch = full_batch();
+    store.store(batch.clone()).unwrap();
+    store.stop();
+
+    let store = Store::start(directory.path());
+    // The totals of the agent that runs are those of its newest sample where they are higher.
+    let planner = StoredAgent {
+        cpu_us: 12_345_000,
+        io: Io { read_bytes: 5_000_000_001, written_bytes: 9_000 },
+        ..batch.agents[0].clone()
+    };
+    assert_eq!(
+        store.resume,
+        Resume {
+            last_tick: 41,
+            agents: vec![
+                ResumedAgent { agent: planner, run: Some(batch.runs[0].clone()), unresolved: 0 },
+                ResumedAgent { agent: batch.agents[1].clone(), run: Some(batch.runs[3].clone()), unresolved: 1 },
+            ],
+            alerts: batch.alerts[..2].to_vec(),
+        }
+    );
+
+    // The alert that fired before the restart ends after it: one episode.
+    let over = StoredAlert { key: batch.alerts[0].key.clone(), state: None };
+    let entries = vec![of_agent(1, after(60), turn("high_cpu", false))];
+    store.store(Batch { entries, alerts: vec![over], ..Batch::default() }).unwrap();
+    let episodes = ask(directory.path(), "select id, state, resolved_at from alerts where agent_id = 'agent-1'");
+    assert_eq!(episodes, ["3|resolved|2026-01-01 12:01:00.000"]);
+    store.stop();
+}
+
+#[test]
+fn questions() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let batch = full_batch();
+    store.store(batch.clone()).unwrap();
+    for tick in 42..52 {
+        store.store(pass(tick, after(10 * (tick - 40)), &[1])).unwrap();
+    }
+
+    let found = store.reader.agent(&AgentId::new("agent-2").unwrap()).unwrap();
+    assert_eq!(found, Some(batch.agents[1].clone()));
+    assert_eq!(store.reader.agent(&AgentId::new("agent-3").unwrap()).unwrap(), None);
+
+    let ats = |since, limit| -> Vec<_> {
+        store.reader.metrics(number(1), after(since), limit).unwrap().iter().map(|metrics| metrics.at).collect()
+    };
+    assert_eq!(ats(100, 50), [after(110), after(100)], "newest first, and no older ones");
+    assert_eq!(ats(0, 3), [after(110), after(100), after(90)]);
+    let oldest = store.reader.metrics(number(1), NOON, 50).unwrap().pop().unwrap();
+    let stored = &batch.samples[0].metrics;
+    assert_eq!(oldest, Metrics { cpu_percent: Some(400.0), cpu_us: Some(12_345_000), ..stored.clone() });
+    assert_eq!(store.reader.metrics(number(2), NOON, 50).unwrap(), [batch.samples[1].metrics.clone()]);
+
+    let all = JournalPage { agent: None, before: None, limit: 50 };
+    let stored = |index: usize| Recorded { id: Some(index as i64 + 1), entry: batch.entries[index].clone() };
+    assert_eq!(store.reader.events(all).unwrap(), [stored(5), stored(0)]);
+    assert_eq!(store.reader.events(JournalPage { limit: 1, ..all }).unwrap(), [stored(5)]);
+    assert_eq!(store.reader.events(JournalPage { before: Some(6), ..all }).unwrap(), [stored(0)]);
+    assert_eq!(store.reader.events(JournalPage { agent: Some(number(2)), ..all }).unwrap(), []);
+    assert_eq!(store.reader.events(JournalPage { agent: Some(number(1)), ..all }).unwrap(), [stored(0)]);
+
+    let errors = store.reader.errors(JournalPage { agent: Some(number(2)), ..all }).unwrap();
+    let [found] = &errors[..] else { panic!("one error: {errors:?}") };
+    assert_eq!((found.id, found.at, found.resolved), (2, after(2), false));
+    assert_eq!(Body::Error(found.report.clone()), batch.entries[1].body);
+
+    let mut runs = batch.runs[1..].to_vec();
+    runs.reverse();
+    assert_eq!(store.reader.runs(number(2), 50).unwrap(), runs, "the last one first");
+    assert_eq!(store.reader.runs(number(2), 1).unwrap(), runs[..1]);
+    store.stop();
+}
+
+#[test]
+fn what_is_stored_again_is_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    store.store(full_batch()).unwrap();
+    let renamed = StoredAgent { name: Some("Coder".into()), restarts: 3, ..agent(1) };
+    let over = ended(run_of(1, 100), Some(ExitStatus::Code(0)), Some(false), "stopped");
+    store.store(Batch { agents: vec![renamed.clone()], runs: vec![over.clone()], ..Batch::default() }).unwrap();
+    assert_eq!(store.reader.agent(&renamed.id).unwrap(), Some(renamed));
+    assert_eq!(store.reader.runs(number(1), 50).unwrap(), [over]);
+    store.stop();
+}
+
+#[test]
+fn words_beyond_the_table_are_kept_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let status = |tick: u64| if tick == 400 { "12".to_owned() } else { format!("word {tick}") };
+    for tick in 1..=400 {
+        let mut batch = pass(tick, after(tick), &[1]);
+        batch.samples[0].metrics = Metrics { status: status(tick).into(), ..metrics(after(tick)) };
+        store.store(batch).unwrap();
+    }
+    let expected: Vec<String> = (1..=400).map(status).collect();
+    assert_eq!(ask(directory.path(), "select status from agent_metrics order by timestamp"), expected);
+    let read: Vec<String> =
+        store.reader.metrics(number(1), NOON, 500).unwrap().iter().rev().map(|m| m.status.to_string()).collect();
+    assert_eq!(read, expected);
+    assert_eq!(ask(directory.path(), "select count(*) from status_word"), ["250"], "the table does not grow");
+    store.stop();
+}
+
+/// Milliseconds, however large it is: no plan may sort, or look at every sample.
+#[test]
+fn the_metrics_view_is_read_from_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    for tick in 1..=50 {
+        store.store(pass(tick, after(tick), &[1, 2, 3])).unwrap();
+    }
+    store.stop();
+    for (question, passes, samples) in [
+        ("select * from agent_metrics order by timestamp desc limit 3", "SCAN t", "rowid>? AND rowid<?"),
+        ("select * from agent_metrics where timestamp > '2026' limit 3", "SEARCH t", "rowid>? AND rowid<?"),
+        ("select * from agent_metrics where agent_id = 'agent-1' order by timestamp desc limit 3", "SCAN t", "rowid=?"),
+        (
+            "select * from agent_metrics where agent_id = 'agent-1' and timestamp > '2026' order by timestamp",
+            "SEARCH t",
+            "rowid=?",
+        ),
+    ] {
+        let plan = ask(directory.path(), &format!("explain query plan {question}")).join("\n");
+        assert!(plan.contains(passes), "{question}\n{plan}");
+        assert!(plan.contains(&format!("SEARCH s USING INTEGER PRIMARY KEY ({samples})")), "{question}\n{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{question}\n{plan}");
+    }
+    let newest = ask(directory.path(), "select agent_id, timestamp from agent_metrics order by timestamp desc limit 3");
+    assert!(newest.iter().all(|line| line.ends_with("2026-01-01 12:00:50.000")), "{newest:?}");
+}
