@@ -37,7 +37,7 @@ pub fn poll_file(index: usize, path: &Path, refresh: Duration, stop: &Receiver<(
         // Before the read, so that a change during it is seen at the next look.
         let look = Fingerprint::of(path);
         if looks_left == 0 || read != Some(look) {
-            send(Input::Source { index, reading: file::read(path).map_err(|error| whole(&error)) });
+            send(Input::Source { index, reading: file::read(path).map_err(|error| in_one_line(&error)) });
             read = Some(look);
             looks_left = looks_per_refresh;
         }
@@ -85,11 +85,21 @@ pub async fn poll_http(
                 },
             };
             failures = if reading.is_ok() { 0 } else { failures + 1 };
-            send(Input::Source { index, reading: reading.map_err(|error| whole(&error)) });
+            send(Input::Source { index, reading: reading.map_err(|error| in_one_line(&error)) });
             tokio::time::sleep(if failures == 0 { refresh } else { back_off(failures, seed) }).await;
         }
     };
     stop.run_until_cancelled(polling).await;
+}
+
+/// Asks a URL once.
+///
+/// # Errors
+/// What went wrong, in one line.
+pub async fn read_http(source: &HttpSource) -> Result<SourceReading, Arc<str>> {
+    let registry = HttpRegistry::new(&source.url, source.token_file.clone(), source.timeout);
+    let read = async { registry?.read().await };
+    read.await.map_err(|error| in_one_line(&error))
 }
 
 /// What `--agent ID=PID` says, always: this agent, `online`, at this process.
@@ -118,7 +128,7 @@ fn back_off(failures: u32, seed: u64) -> Duration {
 }
 
 /// An error with all its causes, in one line.
-fn whole(error: &dyn Error) -> Arc<str> {
+pub fn in_one_line(error: &dyn Error) -> Arc<str> {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

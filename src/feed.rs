@@ -46,10 +46,17 @@ pub enum Update {
 }
 
 impl Feed {
-    /// Starts with what was already there.
-    pub fn new(snapshot: Arc<Snapshot>, recent: VecDeque<Recorded>, episodes: Episodes) -> Feed {
-        let present = Present { snapshot, recent: Arc::new(recent), episodes: Arc::new(episodes), version: 0 };
-        Feed { now: Arc::new(Mutex::new(present)), updates: broadcast::Sender::new(BACKLOG) }
+    /// Starts with this snapshot.
+    pub fn new(snapshot: Arc<Snapshot>) -> Feed {
+        Feed { now: Arc::new(Mutex::new(Present::alone(snapshot))), updates: broadcast::Sender::new(BACKLOG) }
+    }
+
+    /// Goes on from what an earlier life left behind: its latest events, oldest first, and the alerts that still fire.
+    pub fn go_on(&self, events: &[Recorded], episodes: Episodes) {
+        let mut now = self.lock();
+        events.iter().for_each(|event| now.take(event));
+        now.episodes = Arc::new(episodes);
+        now.version += 1;
     }
 
     /// How things are now.
@@ -94,6 +101,11 @@ impl Feed {
 }
 
 impl Present {
+    /// A snapshot and no past.
+    pub fn alone(snapshot: Arc<Snapshot>) -> Present {
+        Present { snapshot, recent: Arc::default(), episodes: Arc::default(), version: 0 }
+    }
+
     fn take(&mut self, recorded: &Recorded) {
         match &recorded.entry.body {
             Body::Event(_) => {

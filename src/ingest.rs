@@ -161,7 +161,10 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(matches!(Socket::bind(&link, 0o600, None), Err(SocketError::InTheWay { .. })));
-        assert!(matches!(Socket::bind(&dir.path().join("g"), 0o600, Some("no such group")), Err(SocketError::NoGroup { .. })));
+        assert!(matches!(
+            Socket::bind(&dir.path().join("g"), 0o600, Some("no such group")),
+            Err(SocketError::NoGroup { .. })
+        ));
     }
 
     #[test]

@@ -100,11 +100,14 @@ fn violations(source: &Source) -> Vec<String> {
 #[test]
 fn modules_import_downwards_only() {
     let sources = sources("src");
-    let found: Vec<String> = sources.iter().filter(|source| !source.path.starts_with("src/bin/")).flat_map(violations).collect();
+    let found: Vec<String> =
+        sources.iter().filter(|source| !source.path.starts_with("src/bin/")).flat_map(violations).collect();
     assert_eq!(found, [] as [String; 0]);
     let unplaced: Vec<&str> = sources
         .iter()
-        .filter(|source| !source.path.starts_with("src/bin/") && source.path != "src/lib.rs" && source.module().is_none())
+        .filter(|source| {
+            !source.path.starts_with("src/bin/") && source.path != "src/lib.rs" && source.module().is_none()
+        })
         .map(|source| &*source.path)
         .collect();
     assert_eq!(unplaced, [] as [&str; 0], "on no floor");
@@ -190,7 +193,8 @@ fn the_map_names_every_part_and_nothing_else() {
     let missing: Vec<&&str> = parts.iter().filter(|part| !map.contains(&format!("`{part}`"))).collect();
     assert_eq!(missing, [] as [&&str; 0], "not in ARCHITECTURE.md");
     let words = map.split('`').skip(1).step_by(2);
-    let paths = words.filter(|word| word.contains('/') && !word.contains([' ', '<', '*', ':']) && !word.starts_with('/'));
+    let paths =
+        words.filter(|word| word.contains('/') && !word.contains([' ', '<', '*', ':']) && !word.starts_with('/'));
     let wrong: Vec<&str> = paths
         .filter(|path| !root().join(path).exists() && !root().join("src").join(path).exists())
         .filter(|path| !parts.contains(path))

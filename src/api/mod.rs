@@ -75,6 +75,11 @@ pub struct ErrorRow {
     pub fingerprint: Option<Arc<str>>,
 }
 
+/// The dashboard document of this moment: `GET /api/monitoring/dashboard`.
+pub fn dashboard(now: &crate::feed::Present) -> Vec<u8> {
+    wire::text(&wire::Dashboard::from(now))
+}
+
 /// What this edge lost or refused since the start. They only grow.
 #[derive(Default, Debug)]
 pub struct Counts {

@@ -102,7 +102,6 @@ pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, VecDeque};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -118,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_version_is_rendered_once_and_shared() {
-        let feed = Feed::new(snapshot(1), VecDeque::new(), BTreeMap::new());
+        let feed = Feed::new(snapshot(1));
         let document = Arc::new(Document::new(|now| {
             RENDERED.fetch_add(1, Ordering::Relaxed);
             now.snapshot.tick.to_string().into_bytes()

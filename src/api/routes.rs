@@ -29,7 +29,9 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(sources: Sources) -> Shared {
-        let all = |now: &Present| wire::text(&Agents { agents: now.snapshot.agents.iter().map(|view| Agent::from(&**view)).collect() });
+        let all = |now: &Present| {
+            wire::text(&Agents { agents: now.snapshot.agents.iter().map(|view| Agent::from(&**view)).collect() })
+        };
         Shared {
             tags: Tags::new(sources.clock.now().wall.unix_ms()),
             sources,

@@ -168,6 +168,12 @@ impl Monitor {
         self.finish(now)
     }
 
+    /// Samples now, whatever is due.
+    pub fn sample_now(&mut self, now: Now) -> Vec<Effect> {
+        self.sample_all(now);
+        self.finish(now)
+    }
+
     /// Writes down what would be lost if nothing came after: for an orderly end.
     pub fn stop(&mut self, now: Now) -> Vec<Effect> {
         self.write_down(now);

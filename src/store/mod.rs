@@ -161,7 +161,7 @@ impl StoreError {
     }
 
     /// The error with its causes, on one line.
-    fn chain(&self) -> String {
+    pub fn chain(&self) -> String {
         match self {
             StoreError::Io { source, .. } => format!("{self}: {source}"),
             StoreError::Sqlite { source, .. } => format!("{self}: {source}"),

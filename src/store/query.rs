@@ -90,6 +90,14 @@ impl Reader {
         self.read(|connection| journal(connection, ERROR, page, error))
     }
 
+    /// How many errors of an agent are unresolved.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn unresolved(&self, agent: AgentNumber) -> Result<u64, StoreError> {
+        self.read(|connection| unresolved(connection, agent))
+    }
+
     /// The runs of an agent, the last one first.
     ///
     /// # Errors
@@ -119,20 +127,20 @@ pub(super) fn resume(connection: &Connection) -> rusqlite::Result<Resume> {
         .query_map([], |row| {
             let agent = agent(row)?;
             let (run, unresolved) = (runs.remove(&agent.number), errors.get(&agent.number).copied().unwrap_or(0));
-            Ok(ResumedAgent { agent, run, unresolved })
+            Ok(ResumedAgent { agent, run, unresolved, sampled_cpu_us: None, sampled_io: None })
         })?
         .collect::<rusqlite::Result<_>>()?;
     take_totals(connection, &mut agents)?;
     Ok(Resume { last_tick: last_tick(connection)?, agents, alerts: alerts(connection)? })
 }
 
-/// Raises the totals of agents that were running to those of their newest samples. An agent that runs has a sample in
-/// nearly every pass, so the search ends soon; the totals of the others were stored when they ended.
+/// Adds the totals of their newest samples to agents that were running. An agent that runs has a sample in nearly every
+/// pass, so the search ends soon; the totals of the others were stored when they ended.
 fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite::Result<()> {
-    let mut running: HashMap<i64, &mut StoredAgent> = agents
+    let mut running: HashMap<i64, &mut ResumedAgent> = agents
         .iter_mut()
         .filter(|resumed| resumed.run.as_ref().is_some_and(|run| run.end.is_none()))
-        .map(|resumed| (i64::from(resumed.agent.number.get()), &mut resumed.agent))
+        .map(|resumed| (i64::from(resumed.agent.number.get()), resumed))
         .collect();
     let sql = "select key & ?1, cpu_ms, read_bytes, written_bytes from sample order by key desc limit ?2";
     let mut statement = connection.prepare(sql)?;
@@ -141,10 +149,11 @@ fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite
         let Some(row) = rows.next()? else { break };
         // Without processor time it tells nothing; an earlier one may.
         let Some(cpu_ms) = row.get::<_, Option<u64>>(1)? else { continue };
-        let Some(agent) = running.remove(&row.get(0)?) else { continue };
-        agent.cpu_us = agent.cpu_us.max(cpu_ms.saturating_mul(1000));
-        agent.io.read_bytes = agent.io.read_bytes.max(row.get::<_, Option<u64>>(2)?.unwrap_or(0));
-        agent.io.written_bytes = agent.io.written_bytes.max(row.get::<_, Option<u64>>(3)?.unwrap_or(0));
+        let Some(resumed) = running.remove(&row.get(0)?) else { continue };
+        resumed.sampled_cpu_us = Some(cpu_ms.saturating_mul(1000));
+        if let (Some(read_bytes), Some(written_bytes)) = (row.get(2)?, row.get(3)?) {
+            resumed.sampled_io = Some(Io { read_bytes, written_bytes });
+        }
     }
     Ok(())
 }
@@ -156,7 +165,7 @@ fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 fn alerts(connection: &Connection) -> rusqlite::Result<Vec<StoredAlert>> {
-    let sql = "select rule, agent_number, firing, since, held_ms, notified_at, value, message from alert_state";
+    let sql = "select rule, agent_number, firing, since, held_ms, notified_at, value, message, fired from alert_state";
     let alert = |row: &Row<'_>| {
         let agent = row.get::<_, Option<u32>>(1)?.map(|_| agent_number(row, 1)).transpose()?;
         let since = time(row, 3)?;
@@ -165,7 +174,7 @@ fn alerts(connection: &Connection) -> rusqlite::Result<Vec<StoredAlert>> {
         } else {
             AlertState::Pending { since, held: std::time::Duration::from_millis(row.get(4)?) }
         };
-        Ok(StoredAlert { key: AlertKey { rule: row.get(0)?, agent }, state: Some(state) })
+        Ok(StoredAlert { key: AlertKey { agent, rule: row.get(0)? }, state: Some(state), episode: row.get(8)? })
     };
     connection.prepare(sql)?.query_map([], alert)?.collect()
 }

@@ -109,7 +109,7 @@ fn the_257th_connection_waits() {
 #[test]
 fn stalled_clients_are_cut_off() {
     let mut large = snapshot();
-    large.agents = (0..2_000).map(|n| unknown(&format!("agent-{n}"))).collect();
+    large.agents = (0..2_000).map(|n| unknown(&format!("agent-{n}")).into()).collect();
     let limits = Limits { connections: 1, stall_timeout: SHORT, ..Limits::default() };
     let server = Server::with(Sources { feed: feed(large), ..sources() }, limits, Guard::new(&[], None));
     let mut stalled = server.connect();

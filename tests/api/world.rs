@@ -1,6 +1,5 @@
 //! A server on a real socket, what it answers from, and a client that hides nothing.
 
-use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -12,7 +11,7 @@ use std::time::Duration;
 
 use agent_monitor::api::{AgentHistory, Api, Counts, ErrorRow, Guard, Limits, Listener, Sources, serve};
 use agent_monitor::clock::{Clock, ManualClock};
-use agent_monitor::feed::Feed;
+use agent_monitor::feed::{Episodes, Feed};
 use agent_monitor::model::*;
 use agent_monitor::monitor::AgentDetail;
 use tokio_util::sync::CancellationToken;
@@ -125,7 +124,7 @@ pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         tick: 1,
         at: after(5_001),
-        agents: vec![known(), unknown("a/b <c>")],
+        agents: vec![Arc::new(known()), Arc::new(unknown("a/b <c>"))],
         alerts: vec![
             alert("high_cpu", Some("coder-1"), Some(123.456), Some(80.0)),
             alert("storage_degraded", None, None, None),
@@ -152,8 +151,10 @@ pub(crate) fn snapshot() -> Snapshot {
 }
 
 pub(crate) fn feed(snapshot: Snapshot) -> Feed {
-    let recent = VecDeque::from([event(Some(12), Some("coder-1"), "started"), event(None, None, "clock jumped")]);
-    Feed::new(Arc::new(snapshot), recent)
+    let recent = [event(None, None, "clock jumped"), event(Some(12), Some("coder-1"), "started")];
+    let feed = Feed::new(Arc::new(snapshot));
+    feed.go_on(&recent, Episodes::from([((Some(id("coder-1")), "high_cpu".into()), 11)]));
+    feed
 }
 
 pub(crate) fn clock() -> ManualClock {

@@ -33,7 +33,8 @@ pub(crate) fn start(log: &Log) -> Result<WorkerGuard, anyhow::Error> {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let subscriber = tracing_subscriber::fmt().with_writer(writer).with_max_level(level).with_target(false).with_ansi(false);
+    let subscriber =
+        tracing_subscriber::fmt().with_writer(writer).with_max_level(level).with_target(false).with_ansi(false);
     match log.format {
         LogFormat::Text => subscriber.init(),
         LogFormat::Json => subscriber.json().init(),

@@ -39,7 +39,8 @@ pub(crate) fn once(options: &RunOptions) -> Result<(), Failure> {
 
 fn look(config: Config) -> Result<Arc<Snapshot>, Failure> {
     let clock = SystemClock;
-    let source = (Parts::system().processes)(Box::new(|| ())).context("cannot read the processes of this host")?;
+    let source = (Parts::system().processes)(Arc::new(|| ()))
+        .map_err(|error| anyhow::anyhow!(error).context("cannot read the processes of this host"))?;
     let config = Arc::new(config);
     let mut monitor = Monitor::new(Arc::clone(&config), source, Resume::default(), clock.now());
     let mut latest = Arc::new(Snapshot::empty(clock.now().wall));

@@ -19,10 +19,8 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
     let _log = logging::start(&config.log)
         .context("cannot start the log")
         .map_err(|error| Failure::new(Kind::Unusable, error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(serve(config))
 }
 
@@ -59,10 +57,10 @@ pub(crate) fn configuration(options: &RunOptions) -> Result<Config, Failure> {
 
 fn start_failure(error: StartError) -> Failure {
     let kind = match &error {
-        StartError::Held { .. } => Kind::Held,
-        StartError::Listen { .. } | StartError::Socket { .. } => Kind::Unavailable,
+        StartError::Held(_) => Kind::Held,
+        StartError::Listen { .. } | StartError::Socket(_) => Kind::Unavailable,
         StartError::Store(_) | StartError::Token { .. } => Kind::Unusable,
-        StartError::Part { .. } => Kind::Failed,
+        StartError::Processes { .. } => Kind::Failed,
     };
     Failure::new(kind, error)
 }

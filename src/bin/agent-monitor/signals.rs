@@ -21,7 +21,10 @@ pub(crate) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
     Ok(async move {
         if let Some(signal) = signals.next().await {
             asked.store(true, Ordering::SeqCst);
-            tracing::info!(signal = signal_hook::low_level::signal_name(signal), "asked to stop; a second time ends at once");
+            tracing::info!(
+                signal = signal_hook::low_level::signal_name(signal),
+                "asked to stop; a second time ends at once"
+            );
         }
     })
 }

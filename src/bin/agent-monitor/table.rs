@@ -10,7 +10,8 @@ pub(crate) fn agents(snapshot: &Snapshot) -> String {
         return "No agents. Name some with --agent ID=PID or --registry FILE.\n".to_owned();
     }
     let headings = ["AGENT", "STATUS", "PID", "CPU %", "MEMORY MiB", "PROCS", "REASON"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(headings).chain(snapshot.agents.iter().map(|view| row(view))).collect();
+    let rows: Vec<[String; 7]> =
+        std::iter::once(headings).chain(snapshot.agents.iter().map(|view| row(view))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; 7] = std::array::from_fn(width);
     let mut table = String::new();
@@ -49,7 +50,9 @@ fn row(view: &AgentView) -> [String; 7] {
 
 /// Agents' text as it may go to a terminal: whatever could steer it is shown, not obeyed.
 fn printable(text: &str) -> String {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if steers(c) { '\u{fffd}' } else { c }).collect()
 }
 

@@ -1,0 +1,78 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::ingest::SocketError;
+use crate::monitor::NotRecorded;
+use crate::store::StoreError;
+use crate::supervise::{Failure, PartError};
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another daemon has the state directory.
+    #[error("not started")]
+    Held(#[source] StoreError),
+    /// The endpoint's address cannot be had.
+    #[error("cannot listen on {listen}: stop the program that does, or set another address with --listen")]
+    Listen {
+        /// Which address.
+        listen: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The Unix socket cannot be had.
+    #[error("no socket")]
+    Socket(#[from] SocketError),
+    /// The endpoint's token cannot be read.
+    #[error("cannot read the token of the endpoint from {}", path.display())]
+    Token {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The database cannot be used.
+    #[error("cannot use the database")]
+    Store(#[source] StoreError),
+    /// The processes of this machine cannot be seen.
+    #[error("cannot watch processes")]
+    Processes {
+        /// Why not.
+        source: Failure,
+    },
+}
+
+impl StartError {
+    pub(super) fn from_store(error: StoreError) -> StartError {
+        match error {
+            StoreError::Locked { .. } => StartError::Held(error),
+            other => StartError::Store(other),
+        }
+    }
+}
+
+/// Why a daemon ended otherwise than asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A part of it could not be started.
+    #[error("cannot start a part of the daemon")]
+    Start(#[from] io::Error),
+    /// A part of it failed.
+    #[error("the daemon ended")]
+    Part(#[from] PartError),
+}
+
+/// Why something told to the daemon was not recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Too much is waiting already: try again.
+    #[error("the daemon is too busy")]
+    Busy,
+    /// The daemon has ended.
+    #[error("the daemon has ended")]
+    Stopped,
+    /// It cannot be stored.
+    #[error(transparent)]
+    Refused(#[from] NotRecorded),
+}

@@ -1,0 +1,224 @@
+//! The whole daemon: opens what it needs, starts the parts, ends them in order. To be run, or embedded.
+
+mod discover;
+mod error;
+mod handle;
+mod sources;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Api, Guard, Limits, Listener};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config};
+use crate::engine::{self, INBOX, Message};
+use crate::feed::{Episodes, Feed, RECENT_EVENTS};
+use crate::ingest::Socket;
+use crate::model::{Recorded, Resume, Snapshot};
+use crate::monitor::{Input, Monitor};
+use crate::process::ProcessSource;
+use crate::store::{self, Committed, JournalPage, Opened, Reader, StateLock};
+use crate::supervise;
+
+pub use error::{RecordError, RunError, StartError};
+pub use handle::Handle;
+
+/// How long the parts have to end.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// Wakes the engine: something happened to a process.
+pub type Waker = Arc<dyn Fn() + Send + Sync>;
+
+/// Makes the source of process facts.
+pub type MakeSource = Box<dyn FnOnce(Waker) -> Result<Box<dyn ProcessSource>, supervise::Failure> + Send>;
+
+/// What the daemon takes from the outside world, so that a test can give it another one.
+pub struct Parts {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes the source of process facts; it calls the waker when there is something to drain.
+    pub processes: MakeSource,
+}
+
+impl Parts {
+    /// This machine.
+    #[cfg(target_os = "linux")]
+    pub fn system() -> Parts {
+        use crate::process::linux::{LinuxSource, raise_open_files};
+        let processes: MakeSource = Box::new(|waker| Ok(Box::new(LinuxSource::new(raise_open_files(), waker)?)));
+        Parts { clock: Arc::new(SystemClock), processes }
+    }
+}
+
+/// A daemon that has opened its store and bound its sockets, but does nothing yet.
+pub struct Daemon {
+    handle: Handle,
+    tcp: TcpListener,
+    socket: Socket,
+    address: SocketAddr,
+    api: Api,
+    guard: Guard,
+    monitor: Monitor,
+    inbox: Receiver<Message>,
+    writer: store::Writer,
+    store: store::WriteHandle,
+    clock: Arc<dyn Clock>,
+    config: Arc<Config>,
+}
+
+impl Daemon {
+    /// Takes the state directory, binds the listener and the socket, opens the database, in this order.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn bind(config: Config, parts: Parts) -> Result<Daemon, StartError> {
+        let config = Arc::new(config);
+        let lock = StateLock::acquire(&config.storage.directory).map_err(StartError::from_store)?;
+        let listen = config.api.listen;
+        let tcp = TcpListener::bind(listen).await.map_err(|source| StartError::Listen { listen, source })?;
+        let address = tcp.local_addr().map_err(|source| StartError::Listen { listen, source })?;
+        let socket = Socket::bind(&config.ingest.socket, config.ingest.mode, config.ingest.group.as_deref())?;
+        let guard = guard(&config.api)?;
+
+        let clock = parts.clock;
+        let now = clock.now();
+        let (sender, inbox) = sync_channel(INBOX);
+        let feed = Feed::new(Arc::new(Snapshot::empty(now.wall)));
+        let opened = store::open(lock, listener(feed.clone(), sender.clone())).map_err(StartError::from_store)?;
+        let Opened { writer, handle: store, reader, resume, stats } = opened;
+        feed.go_on(&recent_events(&reader)?, episodes(&resume));
+
+        let wake = sender.clone();
+        // A full inbox wakes the engine as well.
+        let waker: Waker = Arc::new(move || drop(wake.try_send(Message::Wake)));
+        let source = (parts.processes)(waker).map_err(|source| StartError::Processes { source })?;
+        let monitor = Monitor::new(Arc::clone(&config), source, resume, now);
+        let handle = Handle::new(feed, sender);
+        let api = Api::new(sources::sources(&handle, &clock, &config, reader, stats), Limits::default());
+        Ok(Daemon { handle, tcp, socket, address, api, guard, monitor, inbox, writer, store, clock, config })
+    }
+
+    /// Where the endpoint listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The dashboard's address.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// The Unix socket.
+    pub fn socket_path(&self) -> &Path {
+        &self.config.ingest.socket
+    }
+
+    /// Where history is kept.
+    pub fn state_directory(&self) -> &Path {
+        &self.config.storage.directory
+    }
+
+    /// For asking and telling.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until `shutdown` completes or a part ends before it should.
+    ///
+    /// # Errors
+    /// Names the part that failed, or those that did not end in time.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RunError> {
+        let Daemon { handle, tcp, socket, address: _, api, guard, monitor, inbox, writer, store, clock, config } = self;
+        let stop = CancellationToken::new();
+        let mut parts = supervise::Parts::new(stop.clone());
+
+        parts.spawn_thread("store-writer", move || {
+            writer.run();
+            Ok::<(), supervise::Failure>(())
+        })?;
+        let feed = handle.feed().clone();
+        parts.spawn_thread("engine", move || engine::run(monitor, &*clock, &inbox, &store, &feed))?;
+        discover::discover(&mut parts, &config, handle.inbox(), &stop)?;
+
+        let counts = api.counts();
+        let limits = Limits::default();
+        let over_tcp = api.over_tcp(guard);
+        parts
+            .spawn("http", api::serve(Listener::Tcp(tcp), over_tcp, limits.clone(), Arc::clone(&counts), stop.clone()));
+        let unix = UnixListener::from_std(socket.listener.try_clone()?)?;
+        parts.spawn("socket", api::serve(Listener::Unix(unix), api.over_socket(), limits, counts, stop.clone()));
+
+        let relay = (stop.clone(), handle.inbox().clone());
+        parts.spawn("stop", async move {
+            let (stop, inbox) = relay;
+            stop.cancelled().await;
+            // The engine may be busy with a full inbox: that is waited for, but not on the runtime's thread.
+            tokio::task::spawn_blocking(move || drop(inbox.send(Message::Stop))).await
+        });
+        let asked = stop.clone();
+        let outcome = {
+            let mut running = std::pin::pin!(parts.run(GRACE));
+            tokio::select! {
+                outcome = &mut running => outcome,
+                () = shutdown => {
+                    asked.cancel();
+                    running.await
+                }
+            }
+        };
+        drop(socket);
+        Ok(outcome?)
+    }
+}
+
+/// What the writer tells goes to whoever listens, and the counts of errors back to the heart.
+fn listener(feed: Feed, inbox: SyncSender<Message>) -> store::Listener {
+    Box::new(move |Committed { entries, unresolved }| {
+        feed.recorded(&entries);
+        if !unresolved.is_empty() {
+            // The engine never waits for the writer, so the writer may wait for the engine.
+            let _ = inbox.send(Message::Input(Input::Unresolved(unresolved)));
+        }
+    })
+}
+
+/// The latest events, oldest first.
+fn recent_events(reader: &Reader) -> Result<Vec<Recorded>, StartError> {
+    let page = JournalPage { agent: None, before: None, limit: u32::try_from(RECENT_EVENTS).expect("a small number") };
+    let mut recent = reader.events(page).map_err(StartError::Store)?;
+    recent.reverse();
+    Ok(recent)
+}
+
+/// Where in the journal the alerts fired that still do.
+fn episodes(resume: &Resume) -> Episodes {
+    let id_of =
+        |number| resume.agents.iter().find(|known| known.agent.number == number).map(|known| known.agent.id.clone());
+    let alerts = resume.alerts.iter().filter_map(|alert| Some((&alert.key, alert.episode?)));
+    alerts.map(|(key, episode)| ((key.agent.and_then(id_of), Arc::clone(&key.rule)), episode)).collect()
+}
+
+/// The guard of the endpoint, with its token if there is one.
+fn guard(api: &config::Api) -> Result<Guard, StartError> {
+    let token = match &api.token_file {
+        None => None,
+        Some(path) => Some(token(path)?),
+    };
+    Ok(Guard::new(&api.allowed_hosts, token))
+}
+
+fn token(path: &Path) -> Result<String, StartError> {
+    let failed = |source| StartError::Token { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(failed)?;
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(failed(std::io::Error::other("it holds no token")));
+    }
+    Ok(token.to_owned())
+}
