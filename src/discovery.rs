@@ -156,6 +156,13 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_can_be_spawned() {
+        fn spawnable(_: impl Future<Output = ()> + Send) {}
+        let source = HttpSource { url: String::new(), token_file: None, timeout: Duration::ZERO };
+        spawnable(poll_http(0, source, Duration::ZERO, 0, CancellationToken::new(), |_| ()));
+    }
+
+    #[test]
     fn a_flag_is_a_constant_claim() {
         let (agent, pid) = (AgentId::new("planner").unwrap(), Pid::new(42).unwrap());
         let reading = flag_reading(&agent, pid);
