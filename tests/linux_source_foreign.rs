@@ -159,11 +159,15 @@ impl Reader {
         let directory = tempfile::tempdir().expect("a temporary directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("our own");
         let program = directory.path().join("reader");
-        fs::copy(std::env::current_exe().expect("known"), &program).expect("room for a copy");
-        let become_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all";
-        let script = format!("{first} {become_nobody} {} --ignored --exact reader --nocapture", program.display());
+        // Copied by another program: a file that this one wrote could not be run while any child of it, forked at that
+        // moment, still has it open.
+        let script = format!(
+            "cp \"$0\" \"$1\" && {first} setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
+             \"$1\" --ignored --exact reader --nocapture"
+        );
         let mut child = Command::new("unshare")
             .args(["--mount", "sh", "-c", &script])
+            .args([std::env::current_exe().expect("known"), program])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
