@@ -102,18 +102,18 @@ pub async fn read_http(source: &HttpSource) -> Result<SourceReading, Arc<str>> {
     read.await.map_err(|error| in_one_line(&error))
 }
 
-/// What `--agent ID=PID` says, always: this agent, `online`, at this process.
-pub fn flag_reading(agent: &AgentId, pid: Pid) -> SourceReading {
-    let record = Record {
+/// What `--agent ID=PID` says, always: these agents, `online`, at these processes.
+pub fn flags(agents: &[(AgentId, Pid)]) -> SourceReading {
+    let record = |(agent, pid): &(AgentId, Pid)| Record {
         id: agent.clone(),
         name: None,
-        pid: Some(pid),
+        pid: Some(*pid),
         status: Some("online".into()),
         guard: StartGuard::default(),
         message_count: None,
         metadata: JsonObject::default(),
     };
-    SourceReading { records: vec![record], skipped: Vec::new() }
+    SourceReading { records: agents.iter().map(record).collect(), skipped: Vec::new() }
 }
 
 /// How long to wait after this many failures in a row, at least one.
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_flag_is_a_constant_claim() {
         let (agent, pid) = (AgentId::new("planner").unwrap(), Pid::new(42).unwrap());
-        let reading = flag_reading(&agent, pid);
+        let reading = flags(&[(agent.clone(), pid)]);
         assert_eq!(reading.records.len(), 1);
         assert_eq!((&reading.records[0].id, reading.records[0].pid), (&agent, Some(pid)));
         assert_eq!(reading.records[0].status.as_deref(), Some("online"));

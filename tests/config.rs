@@ -300,7 +300,7 @@ fn overrides_beat_the_file() {
     assert_eq!(
         config.registry.sources,
         [
-            Source::Flag { agent: planner, pid },
+            Source::Flags(vec![(planner, pid)]),
             Source::Http { url: "https://broker/api".into(), token_file: None, timeout: Duration::from_secs(5) },
             Source::File { path: "/b".into() },
         ]
@@ -349,7 +349,7 @@ fn overrides_are_checked_by_their_own_names() {
 #[test]
 fn what_a_file_cannot_say_is_a_comment() {
     let mut config = good("");
-    let flag = Source::Flag { agent: AgentId::new("planner").unwrap(), pid: Pid::new(42).unwrap() };
+    let flag = Source::Flags(vec![(AgentId::new("planner").unwrap(), Pid::new(42).unwrap())]);
     config.registry.sources = vec![flag, Source::File { path: "/b".into() }];
     let text = config.to_toml();
     assert!(text.contains("\n# from the command line: agent planner is process 42\n"), "{text}");

@@ -146,13 +146,8 @@ pub enum Source {
         /// By which sign.
         by: MatchBy,
     },
-    /// Given on the command line: one agent and its process.
-    Flag {
-        /// The agent's id.
-        agent: crate::model::AgentId,
-        /// Its process.
-        pid: crate::model::Pid,
-    },
+    /// Given on the command line.
+    Flags(Vec<(crate::model::AgentId, crate::model::Pid)>),
 }
 
 /// How a match source recognises a program.
@@ -296,31 +291,45 @@ impl Source {
     /// The name that agents and answers carry: `file:PATH`, the URL without user and query, `match:NAME`, `flag`.
     pub fn name(&self) -> String {
         match self {
-            Source::File { path } => format!("file:{}", path.display()),
-            Source::Http { url, .. } => bare_url(url),
+            Source::File { path } => {
+                let path = path.to_string_lossy();
+                // A path may hold what would forge a line of a log.
+                format!("file:{}", path.replace(char::is_control, "\u{fffd}"))
+            }
+            Source::Http { url, .. } => public_url(url),
             Source::Match { agent, .. } => format!("match:{agent}"),
-            Source::Flag { .. } => "flag".to_owned(),
+            Source::Flags(_) => "flag".to_owned(),
         }
     }
 }
 
-/// A URL without what may be secret in it: user, password, query, fragment.
-fn bare_url(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
+/// The URL without user, password, query and fragment: all that may be shown of it.
+pub fn public_url(url: &str) -> String {
+    let Ok(mut url) = url::Url::parse(url) else { return "http:(not a URL)".to_owned() };
+    // Fails for URLs that cannot have a user, which is as well.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
 }
 
 #[cfg(test)]
-mod source_names {
+mod tests {
     use super::*;
 
     #[test]
-    fn hold_no_secret() {
-        assert_eq!(bare_url("http://127.0.0.1:3000/api/agents"), "http://127.0.0.1:3000/api/agents");
-        assert_eq!(bare_url("https://user:pass@host/a?token=x#y"), "https://host/a");
-        assert_eq!(bare_url("https://user:p@ss@host?q"), "https://host");
+    fn names_of_sources_are_harmless() {
+        let file = |path: &str| Source::File { path: path.into() };
+        let http = |url: &str| Source::Http { url: url.to_owned(), token_file: None, timeout: Duration::from_secs(5) };
+        for (source, expected) in [
+            (file("/run/broker/agents.json"), "file:/run/broker/agents.json"),
+            (file("/run/a\nb"), "file:/run/a\u{fffd}b"),
+            (http("http://127.0.0.1:3000/api/agents"), "http://127.0.0.1:3000/api/agents"),
+            (http("https://me:hunter2@broker/api?token=hunter2#hunter2"), "https://broker/api"),
+            (http("hunter2"), "http:(not a URL)"),
+        ] {
+            assert_eq!(source.name(), expected);
+        }
     }
 }

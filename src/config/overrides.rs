@@ -56,9 +56,9 @@ impl Overrides {
         let mut changed = config.clone();
         let mut faults = Faults(Vec::new());
         if !self.registry.is_empty() || !self.agents.is_empty() {
-            let flags = self.agents.iter().map(|(agent, pid)| Source::Flag { agent: agent.clone(), pid: *pid });
+            let flags = (!self.agents.is_empty()).then(|| Source::Flags(self.agents.clone()));
             let registries = self.registry.iter().filter_map(|setting| faults.take(setting, |text| source(text)));
-            changed.registry.sources = flags.chain(registries).collect();
+            changed.registry.sources = flags.into_iter().chain(registries).collect();
         }
         for (index, (agent, _)) in self.agents.iter().enumerate() {
             if self.agents[..index].iter().any(|(earlier, _)| earlier == agent) {

@@ -88,9 +88,12 @@ impl Document {
     }
 
     fn source(&mut self, source: &Source) {
-        if let Source::Flag { agent, pid } = source {
-            // An id has no control characters, so it cannot end the comment.
-            return self.line(format_args!("\n# from the command line: agent {agent} is process {pid}"));
+        if let Source::Flags(agents) = source {
+            for (agent, pid) in agents {
+                // An id has no control characters, so it cannot end the comment.
+                self.line(format_args!("\n# from the command line: agent {agent} is process {pid}"));
+            }
+            return;
         }
         self.element("registry.source");
         match source {
@@ -112,7 +115,7 @@ impl Document {
                     MatchBy::CommandLine(pattern) => self.key("command_line", pattern.as_str()),
                 }
             }
-            Source::Flag { .. } => {}
+            Source::Flags(_) => {}
         }
     }
 

@@ -42,9 +42,9 @@ pub(super) fn discover(
                     Ok::<(), Failure>(())
                 });
             }
-            Source::Flag { agent, pid } => {
-                let reading = Ok(discovery::flag_reading(agent, *pid));
-                // The inbox is still empty but for such readings, and their number is that of the flags.
+            Source::Flags(agents) => {
+                let reading = Ok(discovery::flags(agents));
+                // The inbox is as good as empty: nothing runs yet.
                 let _ = inbox.try_send(Message::Input(Input::Source { index, reading }));
             }
             Source::Match { .. } => {}

@@ -46,7 +46,7 @@ impl Roster {
             records: Vec::new(),
             good_at: None,
             since: now,
-            constant: matches!(source, config::Source::Flag { .. }),
+            constant: matches!(source, config::Source::Flags(_)),
             told: BTreeSet::new(),
         };
         Roster { sources: sources.iter().map(listing).collect() }

@@ -10,6 +10,7 @@ use tokio::task::JoinError;
 use super::file::{self, FileError};
 use super::record::{self, InvalidDocument};
 use super::{LIMIT_BYTES, mebibytes, printable};
+use crate::config::public_url;
 use crate::monitor::SourceReading;
 
 /// The longest wait for a connection; never longer than the source's own timeout.
@@ -87,21 +88,6 @@ pub enum HttpError {
         /// What is wrong with it.
         source: InvalidDocument,
     },
-}
-
-/// The URL without user, password, query and fragment: all that may be shown of it.
-pub fn public_url(url: &str) -> String {
-    Url::parse(url).map_or_else(|_| "http:(not a URL)".to_owned(), |url| public(&url))
-}
-
-fn public(url: &Url) -> String {
-    let mut url = url.clone();
-    // Fails for URLs that cannot have a user, which is as well.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
 }
 
 /// A registry behind a URL, ready to be asked.
@@ -203,8 +189,10 @@ impl HttpRegistry {
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if status.is_redirection() {
-            let target =
-                response.url().join(header(LOCATION)).map_or_else(|_| "nowhere".to_owned(), |url| public(&url));
+            let target = response
+                .url()
+                .join(header(LOCATION))
+                .map_or_else(|_| "nowhere".to_owned(), |url| public_url(url.as_str()));
             let target = printable(&target, 200);
             return Err(
                 self.answer(format!("{status} and points to {target}: redirects are not followed, name that URL"))

@@ -11,24 +11,11 @@ mod metadata;
 
 use std::fmt::Write;
 
-use crate::config::Source;
-
 /// The most that is read of one file or one answer, bytes.
 pub const LIMIT_BYTES: usize = 16 << 20;
 
 /// The most records of one source, and the most files of one folder.
 pub const LIMIT_RECORDS: usize = 20_000;
-
-/// What a source is called wherever people see it: `file:PATH`, the URL without user, query and fragment,
-/// `match:NAME`, `flag`.
-pub fn name(source: &Source) -> String {
-    match source {
-        Source::File { path } => format!("file:{}", printable(&path.to_string_lossy(), usize::MAX)),
-        Source::Http { url, .. } => http::public_url(url),
-        Source::Match { agent, .. } => format!("match:{agent}"),
-        Source::Flag { .. } => "flag".to_owned(),
-    }
-}
 
 /// The text with everything taken out that could forge a line, an escape sequence or a reading direction, cut to
 /// `limit_bytes`.
@@ -65,25 +52,6 @@ fn mebibytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names() {
-        let file = |path: &str| Source::File { path: path.into() };
-        let http = |url: &str| Source::Http {
-            url: url.to_owned(),
-            token_file: None,
-            timeout: std::time::Duration::from_secs(5),
-        };
-        for (source, expected) in [
-            (file("/run/broker/agents.json"), "file:/run/broker/agents.json"),
-            (file("/run/a\nb"), "file:/run/a\u{fffd}b"),
-            (http("http://127.0.0.1:3000/api/agents"), "http://127.0.0.1:3000/api/agents"),
-            (http("https://me:hunter2@broker/api?token=hunter2#hunter2"), "https://broker/api"),
-            (http("hunter2"), "http:(not a URL)"),
-        ] {
-            assert_eq!(name(&source), expected);
-        }
-    }
 
     #[test]
     fn what_is_shown_is_harmless_and_short() {

@@ -86,7 +86,7 @@ fn the_journal_goes_by_age_but_not_what_is_open() {
     let key = |rule: &str| AlertKey { rule: rule.into(), agent: None };
     let firing = |rule: &str| {
         let state = AlertState::Firing { since: NOON, notified_at: NOON, value: None, message: "…".into() };
-        StoredAlert { key: key(rule), state: Some(state) }
+        StoredAlert { key: key(rule), state: Some(state), episode: None }
     };
     let own = |at, rule: &str, fires| Entry { agent: None, at, body: turn(rule, fires) };
     let old = vec![
@@ -98,11 +98,12 @@ fn the_journal_goes_by_age_but_not_what_is_open() {
         own(after(5), "open", true),
         own(after(6), "over", false),
     ];
-    let alerts = vec![firing("open"), firing("over lately"), StoredAlert { key: key("over"), state: None }];
+    let alerts =
+        vec![firing("open"), firing("over lately"), StoredAlert { key: key("over"), state: None, episode: None }];
     let agents = vec![agent(1)];
     store.store(Batch { agents, entries: old, alerts, ..Batch::default() }).unwrap();
     let new = vec![of_agent(1, after(40 * HOUR), event("new")), own(after(40 * HOUR), "over lately", false)];
-    let alerts = vec![StoredAlert { key: key("over lately"), state: None }];
+    let alerts = vec![StoredAlert { key: key("over lately"), state: None, episode: None }];
     store.store(Batch { entries: new, alerts, ..Batch::default() }).unwrap();
     let connection = rusqlite::Connection::open(directory.path().join("agent-monitor.db")).unwrap();
     connection.execute("update journal set resolved = 1 where message = 'old, resolved'", []).unwrap();

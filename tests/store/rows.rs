@@ -83,9 +83,9 @@ fn full_batch() -> Batch {
             },
         ],
         alerts: vec![
-            StoredAlert { key: key("high_cpu", Some(1)), state: Some(firing) },
-            StoredAlert { key: key("high_memory", Some(1)), state: Some(pending) },
-            StoredAlert { key: key("registry_stale", None), state: None },
+            StoredAlert { key: key("high_cpu", Some(1)), state: Some(firing), episode: None },
+            StoredAlert { key: key("high_memory", Some(1)), state: Some(pending), episode: None },
+            StoredAlert { key: key("registry_stale", None), state: None, episode: None },
         ],
     }
 }
@@ -182,26 +182,35 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
     store.stop();
 
     let store = Store::start(directory.path());
-    // The totals of the agent that runs are those of its newest sample where they are higher.
-    let planner = StoredAgent {
-        cpu_us: 12_345_000,
-        io: Io { read_bytes: 5_000_000_001, written_bytes: 9_000 },
-        ..batch.agents[0].clone()
-    };
+    let alerts: Vec<StoredAlert> = batch.alerts[..2].to_vec();
+    let alerts = vec![StoredAlert { episode: Some(3), ..alerts[0].clone() }, alerts[1].clone()];
     assert_eq!(
         store.resume,
         Resume {
             last_tick: 41,
             agents: vec![
-                ResumedAgent { agent: planner, run: Some(batch.runs[0].clone()), unresolved: 0 },
-                ResumedAgent { agent: batch.agents[1].clone(), run: Some(batch.runs[3].clone()), unresolved: 1 },
+                // The totals of the agent that runs stand beside those of its newest sample.
+                ResumedAgent {
+                    agent: batch.agents[0].clone(),
+                    sampled_cpu_us: Some(12_345_000),
+                    sampled_io: Some(Io { read_bytes: 5_000_000_001, written_bytes: 9_000 }),
+                    run: Some(batch.runs[0].clone()),
+                    unresolved: 0,
+                },
+                ResumedAgent {
+                    agent: batch.agents[1].clone(),
+                    sampled_cpu_us: None,
+                    sampled_io: None,
+                    run: Some(batch.runs[3].clone()),
+                    unresolved: 1,
+                },
             ],
-            alerts: batch.alerts[..2].to_vec(),
+            alerts,
         }
     );
 
     // The alert that fired before the restart ends after it: one episode.
-    let over = StoredAlert { key: batch.alerts[0].key.clone(), state: None };
+    let over = StoredAlert { key: batch.alerts[0].key.clone(), state: None, episode: None };
     let entries = vec![of_agent(1, after(60), turn("high_cpu", false))];
     store.store(Batch { entries, alerts: vec![over], ..Batch::default() }).unwrap();
     let episodes = ask(directory.path(), "select id, state, resolved_at from alerts where agent_id = 'agent-1'");

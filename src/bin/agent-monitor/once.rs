@@ -77,7 +77,7 @@ fn read_sources(config: &Config) -> Result<Vec<Input>, Failure> {
     for (index, source) in config.registry.sources.iter().enumerate() {
         let reading = match source {
             Source::File { path } => registry::file::read(path).map_err(|error| discovery::in_one_line(&error)),
-            Source::Flag { agent, pid } => Ok(discovery::flag_reading(agent, *pid)),
+            Source::Flags(agents) => Ok(discovery::flags(agents)),
             Source::Http { url, token_file, timeout } => {
                 let source = HttpSource { url: url.clone(), token_file: token_file.clone(), timeout: *timeout };
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
