@@ -127,20 +127,19 @@ fn a_new_scan_shows_what_is_new() {
     let mut source = source();
     let (first, looked_at) = (Sleeper::start(), Sleeper::start());
     source.look(looked_at.pid()).unwrap();
-    let shown = |source: &mut LinuxSource, scope, child: &Sleeper| {
-        scan(source, scope).iter().filter(|row| row.key.pid == child.pid()).count()
+    let new = |source: &mut LinuxSource, children: &[&Sleeper]| {
+        let found = scan(source, Scan::New);
+        children.iter().map(|child| found.iter().filter(|row| row.key.pid == child.pid()).count()).collect::<Vec<_>>()
     };
-    assert_eq!(shown(&mut source, Scan::New, &first), 1);
-    assert_eq!(shown(&mut source, Scan::New, &first), 0);
-    assert_eq!(shown(&mut source, Scan::New, &looked_at), 0);
+    assert_eq!(new(&mut source, &[&first, &looked_at]), [1, 0]);
+    assert_eq!(new(&mut source, &[&first, &looked_at]), [0, 0]);
     let second = Sleeper::start();
-    let found = scan(&mut source, Scan::New);
-    let pids: Vec<Pid> = found.iter().map(|row| row.key.pid).collect();
-    assert!(pids.contains(&second.pid()) && !pids.contains(&first.pid()), "{pids:?}");
+    assert_eq!(new(&mut source, &[&first, &looked_at, &second]), [0, 0, 1]);
+    let all = scan(&mut source, Scan::All);
     for child in [&first, &looked_at, &second] {
-        assert_eq!(shown(&mut source, Scan::All, child), 1);
-        assert_eq!(shown(&mut source, Scan::New, child), 0);
+        assert_eq!(all.iter().filter(|row| row.key.pid == child.pid()).count(), 1);
     }
+    assert_eq!(new(&mut source, &[&first, &looked_at, &second]), [0, 0, 0]);
 }
 
 // ---- ends
@@ -218,9 +217,7 @@ fn a_panic_of_the_thread_is_heard() {
     watched(&mut source, &child, Watch::Exit);
     child.end();
     woken.recv_timeout(PATIENCE).expect("the wake of a thread that panics");
-    // It wakes us while it unwinds, so it may not have ended quite yet.
-    let mut panicked = || catch_unwind(AssertUnwindSafe(|| source.drain(&mut Vec::new())));
-    let panic = std::iter::from_fn(|| Some(panicked())).find_map(Result::err).unwrap();
+    let panic = catch_unwind(AssertUnwindSafe(|| source.drain(&mut Vec::new()))).unwrap_err();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"the first wake of this test"));
 }
 
