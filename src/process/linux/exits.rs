@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -48,6 +49,8 @@ struct Shared {
     epoll: OwnedFd,
     stop: OwnedFd,
     watched: Mutex<HashMap<u64, Watched>>,
+    /// The thread has panicked.
+    failed: AtomicBool,
 }
 
 struct Watched {
@@ -67,6 +70,7 @@ impl Exits {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             watched: Mutex::new(HashMap::new()),
+            failed: AtomicBool::new(false),
         });
         epoll::add(&shared.epoll, &shared.stop, EventData::new_u64(STOP), EventFlags::IN)?;
         let waiter = Waiter { shared: shared.clone(), tree, events, wake, sight: Sight::ours() };
@@ -101,9 +105,9 @@ impl Exits {
     }
 
     /// # Panics
-    /// With the panic of the thread, if that has ended: nobody would tell any end any more.
+    /// With the panic of the thread, if it had one: nobody would tell any end any more.
     pub(super) fn check(&mut self) {
-        if self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+        if self.shared.failed.load(Ordering::Acquire)
             && let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
         {
             resume_unwind(panic);
@@ -238,6 +242,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            self.shared.failed.store(true, Ordering::Release);
             (self.wake)();
         }
     }

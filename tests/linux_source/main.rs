@@ -1,29 +1,28 @@
-//! The Linux process source against real processes, and against a `/proc` of odd content.
+//! The Linux process source against real processes.
 #![cfg(target_os = "linux")]
+
+mod children;
+mod foreign;
+mod odd;
 
 use std::fs;
 use std::io::Read;
-use std::num::NonZeroU64;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use agent_monitor::model::{
-    ExitStatus, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
-};
-use agent_monitor::process::linux::{LinuxSource, Machine, raise_open_files};
-use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
-use rustix::process::{WaitId, WaitIdOptions, geteuid, waitid};
+use agent_monitor::model::{ExitStatus, IoReading, Pid, ProcessKey, ProcessState};
+use agent_monitor::process::linux::{LinuxSource, raise_open_files};
+use agent_monitor::process::{ProcessSource, Scan, Watch};
+use rustix::process::{WaitIdOptions, geteuid};
 
-/// Long enough for the slowest machine; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// More than these tests need open at once.
-const ENOUGH: usize = 4096;
+use self::children::{
+    ENOUGH, PATIENCE, Sleeper, assert_gone, ends, files_open, pid, scan, sh, source, source_and_wakes,
+    status_rss_bytes, watched,
+};
 
 // ---- who is who
 
@@ -127,20 +126,19 @@ fn a_new_scan_shows_what_is_new() {
     let mut source = source();
     let (first, looked_at) = (Sleeper::start(), Sleeper::start());
     source.look(looked_at.pid()).unwrap();
-    let shown = |source: &mut LinuxSource, scope, child: &Sleeper| {
-        scan(source, scope).iter().filter(|row| row.key.pid == child.pid()).count()
+    let new = |source: &mut LinuxSource, children: &[&Sleeper]| {
+        let found = scan(source, Scan::New);
+        children.iter().map(|child| found.iter().filter(|row| row.key.pid == child.pid()).count()).collect::<Vec<_>>()
     };
-    assert_eq!(shown(&mut source, Scan::New, &first), 1);
-    assert_eq!(shown(&mut source, Scan::New, &first), 0);
-    assert_eq!(shown(&mut source, Scan::New, &looked_at), 0);
+    assert_eq!(new(&mut source, &[&first, &looked_at]), [1, 0]);
+    assert_eq!(new(&mut source, &[&first, &looked_at]), [0, 0]);
     let second = Sleeper::start();
-    let found = scan(&mut source, Scan::New);
-    let pids: Vec<Pid> = found.iter().map(|row| row.key.pid).collect();
-    assert!(pids.contains(&second.pid()) && !pids.contains(&first.pid()), "{pids:?}");
+    assert_eq!(new(&mut source, &[&first, &looked_at, &second]), [0, 0, 1]);
+    let all = scan(&mut source, Scan::All);
     for child in [&first, &looked_at, &second] {
-        assert_eq!(shown(&mut source, Scan::All, child), 1);
-        assert_eq!(shown(&mut source, Scan::New, child), 0);
+        assert_eq!(all.iter().filter(|row| row.key.pid == child.pid()).count(), 1);
     }
+    assert_eq!(new(&mut source, &[&first, &looked_at, &second]), [0, 0, 0]);
 }
 
 // ---- ends
@@ -218,9 +216,7 @@ fn a_panic_of_the_thread_is_heard() {
     watched(&mut source, &child, Watch::Exit);
     child.end();
     woken.recv_timeout(PATIENCE).expect("the wake of a thread that panics");
-    // It wakes us while it unwinds, so it may not have ended quite yet.
-    let mut panicked = || catch_unwind(AssertUnwindSafe(|| source.drain(&mut Vec::new())));
-    let panic = std::iter::from_fn(|| Some(panicked())).find_map(Result::err).unwrap();
+    let panic = catch_unwind(AssertUnwindSafe(|| source.drain(&mut Vec::new()))).unwrap_err();
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"the first wake of this test"));
 }
 
@@ -321,196 +317,4 @@ fn this_machine() {
     let processors = fs::read_to_string("/proc/stat").unwrap().lines().filter(|line| line.starts_with("cpu")).count();
     assert_eq!(host.cpu_count.unwrap() as usize, processors - 1, "and a line for all of them");
     assert_eq!(&*source.boot(), fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
-}
-
-// ---- a /proc of odd content
-
-#[test]
-fn odd_content() {
-    let root = tempfile::tempdir().unwrap();
-    let put = |path: &str, text: &[u8]| {
-        let path = root.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
-    let machine = Machine { page_bytes: 16_384, ticks_per_second: NonZeroU64::new(250).unwrap() };
-    let start = || LinuxSource::rooted(root.path(), machine, ENOUGH);
-    assert!(matches!(start().err().unwrap(), agent_monitor::process::linux::StartError::Table(_)));
-    put("proc/sys/kernel/random/boot_id", b"a-boot\n");
-    let stat = |name: &[u8], ticks: u64| {
-        let tail = format!(") S 1 7 7 0 -1 4194304 0 0 0 0 500 250 25 0 20 0 3 0 {ticks} 0 0 0\n");
-        [b"7 (", name, tail.as_bytes()].concat()
-    };
-    put("proc/7/stat", &stat(b"a) R 1 (x\n9", 1000));
-    put("proc/7/statm", b"900 5 3 1 0 9 0\n");
-    put("proc/7/io", b"read_bytes: 4096\nwrite_bytes: 1\n");
-    put("proc/8/stat", &stat(b"\xff\xfe", 1001));
-    put("proc/9/stat", b"9 (cut off) S 1 9");
-    fs::create_dir_all(root.path().join("proc/10/stat")).unwrap();
-    fs::create_dir_all(root.path().join("proc/11")).unwrap();
-    for odd in ["0", "self", "4294967303", "99999999999999999999", "-7", "7a"] {
-        put(&format!("proc/{odd}/stat"), &stat(b"no process", 1));
-    }
-    put("proc/loadavg", b"much\n");
-    put("proc/meminfo", b"MemTotal: 4 kB\n");
-
-    let mut source = start().unwrap();
-    assert_eq!(&*source.boot(), "a-boot");
-    let host = source.host();
-    assert_eq!((host.load_1m, host.memory_total_bytes, host.memory_available_bytes), (None, Some(4096), None));
-    assert_eq!((host.uptime, host.cpu_count), (None, None));
-
-    let mut found = Vec::new();
-    let count = source.scan(Scan::New, &mut found).unwrap();
-    assert_eq!(count, ScanCount { denied: 0, failed: 2 });
-    found.sort_by_key(|row| row.key.pid);
-    let names: Vec<(u32, &str)> = found.iter().map(|row| (row.key.pid.get(), &*row.name)).collect();
-    assert_eq!(names, [(7, "a) R 1 (x\n9"), (8, "\u{fffd}\u{fffd}")]);
-    let key = ProcessKey { start_ticks: 1000, pid: pid(7) };
-    assert_eq!(found[0].key, key);
-    let error = source.look(pid(9)).unwrap_err();
-    let path = root.path().join("proc/9/stat");
-    assert_eq!(error.to_string(), format!("cannot understand {}: field 6 (session) is no number", path.display()));
-    assert!(matches!(source.look(pid(10)), Err(ReadError::Io { .. })));
-    assert_gone(source.look(pid(11)));
-
-    let reading = source.read(key, true).unwrap();
-    assert_eq!((reading.cpu.own_us, reading.cpu.children_us), (3_000_000, 100_000));
-    assert_eq!((reading.rss_bytes, reading.threads), (5 * 16_384, 3));
-    assert_eq!(reading.io, IoReading::Known(Io { read_bytes: 4096, written_bytes: 1 }));
-    assert_gone(source.read(ProcessKey { start_ticks: 999, ..key }, false));
-
-    // Who was met is not opened again, so not even this is seen.
-    put("proc/8/stat", &stat(b"changed", 3000));
-    assert_eq!(scan(&mut source, Scan::New), []);
-    assert!(scan(&mut source, Scan::All).iter().any(|row| &*row.name == "changed"));
-
-    // Another inode and the same process: not new. The same pid and another process: new.
-    for (before, ticks, shown) in [("before", 1000, 0), ("before that", 2000, 1)] {
-        fs::rename(root.path().join("proc/7"), root.path().join("proc").join(before)).unwrap();
-        put("proc/7/statm", b"900 5 3 1 0 9 0\n");
-        put("proc/7/stat", &stat(b"x", ticks));
-        assert_eq!(scan(&mut source, Scan::New).len(), shown, "{ticks}");
-    }
-    assert_gone(source.read(key, false));
-}
-
-// ---- helpers
-
-fn pid(number: u32) -> Pid {
-    Pid::new(number.into()).expect("a process id")
-}
-
-fn source() -> LinuxSource {
-    source_and_wakes(ENOUGH).0
-}
-
-fn source_and_wakes(open_files: usize) -> (LinuxSource, Receiver<()>) {
-    let (tell, woken) = mpsc::channel();
-    let tell = Mutex::new(tell);
-    let wake = move || {
-        let _ = tell.lock().expect("no holder panics").send(());
-    };
-    (LinuxSource::new(open_files, Arc::new(wake)).expect("a machine with /proc"), woken)
-}
-
-fn scan(source: &mut LinuxSource, scope: Scan) -> Vec<ProcessRow> {
-    let mut found = Vec::new();
-    source.scan(scope, &mut found).expect("/proc can be listed");
-    found
-}
-
-fn watched(source: &mut LinuxSource, child: &Sleeper, watch: Watch) -> Reading {
-    let key = source.look(child.pid()).expect("it lives").key;
-    source.keep(key, watch).expect("it lives");
-    source.read(key, false).expect("it lives")
-}
-
-/// Waits for `count` ends.
-fn ends(source: &mut LinuxSource, woken: &Receiver<()>, count: usize) -> Vec<(ProcessKey, Option<ExitStatus>)> {
-    let mut events = Vec::new();
-    while events.len() < count {
-        woken.recv_timeout(PATIENCE).expect("a wake");
-        source.drain(&mut events);
-    }
-    let told = |event: &ProcessEvent| match *event {
-        ProcessEvent::Exited { process, status } => (process, status),
-        ref other => panic!("{other:?}"),
-    };
-    events.iter().map(told).collect()
-}
-
-fn assert_gone<T>(result: Result<T, ReadError>) {
-    match result {
-        Err(ReadError::Gone) => {}
-        Err(error) => panic!("not gone: {error}"),
-        Ok(_) => panic!("not gone"),
-    }
-}
-
-/// How many files of this process we have open.
-fn files_open(process: &ProcessKey) -> usize {
-    let directory = format!("/proc/{}", process.pid);
-    let ours = fs::read_dir("/proc/self/fd").expect("our own");
-    ours.flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok())
-        .filter(|path| path.starts_with(Path::new(&directory)))
-        .count()
-}
-
-/// The kernel's other account of it.
-fn status_rss_bytes(pid: Pid) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-}
-
-fn sh(script: &str) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script]);
-    command
-}
-
-/// A child that does not outlive its test.
-struct Sleeper(Child);
-
-impl Sleeper {
-    fn start() -> Sleeper {
-        Sleeper(Command::new("sleep").arg("1000").spawn().expect("sleep is there"))
-    }
-
-    /// One with this free pid; only root can choose, and others may be quicker.
-    fn start_as(pid: Pid) -> std::io::Result<Option<Sleeper>> {
-        for _ in 0..20 {
-            fs::write("/proc/sys/kernel/ns_last_pid", (pid.get() - 1).to_string())?;
-            let child = Sleeper::start();
-            if child.pid() == pid {
-                return Ok(Some(child));
-            }
-        }
-        Ok(None)
-    }
-
-    fn pid(&self) -> Pid {
-        pid(self.0.id())
-    }
-
-    /// Waits until it stopped or ended, without reaping it.
-    fn until(&self, what: WaitIdOptions) {
-        let id = WaitId::Pid(rustix::process::Pid::from_child(&self.0));
-        waitid(id, what | WaitIdOptions::NOWAIT).expect("our child");
-    }
-
-    /// Ends and reaps it.
-    fn end(&mut self) {
-        let _ = self.0.kill();
-        self.0.wait().expect("our child");
-    }
-}
-
-impl Drop for Sleeper {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

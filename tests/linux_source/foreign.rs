@@ -1,20 +1,15 @@
 //! The Linux process source as it serves a user to whom the processes do not belong. Needs root, to become one.
-#![cfg(target_os = "linux")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, mpsc};
-use std::time::Duration;
 
 use agent_monitor::model::{Pid, ProcessEvent};
-use agent_monitor::process::linux::{LinuxSource, Wake};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, Watch};
 use rustix::process::{WaitId, WaitIdOptions, geteuid, waitid};
 
-/// Long enough for the slowest machine; only a failing test waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::children::{PATIENCE, source_and_wakes};
 
 #[test]
 fn an_end_is_told_without_its_status_until_it_is_reaped() {
@@ -83,12 +78,7 @@ fn the_invisible_are_denied_and_not_gone() {
 #[test]
 #[ignore = "the part of the other tests that runs as another user"]
 fn reader() {
-    let (tell, woken) = mpsc::channel();
-    let tell = Mutex::new(tell);
-    let wake: Wake = Arc::new(move || {
-        let _ = tell.lock().unwrap().send(());
-    });
-    let mut source = LinuxSource::new(1024, wake).unwrap();
+    let (mut source, woken) = source_and_wakes(1024);
     let mut events = Vec::new();
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
@@ -163,7 +153,7 @@ impl Reader {
         // moment, still has it open.
         let script = format!(
             "cp \"$0\" \"$1\" && {first} setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
-             \"$1\" --ignored --exact reader --nocapture"
+             \"$1\" --ignored --exact foreign::reader --nocapture"
         );
         let mut child = Command::new("unshare")
             .args(["--mount", "sh", "-c", &script])

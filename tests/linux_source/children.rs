@@ -1,0 +1,140 @@
+//! Processes to be watched, and what the tests ask of a source.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_monitor::model::{ExitStatus, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use agent_monitor::process::linux::LinuxSource;
+use agent_monitor::process::{ProcessSource, ReadError, Scan, Watch};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+/// Long enough for the slowest machine; only a failing test waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// More than these tests need open at once.
+pub(crate) const ENOUGH: usize = 4096;
+
+pub(crate) fn pid(number: u32) -> Pid {
+    Pid::new(number.into()).expect("a process id")
+}
+
+pub(crate) fn source() -> LinuxSource {
+    source_and_wakes(ENOUGH).0
+}
+
+pub(crate) fn source_and_wakes(open_files: usize) -> (LinuxSource, Receiver<()>) {
+    let (tell, woken) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let wake = move || {
+        let _ = tell.lock().expect("no holder panics").send(());
+    };
+    (LinuxSource::new(open_files, Arc::new(wake)).expect("a machine with /proc"), woken)
+}
+
+pub(crate) fn scan(source: &mut LinuxSource, scope: Scan) -> Vec<ProcessRow> {
+    let mut found = Vec::new();
+    source.scan(scope, &mut found).expect("/proc can be listed");
+    found
+}
+
+pub(crate) fn watched(source: &mut LinuxSource, child: &Sleeper, watch: Watch) -> Reading {
+    let key = source.look(child.pid()).expect("it lives").key;
+    source.keep(key, watch).expect("it lives");
+    source.read(key, false).expect("it lives")
+}
+
+/// Waits for `count` ends.
+pub(crate) fn ends(
+    source: &mut LinuxSource,
+    woken: &Receiver<()>,
+    count: usize,
+) -> Vec<(ProcessKey, Option<ExitStatus>)> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        woken.recv_timeout(PATIENCE).expect("a wake");
+        source.drain(&mut events);
+    }
+    let told = |event: &ProcessEvent| match *event {
+        ProcessEvent::Exited { process, status } => (process, status),
+        ref other => panic!("{other:?}"),
+    };
+    events.iter().map(told).collect()
+}
+
+pub(crate) fn assert_gone<T>(result: Result<T, ReadError>) {
+    match result {
+        Err(ReadError::Gone) => {}
+        Err(error) => panic!("not gone: {error}"),
+        Ok(_) => panic!("not gone"),
+    }
+}
+
+/// How many files of this process we have open.
+pub(crate) fn files_open(process: &ProcessKey) -> usize {
+    let directory = format!("/proc/{}", process.pid);
+    let ours = fs::read_dir("/proc/self/fd").expect("our own");
+    ours.flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter(|path| path.starts_with(Path::new(&directory)))
+        .count()
+}
+
+/// The kernel's other account of it.
+pub(crate) fn status_rss_bytes(pid: Pid) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
+}
+
+pub(crate) fn sh(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+/// A child that does not outlive its test.
+pub(crate) struct Sleeper(pub(crate) Child);
+
+impl Sleeper {
+    pub(crate) fn start() -> Sleeper {
+        Sleeper(Command::new("sleep").arg("1000").spawn().expect("sleep is there"))
+    }
+
+    /// One with this free pid; only root can choose, and others may be quicker.
+    pub(crate) fn start_as(pid: Pid) -> std::io::Result<Option<Sleeper>> {
+        for _ in 0..20 {
+            fs::write("/proc/sys/kernel/ns_last_pid", (pid.get() - 1).to_string())?;
+            let child = Sleeper::start();
+            if child.pid() == pid {
+                return Ok(Some(child));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        pid(self.0.id())
+    }
+
+    /// Waits until it stopped or ended, without reaping it.
+    pub(crate) fn until(&self, what: WaitIdOptions) {
+        let id = WaitId::Pid(rustix::process::Pid::from_child(&self.0));
+        waitid(id, what | WaitIdOptions::NOWAIT).expect("our child");
+    }
+
+    /// Ends and reaps it.
+    pub(crate) fn end(&mut self) {
+        let _ = self.0.kill();
+        self.0.wait().expect("our child");
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
