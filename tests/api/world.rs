@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const GENEROUS: Duration = Duration::from_secs(30);
 
 /// 2026-01-01T00:00:00.000Z
-pub(crate) const NOON: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
+pub(crate) const NEW_YEAR: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
 
 pub(crate) fn after(ms: u64) -> Timestamp {
-    NOON + Duration::from_millis(ms)
+    NEW_YEAR + Duration::from_millis(ms)
 }
 
 pub(crate) fn id(text: &str) -> AgentId {
@@ -87,7 +87,7 @@ pub(crate) fn unknown(text: &str) -> AgentView {
         restarts: 0,
         metadata: JsonObject::default(),
         metrics: Metrics {
-            at: NOON,
+            at: NEW_YEAR,
             cpu_percent: None,
             memory_bytes: None,
             memory_method: MemoryMethod::Rss,
@@ -110,7 +110,7 @@ pub(crate) fn event(seq: Option<i64>, agent: Option<&str>, message: &str) -> Rec
     Recorded { id: seq, entry: Entry { agent: agent.map(|text| (number(1), id(text))), at: after(7), body } }
 }
 
-/// One agent of each kind, an alert of each kind, a host of which all is known; the first tick ended at noon.
+/// One agent of each kind, an alert of each kind, a host of which all is known; the first tick ended at the new year.
 pub(crate) fn snapshot() -> Snapshot {
     let alert = |rule: &str, agent: Option<&str>, value, threshold| ActiveAlert {
         rule: rule.into(),
@@ -137,11 +137,11 @@ pub(crate) fn snapshot() -> Snapshot {
             cpu_count: Some(8),
         },
         own: OwnState {
-            last_tick_at: Some(NOON),
+            last_tick_at: Some(NEW_YEAR),
             last_tick_mono: Some(clock().now().mono),
             sources: vec![SourceState {
                 name: "file:/run/broker/agents.json".into(),
-                good_at: Some(NOON),
+                good_at: Some(NEW_YEAR),
                 error: None,
                 records: 2,
             }],
@@ -158,7 +158,7 @@ pub(crate) fn feed(snapshot: Snapshot) -> Feed {
 }
 
 pub(crate) fn clock() -> ManualClock {
-    ManualClock::new(NOON)
+    ManualClock::new(NEW_YEAR)
 }
 
 /// What the database has of [`known`].
@@ -192,7 +192,7 @@ pub(crate) fn history() -> AgentHistory {
             name: Some("Coder".into()),
             source: "file:/run/broker/agents.json".into(),
             registry_status: Some("working".into()),
-            first_seen: NOON,
+            first_seen: NEW_YEAR,
             last_seen: after(8),
             metadata: JsonObject::default(),
             restarts: 3,
