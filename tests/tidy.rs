@@ -9,10 +9,13 @@ use std::path::{Path, PathBuf};
 /// Lowest floor first. A module may name modules of lower floors and its own family.
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["alerts", "config", "ledger", "retention", "timers", "tree", "verdict"],
-    &["clock", "monitor", "process"],
+    &["alerts", "config", "ledger", "retention", "timers", "verdict"],
+    &["tree"],
+    &["clock", "process"],
+    &["monitor"],
     &["process/linux", "registry", "store", "supervise", "testing"],
-    &["api", "discovery", "engine", "feed", "ingest"],
+    &["feed"],
+    &["api", "discovery", "engine", "ingest"],
     &["daemon"],
 ];
 
@@ -141,12 +144,12 @@ const OWNED: &[(&[&str], &[&str])] = &[
     (&["SystemTime::now", "Instant::now", "clock_gettime"], &["src/clock.rs", "src/process/linux/"]),
     (&["thread::sleep", "time::sleep"], &["src/api/serve.rs", "src/discovery.rs"]),
     (&["unsafe {"], &["src/process/linux/kernel.rs"]),
-    (&["env::var"], &["src/bin/agent-monitor/directories.rs"]),
+    (&["env::var"], &["src/bin/agent-monitor/environment.rs"]),
     (&["process::exit"], &["src/bin/"]),
     (&["signal_hook"], &["src/bin/"]),
     (&["todo!(", "unimplemented!(", "dbg!("], &[]),
     (&["prepare_cached(", "\"select ", "\"insert ", "\"delete from"], &["src/store/"]),
-    (&["derive(serde", "Deserialize", "Serialize"], &["src/api/wire.rs", "src/registry/", "src/config/"]),
+    (&["derive(serde", "Deserialize", "Serialize"], &["src/api/", "src/registry/"]),
 ];
 
 #[test]
@@ -171,7 +174,7 @@ fn the_lower_floors_do_no_io() {
     let mut found = Vec::new();
     for source in sources("src") {
         let Some(module) = source.module() else { continue };
-        if floor(module) > 2 {
+        if floor(module) > floor("monitor") {
             continue;
         }
         let words = ["async ", "tokio", "rusqlite", "std::thread", "std::fs", "std::net::Tcp"];

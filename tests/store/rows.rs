@@ -193,7 +193,7 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
                 ResumedAgent {
                     agent: batch.agents[0].clone(),
                     sampled_cpu_us: Some(12_345_000),
-                    sampled_io: Some(Io { read_bytes: 5_000_000_001, written_bytes: 9_000 }),
+                    sampled_io: Some(Io { read_bytes: 5_000_000_001, written_bytes: 7 }),
                     run: Some(batch.runs[0].clone()),
                     unresolved: 0,
                 },
