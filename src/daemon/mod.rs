@@ -50,8 +50,9 @@ impl Parts {
     /// This machine.
     #[cfg(target_os = "linux")]
     pub fn system() -> Parts {
-        use crate::process::linux::{LinuxSource, raise_open_files};
-        let processes: MakeSource = Box::new(|waker| Ok(Box::new(LinuxSource::new(raise_open_files(), waker)?)));
+        use crate::process::linux::{Forks, LinuxSource, raise_open_files};
+        let processes: MakeSource =
+            Box::new(|waker| Ok(Box::new(LinuxSource::new(raise_open_files(), Forks::Told, waker)?)));
         Parts { clock: Arc::new(SystemClock), processes }
     }
 }
