@@ -13,7 +13,7 @@ use crate::model::{
     MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent, RunEnd, RunRow, StoredAgent, StoredAlert,
     Tick, Timestamp,
 };
-use crate::retention::{OldTick, ROWS_PER_SLICE, TICKS_PER_SLICE};
+use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 
 /// The most rows of one answer, whoever asks.
 const ROW_LIMIT: u32 = 10_000;
@@ -63,14 +63,14 @@ impl Reader {
     /// When the database cannot be read in time.
     pub fn metrics(&self, agent: AgentNumber, since: Timestamp, limit: u32) -> Result<Vec<Metrics>, StoreError> {
         // Cross joins keep their order: from the passes of that time to one key each.
-        let sql = "select t.timestamp, s.status, s.memory_method, s.cpu_tenths, s.memory_kib, s.process_count,
+        let sql = "select t.timestamp, s.status, s.cpu_tenths, s.memory_kib, s.process_count,
                           s.thread_count, s.cpu_ms, s.read_bytes, s.written_bytes, s.error_count, s.message_count
                      from ticks t cross join sample s on s.key = (t.tick << 20) + ?1
                     where t.timestamp >= ?2 order by t.timestamp desc, t.tick desc limit ?3";
         self.read(|connection| {
-            let mut words = Words { connection, known: HashMap::new() };
+            let mut statuses = Statuses { connection, known: HashMap::new() };
             let values = params![agent.get(), since.sql(), limit.min(ROW_LIMIT)];
-            connection.prepare_cached(sql)?.query_map(values, |row| metrics(row, &mut words))?.collect()
+            connection.prepare_cached(sql)?.query_map(values, |row| metrics(row, &mut statuses))?.collect()
         })
     }
 
@@ -176,10 +176,14 @@ pub(super) fn unresolved(connection: &Connection, agent: AgentNumber) -> rusqlit
     connection.prepare_cached(sql)?.query_row(params![agent.get()], |row| row.get(0))
 }
 
-/// The number of a word of status, if it has one.
-pub(super) fn word_number(connection: &Connection, word: &str) -> rusqlite::Result<Option<i64>> {
-    let sql = "select id from status_word where word = ?1";
-    connection.prepare_cached(sql)?.query_row(params![word], |row| row.get(0)).optional()
+/// The number of a status, if it has one.
+pub(super) fn status_number(
+    connection: &Connection,
+    method: MemoryMethod,
+    status: &str,
+) -> rusqlite::Result<Option<i64>> {
+    let sql = "select id from sample_status where status = ?1 and memory_method = ?2";
+    connection.prepare_cached(sql)?.query_row(params![status, method.word()], |row| row.get(0)).optional()
 }
 
 /// The journal entry with which an alert fired, if it fires.
@@ -194,12 +198,20 @@ pub(super) fn believed(connection: &Connection) -> rusqlite::Result<Option<Times
     connection.query_row("select believed_at from retention", [], |row| time(row, 0)).optional()
 }
 
-/// The passes that are longest ago.
+/// The passes that are longest ago, as many as a slice may be about.
 pub(super) fn oldest_ticks(connection: &Connection) -> rusqlite::Result<Vec<OldTick>> {
     let sql = "select timestamp, tick, samples from ticks order by timestamp, tick limit ?1";
-    let old =
-        |row: &Row<'_>| Ok(OldTick { tick: Tick { at: time(row, 0)?, ordinal: row.get(1)? }, samples: row.get(2)? });
-    connection.prepare_cached(sql)?.query_map(params![TICKS_PER_SLICE], old)?.collect()
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![TICKS_PER_SLICE])?;
+    let (mut oldest, mut samples) = (Vec::new(), 0);
+    while samples <= SAMPLES_PER_SLICE
+        && let Some(row) = rows.next()?
+    {
+        let old = OldTick { tick: Tick { at: time(row, 0)?, ordinal: row.get(1)? }, samples: row.get(2)? };
+        samples += old.samples;
+        oldest.push(old);
+    }
+    Ok(oldest)
 }
 
 /// Where a walk along the journal in order of time has come to.
@@ -332,43 +344,57 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     })
 }
 
-/// The words of status met in one answer.
-struct Words<'c> {
+/// The statuses met in one answer, with their memory methods.
+struct Statuses<'c> {
     connection: &'c Connection,
-    known: HashMap<i64, Arc<str>>,
+    known: HashMap<i64, (MemoryMethod, Arc<str>)>,
 }
 
-impl Words<'_> {
-    fn word(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
-        let ValueRef::Integer(number) = row.get_ref(column)? else { return row.get(column) };
-        if let Some(word) = self.known.get(&number) {
-            return Ok(Arc::clone(word));
+impl Statuses<'_> {
+    fn status(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<(MemoryMethod, Arc<str>)> {
+        let number = match row.get_ref(column)? {
+            ValueRef::Integer(number) => number,
+            rare => {
+                let (method, status) = rare.as_str()?.split_once(':').unwrap_or_default();
+                return Ok((memory_method(method), status.into()));
+            }
+        };
+        if let Some((method, status)) = self.known.get(&number) {
+            return Ok((*method, Arc::clone(status)));
         }
-        let sql = "select word from status_word where id = ?1";
-        let word: Arc<str> = self.connection.prepare_cached(sql)?.query_row(params![number], |row| row.get(0))?;
-        self.known.insert(number, Arc::clone(&word));
-        Ok(word)
+        let sql = "select memory_method, status from sample_status where id = ?1";
+        let found: (MemoryMethod, Arc<str>) = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row(params![number], |row| Ok((memory_method(row.get_ref(0)?.as_str()?), row.get(1)?)))?;
+        self.known.insert(number, found.clone());
+        Ok(found)
     }
 }
 
+fn memory_method(word: &str) -> MemoryMethod {
+    if word == MemoryMethod::Pss.word() { MemoryMethod::Pss } else { MemoryMethod::Rss }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "tenths of a percent are far below 2^53")]
-fn metrics(row: &Row<'_>, words: &mut Words<'_>) -> rusqlite::Result<Metrics> {
-    let io = match (row.get(8)?, row.get(9)?) {
+fn metrics(row: &Row<'_>, statuses: &mut Statuses<'_>) -> rusqlite::Result<Metrics> {
+    let (memory_method, status) = statuses.status(row, 1)?;
+    let io = match (row.get(7)?, row.get(8)?) {
         (Some(read_bytes), Some(written_bytes)) => Some(Io { read_bytes, written_bytes }),
         _ => None,
     };
     Ok(Metrics {
         at: time(row, 0)?,
-        status: words.word(row, 1)?,
-        memory_method: if row.get::<_, i64>(2)? == 0 { MemoryMethod::Rss } else { MemoryMethod::Pss },
-        cpu_percent: row.get::<_, Option<i64>>(3)?.map(|tenths| tenths as f64 / 10.0),
-        memory_bytes: row.get::<_, Option<u64>>(4)?.map(|kib| kib.saturating_mul(1024)),
-        process_count: row.get(5)?,
-        thread_count: row.get(6)?,
-        cpu_us: row.get::<_, Option<u64>>(7)?.map(|ms| ms.saturating_mul(1000)),
+        status,
+        memory_method,
+        cpu_percent: row.get::<_, Option<i64>>(2)?.map(|tenths| tenths as f64 / 10.0),
+        memory_bytes: row.get::<_, Option<u64>>(3)?.map(|kib| kib.saturating_mul(1024)),
+        process_count: row.get(4)?,
+        thread_count: row.get(5)?,
+        cpu_us: row.get::<_, Option<u64>>(6)?.map(|ms| ms.saturating_mul(1000)),
         io,
-        error_count: row.get(10)?,
-        message_count: row.get(11)?,
+        error_count: row.get(9)?,
+        message_count: row.get(10)?,
     })
 }
 
