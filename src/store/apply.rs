@@ -24,6 +24,9 @@ const ENDED: i64 = 3;
 /// ever. Those beyond are written out in each sample, and go with it.
 const STATUS_LIMIT: usize = 250;
 
+/// Samples that one statement inserts: a statement has a price of its own, a fifth of that of a row.
+const SAMPLES_PER_STATEMENT: usize = 16;
+
 /// What a batch did that others want to know.
 pub(super) struct Applied {
     /// The ids of its entries, in order.
@@ -93,28 +96,48 @@ fn samples(connection: &Connection, words: &mut Words, tick: Tick, samples: &[Sa
     let count = samples.len();
     execute(connection, sql, params![tick.at.sql(), tick.ordinal, count])?;
 
-    let sql = "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count,
-                                   cpu_ms, read_bytes, written_bytes, error_count, message_count)
-               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-    let mut statement = connection.prepare_cached(sql)?;
+    for some in samples.chunks(SAMPLES_PER_STATEMENT) {
+        insert_samples(connection, words, first_key(tick.ordinal)?, some)?;
+    }
+    Ok(())
+}
+
+fn insert_samples(
+    connection: &Connection,
+    words: &mut Words,
+    first_key: u64,
+    samples: &[Sample],
+) -> Result<(), StoreError> {
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; samples.len()].join(", ");
+    let mut statement = connection.prepare_cached(&format!(
+        "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count, cpu_ms, read_bytes,
+                             written_bytes, error_count, message_count)
+         values {rows}"
+    ))?;
+    let mut parameter = 1;
     for sample in samples {
         let metrics = &sample.metrics;
+        statement.raw_bind_parameter(parameter, first_key + u64::from(sample.agent.get()))?;
         let status = words.status(connection, metrics.memory_method, &metrics.status)?;
-        let values = params![
-            first_key(tick.ordinal)? + i64::from(sample.agent.get()),
-            status,
+        statement.raw_bind_parameter(parameter + 1, status)?;
+        let numbers = [
             metrics.cpu_percent.and_then(tenths),
             metrics.memory_bytes.map(|bytes| bytes / 1024),
-            metrics.process_count,
-            metrics.thread_count,
+            metrics.process_count.map(u64::from),
+            metrics.thread_count.map(u64::from),
             metrics.cpu_us.map(|us| us / 1000),
             metrics.io.map(|io| io.read_bytes),
             metrics.io.map(|io| io.written_bytes),
-            metrics.error_count,
+            Some(metrics.error_count),
             metrics.message_count,
         ];
-        statement.execute(values)?;
+        parameter += 2;
+        for number in numbers {
+            statement.raw_bind_parameter(parameter, number)?;
+            parameter += 1;
+        }
     }
+    statement.raw_execute()?;
     Ok(())
 }
 
@@ -342,15 +365,15 @@ fn unless_empty(metadata: &JsonObject) -> Option<&str> {
 }
 
 /// The lowest key of a pass.
-fn first_key(tick: u64) -> Result<i64, StoreError> {
-    let tick = i64::try_from(tick).ok();
-    tick.and_then(|tick| tick.checked_mul(AgentNumber::COUNT.into())).ok_or(StoreError::Value { what: "a tick" })
+fn first_key(tick: u64) -> Result<u64, StoreError> {
+    let fits = |key: &u64| i64::try_from(*key).is_ok();
+    tick.checked_mul(AgentNumber::COUNT.into()).filter(fits).ok_or(StoreError::Value { what: "a tick" })
 }
 
 /// A percentage in tenths; what is no number is not known.
-fn tenths(percent: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates, and no host has 10^15 cores")]
-    percent.is_finite().then(|| (percent * 10.0).round() as i64)
+fn tenths(percent: f64) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]
+    percent.is_finite().then(|| (percent * 10.0).round() as u64)
 }
 
 #[cfg(test)]
