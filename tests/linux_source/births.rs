@@ -1,4 +1,5 @@
 //! Forks, execs and exits as the kernel tells them.
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
