@@ -29,8 +29,7 @@ create table ticks (
 -- passes are a range. 0, 1 and null take no room beyond the row's header.
 create table sample (
     key           integer primary key,         -- tick << 20 | agent number
-    status        any     not null,            -- a number of status_word, or a rare word itself
-    memory_method integer not null,            -- 0 rss, 1 pss
+    status        any     not null,            -- a number of sample_status, or the text of a rare one: rss:word
     cpu_tenths    integer,                     -- tenths of a percent of one core
     memory_kib    integer,
     process_count integer,
@@ -42,9 +41,12 @@ create table sample (
     message_count integer
 ) strict;
 
-create table status_word (
-    id   integer primary key,
-    word text    not null unique
+-- The reported status together with how memory was added up: there are few of them.
+create table sample_status (
+    id            integer primary key,
+    memory_method text    not null,
+    status        text    not null,
+    unique (status, memory_method)
 ) strict;
 
 -- Events, errors, and alerts that fired or ended, in one sequence that is never reused. Nothing is ever changed but
@@ -125,8 +127,8 @@ create view agent_metrics as
            t.timestamp,
            s.cpu_tenths / 10.0 as cpu_percent,
            round(s.memory_kib / 1024.0, 1) as memory_mb,
-           case s.memory_method when 0 then 'rss' else 'pss' end as memory_method,
-           coalesce(w.word, s.status) as status,
+           coalesce(w.memory_method, substr(s.status, 1, 3)) as memory_method,
+           coalesce(w.status, substr(s.status, 5)) as status,
            s.error_count,
            s.message_count,
            s.process_count,
@@ -135,7 +137,7 @@ create view agent_metrics as
            s.read_bytes,
            s.written_bytes
       from ticks t, sample s, agent a
-      left join status_word w on typeof(s.status) = 'integer' and w.id = s.status
+      left join sample_status w on typeof(s.status) = 'integer' and w.id = s.status
      where s.key between t.tick << 20 and (t.tick << 20) + 1048575
        and s.key = (t.tick << 20) + a.number
        and a.number = (s.key & 1048575);

@@ -33,6 +33,7 @@ struct Table {
     /// Identities that a scan or a look has shown.
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
+    tells_forks: bool,
 }
 
 #[derive(Clone)]
@@ -58,6 +59,7 @@ impl Host {
             watched: BTreeSet::new(),
             shown: BTreeSet::new(),
             burned_us: 0,
+            tells_forks: false,
         };
         let host = Host { clock, table: Arc::new(Mutex::new(table)) };
         host.spawn(None, "init");
@@ -67,6 +69,16 @@ impl Host {
     /// Where the monitor looks at this machine.
     pub fn source(&self) -> Box<dyn ProcessSource> {
         Box::new(TableSource { host: self.clone() })
+    }
+
+    /// From now on the machine tells of every fork, as the kernel's proc connector does.
+    pub fn tell_forks(&self) {
+        self.lock().tells_forks = true;
+    }
+
+    /// Loses the events that wait to be told.
+    pub fn lose_events(&self) {
+        self.lock().events = vec![ProcessEvent::Lost];
     }
 
     /// Starts a process below process 1, in a session of its own.
@@ -220,6 +232,9 @@ impl Host {
             status: None,
         };
         table.processes.insert(pid, process);
+        if let Some(parent) = parent.filter(|_| table.tells_forks) {
+            table.events.push(ProcessEvent::Forked { parent, child: pid, at: now });
+        }
         pid
     }
 
@@ -325,6 +340,10 @@ impl ProcessSource for TableSource {
 
     fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
         events.append(&mut self.host.lock().events);
+    }
+
+    fn tells_forks(&self) -> bool {
+        self.host.lock().tells_forks
     }
 
     fn now(&self) -> Mono {

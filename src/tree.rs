@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use crate::ledger::Share;
 use crate::model::{Mono, Pid, ProcessKey, ProcessRow, ProcessState, Timestamp};
 
-/// How many leaders of sessions and groups that ended are remembered.
-const FORMER_LEADERS: usize = 65_536;
+/// How many members that are gone are remembered.
+const FORMER: usize = 65_536;
 
 /// An agent's place in the monitor's list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -67,8 +67,8 @@ pub struct Seen {
 pub struct Forest {
     members: BTreeMap<ProcessKey, Member>,
     by_pid: HashMap<Pid, ProcessKey>,
-    /// Leaders of sessions and groups that were members. A leader's pid is not given away while its session or group
-    /// lives, so the number still means the same as long as a process names it.
+    /// Members that are gone. They may have led sessions or groups that live on: a leader's pid is not given away while
+    /// its session or group lives, so the number still means the same as long as a process names it.
     former: HashMap<Pid, AgentIndex>,
 }
 
@@ -98,6 +98,22 @@ impl Forest {
         self.by_pid.get(&pid).copied()
     }
 
+    /// Whose the process of this pid is, or was when it was last heard of.
+    pub fn kin(&self, pid: Pid) -> Option<Owner> {
+        self.leads(pid)
+    }
+
+    /// A process that was an agent's and is gone before it could be looked at: what it started is the agent's too.
+    pub fn remember(&mut self, pid: Pid, agent: AgentIndex) {
+        if self.by_pid.contains_key(&pid) {
+            return;
+        }
+        if self.former.len() >= FORMER {
+            self.former.clear();
+        }
+        self.former.insert(pid, agent);
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -123,10 +139,7 @@ impl Forest {
         if self.by_pid.get(&process.pid) == Some(&process) {
             self.by_pid.remove(&process.pid);
         }
-        if self.former.len() >= FORMER_LEADERS {
-            self.former.clear();
-        }
-        self.former.insert(process.pid, member.owner.agent);
+        self.remember(process.pid, member.owner.agent);
         Some(member)
     }
 

@@ -479,8 +479,60 @@ fn an_agent_that_may_not_be_read_is_unknown_and_not_down() {
 }
 
 #[test]
-fn a_day_of_twenty_agents_adds_up() {
+fn a_daemon_that_is_reparented_at_once_is_found_where_forks_are_told() {
+    for told in [true, false] {
+        let mut bench = Bench::new(10 * SECOND);
+        if told {
+            bench.host.tell_forks();
+        }
+        let pid = bench.host.start("agent");
+        bench.registry(vec![record("a", "online", Some(pid))]);
+        bench.pass(25 * SECOND);
+        // cmd & from a shell that ends at once, twice over, each in a session of its own.
+        let shell = bench.host.fork(pid);
+        let between = bench.host.fork(shell);
+        bench.host.set_session(between);
+        let daemon = bench.host.fork(between);
+        bench.host.set_session(daemon);
+        bench.host.finish(between, ExitStatus::Code(0));
+        bench.host.finish(shell, ExitStatus::Code(0));
+        bench.pass(10 * SECOND);
+        bench.host.burn(daemon, 2 * SECOND);
+        let child = bench.host.fork(daemon);
+        bench.host.burn(child, SECOND);
+        bench.pass(20 * SECOND);
+        let expected = if told { (Some(3), 3.0) } else { (Some(1), 0.0) };
+        assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), expected, "told: {told}");
+    }
+}
+
+#[test]
+fn lost_events_are_mended_by_a_scan() {
     let mut bench = Bench::new(10 * SECOND);
+    bench.host.tell_forks();
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(25 * SECOND);
+    let child = bench.host.fork(pid);
+    bench.host.lose_events();
+    bench.host.burn(child, SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), (Some(2), 1.0));
+    assert_eq!(bench.snapshot.as_ref().unwrap().own.events_lost, 1);
+}
+
+#[test]
+fn a_day_of_twenty_agents_adds_up() {
+    for told in [true, false] {
+        a_day(told);
+    }
+}
+
+fn a_day(told: bool) {
+    let mut bench = Bench::new(10 * SECOND);
+    if told {
+        bench.host.tell_forks();
+    }
     let roots: Vec<Pid> = (0..20).map(|_| bench.host.start("agent")).collect();
     let records: Vec<Record> =
         roots.iter().enumerate().map(|(n, pid)| record(&format!("agent-{n:02}"), "online", Some(*pid))).collect();

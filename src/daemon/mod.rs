@@ -50,8 +50,9 @@ impl Parts {
     /// This machine.
     #[cfg(target_os = "linux")]
     pub fn system() -> Parts {
-        use crate::process::linux::{LinuxSource, raise_open_files};
-        let processes: MakeSource = Box::new(|waker| Ok(Box::new(LinuxSource::new(raise_open_files(), waker)?)));
+        use crate::process::linux::{Forks, LinuxSource, raise_open_files};
+        let processes: MakeSource =
+            Box::new(|waker| Ok(Box::new(LinuxSource::new(raise_open_files(), Forks::Told, waker)?)));
         Parts { clock: Arc::new(SystemClock), processes }
     }
 }
@@ -149,8 +150,7 @@ impl Daemon {
         let counts = api.counts();
         let limits = Limits::default();
         let over_tcp = api.over_tcp(guard);
-        parts
-            .spawn("http", api::serve(Listener::Tcp(tcp), over_tcp, limits.clone(), Arc::clone(&counts), stop.clone()));
+        parts.spawn("http", api::serve(Listener::Tcp(tcp), over_tcp, limits, Arc::clone(&counts), stop.clone()));
         let unix = UnixListener::from_std(socket.listener.try_clone()?)?;
         parts.spawn("socket", api::serve(Listener::Unix(unix), api.over_socket(), limits, counts, stop.clone()));
 

@@ -201,6 +201,8 @@ pub enum ProcessEvent {
         parent: Pid,
         /// The new process.
         child: Pid,
+        /// When.
+        at: Mono,
     },
     /// A process became another program.
     Execed(Pid),

@@ -159,6 +159,10 @@ pub struct OwnState {
     pub read_errors: u64,
     /// Reads of processes that were not permitted.
     pub reads_denied: u64,
+    /// How children of members are found: `events` (the kernel tells of every fork) or `scan`.
+    pub discovery: &'static str,
+    /// How often events of processes were lost, and a full scan made up for it.
+    pub events_lost: u64,
     /// The registry sources, in order of precedence.
     pub sources: Vec<SourceState>,
 }

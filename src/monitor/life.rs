@@ -1,10 +1,11 @@
 //! How an agent's root process is found, how it ends, and what is told of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ledger::{Counter, while_away};
 use crate::model::{
-    Body, Entry, EventReport, ExitStatus, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
+    Body, Entry, EventReport, ExitStatus, Mono, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
     RunRow, StartGuard,
 };
 use crate::process::{ReadError, Watch};
@@ -12,7 +13,10 @@ use crate::tree::{AgentIndex, Owner};
 use crate::verdict::{Fact, Replaced, contradiction, is_expected};
 
 use super::agent::Run;
-use super::{Monitor, warning};
+use super::{FULL_SCANS, Monitor, warning};
+
+/// Start times are read in hundredths of a second, and time passes between a fork and its reading.
+const FORK_SLACK: Duration = Duration::from_millis(100);
 
 impl Monitor {
     /// Looks for the process that an agent's record claims.
@@ -159,7 +163,7 @@ impl Monitor {
         } else {
             let born = self.scanned_at.is_some_and(|at| row.age < now.mono.since(at));
             self.forest.insert(row, owner, now.wall - row.age, born);
-            self.scan_all = true;
+            self.full_scans = FULL_SCANS;
         }
         self.roots.insert(row.key, index);
         let agent = self.agent(index);
@@ -259,25 +263,30 @@ impl Monitor {
         }
         for event in events.drain(..) {
             match event {
-                ProcessEvent::Forked { parent, child } => self.take_fork(parent, child, now),
+                ProcessEvent::Forked { parent, child, at } => self.take_fork(parent, child, at, now),
                 ProcessEvent::Execed(pid) => self.take_exec(pid),
-                ProcessEvent::Lost => self.scan_all = true,
+                ProcessEvent::Lost => {
+                    self.own.events_lost += 1;
+                    self.full_scans = FULL_SCANS;
+                }
                 ProcessEvent::Exited { .. } => {}
             }
         }
         self.events = events;
     }
 
-    /// A child of a member is a member, whether or not it is ever read.
-    fn take_fork(&mut self, parent: Pid, child: Pid, now: Now) {
-        let Some(owner) = self.forest.at(parent).and_then(|key| self.forest.get(key)).map(|member| member.owner) else {
-            return;
-        };
-        if let Ok(row) = self.source.look(child)
-            && self.forest.get(row.key).is_none()
-            && self.source.keep(row.key, Watch::Counters).is_ok()
-        {
-            self.forest.insert(&row, owner, now.wall - row.age, true);
+    /// A child of a member is a member, whether or not it is ever read: what it starts in turn is a member too.
+    fn take_fork(&mut self, parent: Pid, child: Pid, at: Mono, now: Now) {
+        let Some(owner) = self.forest.kin(parent) else { return };
+        match self.source.look(child) {
+            // Much younger than the fork: the number went round, and means a stranger now.
+            Ok(row) if row.age + FORK_SLACK < now.mono.since(at) => self.forest.remember(child, owner.agent),
+            Ok(row) if self.forest.get(row.key).is_some() => {}
+            Ok(row) => {
+                self.forest.insert(&row, owner, now.wall - row.age, true);
+                self.keep_member(row.key);
+            }
+            Err(_) => self.forest.remember(child, owner.agent),
         }
     }
 

@@ -45,6 +45,10 @@ const PRUNE: Duration = Duration::from_secs(600);
 /// How soon after the first reading of an agent the second follows: only two make a rate.
 const SECOND_READING: Duration = Duration::from_millis(500);
 
+/// A full scan finds the tree of a new root as it is at that moment; what members that it found started before they
+/// were kept is found by a second.
+const FULL_SCANS: u8 = 2;
+
 /// Storage I/O costs a read of its own for each process, and changes slowly: at most this often.
 const IO_PERIOD: Duration = Duration::from_secs(10);
 
@@ -63,8 +67,8 @@ pub struct Monitor {
     timers: Timers,
     /// When the next pass for a few agents is due.
     early: Option<Mono>,
-    /// Whether the next pass must look at every process: there is a new root.
-    scan_all: bool,
+    /// How many of the next passes must look at every process: there is a new root, or events were lost.
+    full_scans: u8,
     /// When the last scan was; none before the first.
     scanned_at: Option<Mono>,
     /// Whether a member's share is not settled: something vanished.
@@ -103,6 +107,7 @@ impl Monitor {
             upkeep: Timer::new(UPKEEP, now.mono + UPKEEP),
             prune: Timer::new(PRUNE, now.mono + UPKEEP),
         };
+        let discovery = if source.tells_forks() { "events" } else { "scan" };
         let mut monitor = Monitor {
             boot: source.boot(),
             roster: Roster::new(&config.registry.sources, now.mono),
@@ -116,13 +121,13 @@ impl Monitor {
             alerts: BTreeMap::new(),
             timers,
             early: Some(now.mono),
-            scan_all: true,
+            full_scans: FULL_SCANS,
             scanned_at: None,
             unsettled: false,
             next_tick: resume.last_tick + 1,
             next_number: 0,
             host: HostReading::default(),
-            own: OwnState::default(),
+            own: OwnState { discovery, ..OwnState::default() },
             batch: Batch::default(),
             effects: Vec::new(),
             changed: true,

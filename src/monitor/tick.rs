@@ -55,7 +55,11 @@ impl Monitor {
 
     /// Finds the processes that became members since the last pass.
     fn discover(&mut self, now: Now) {
-        let scope = if self.scan_all { Scan::All } else { Scan::New };
+        if self.source.tells_forks() && self.full_scans == 0 {
+            self.scanned_at = Some(now.mono);
+            return;
+        }
+        let scope = if self.full_scans > 0 { Scan::All } else { Scan::New };
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         match self.source.scan(scope, &mut rows) {
@@ -64,7 +68,7 @@ impl Monitor {
                 self.own.read_errors += count.failed;
                 let since = self.scanned_at.map(|at| now.mono.since(at));
                 self.scanned_at = Some(now.mono);
-                self.scan_all = false;
+                self.full_scans = self.full_scans.saturating_sub(1);
                 let taken = self.forest.adopt(&mut rows, |row| Admission {
                     started_at: now.wall - row.age,
                     // What the last scan did not show began since; a first look at a whole tree goes by its age.
@@ -82,7 +86,7 @@ impl Monitor {
         self.rows = rows;
     }
 
-    fn keep_member(&mut self, key: ProcessKey) {
+    pub(super) fn keep_member(&mut self, key: ProcessKey) {
         let Some(member) = self.forest.get_mut(key) else { return };
         if self.agents[member.owner.agent.0].root().is_none() {
             member.owner.left = true;

@@ -50,6 +50,9 @@ pub trait ProcessSource: Send {
     /// Appends what happened since the last call, in order. Never waits.
     fn drain(&mut self, events: &mut Vec<ProcessEvent>);
 
+    /// Whether every fork is told by [`drain`](ProcessSource::drain), so that no scan is needed to find children.
+    fn tells_forks(&self) -> bool;
+
     /// The monotonic clock, as the readings carry it.
     fn now(&self) -> Mono;
 }

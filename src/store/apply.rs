@@ -1,9 +1,10 @@
 //! Everything that changes the database, one function a statement.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, ToSql, params};
 
 use super::StoreError;
@@ -19,9 +20,12 @@ pub(super) const ERROR: i64 = 1;
 const FIRED: i64 = 2;
 const ENDED: i64 = 3;
 
-/// The most words of status kept in a table of their own; a registry that makes up a new word each time must not grow
-/// it for ever. Words beyond these are written out in each sample, and go with it.
-const WORD_LIMIT: usize = 250;
+/// The most statuses kept in a table of their own; a registry that makes up a new word each time must not grow it for
+/// ever. Those beyond are written out in each sample, and go with it.
+const STATUS_LIMIT: usize = 250;
+
+/// Samples that one statement inserts: a statement has a price of its own, a fifth of that of a row.
+const SAMPLES_PER_STATEMENT: usize = 16;
 
 /// What a batch did that others want to know.
 pub(super) struct Applied {
@@ -31,9 +35,10 @@ pub(super) struct Applied {
     pub(super) errors_of: BTreeSet<AgentNumber>,
 }
 
-/// The numbers of words of status, as far as they were needed. To be forgotten after a rollback.
+/// How status and memory method of a sample are stored, as far as they were met: one map a method. To be forgotten after
+/// a rollback.
 #[derive(Default)]
-pub(super) struct Words(HashMap<Arc<str>, Option<i64>>);
+pub(super) struct Words([HashMap<Arc<str>, Value>; 2]);
 
 /// Stores all of a batch, in the caller's transaction.
 pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -> Result<Applied, StoreError> {
@@ -91,56 +96,77 @@ fn samples(connection: &Connection, words: &mut Words, tick: Tick, samples: &[Sa
     let count = samples.len();
     execute(connection, sql, params![tick.at.sql(), tick.ordinal, count])?;
 
-    let sql = "insert into sample (key, status, memory_method, cpu_tenths, memory_kib, process_count, thread_count,
-                                   cpu_ms, read_bytes, written_bytes, error_count, message_count)
-               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
-    let mut statement = connection.prepare_cached(sql)?;
-    for sample in samples {
-        let metrics = &sample.metrics;
-        let number = words.number(connection, &metrics.status)?;
-        let status: &dyn ToSql = match &number {
-            Some(number) => number,
-            None => &metrics.status,
-        };
-        let values = params![
-            first_key(tick.ordinal)? + i64::from(sample.agent.get()),
-            status,
-            match metrics.memory_method {
-                MemoryMethod::Rss => 0,
-                MemoryMethod::Pss => 1,
-            },
-            metrics.cpu_percent.and_then(tenths),
-            metrics.memory_bytes.map(|bytes| bytes / 1024),
-            metrics.process_count,
-            metrics.thread_count,
-            metrics.cpu_us.map(|us| us / 1000),
-            metrics.io.map(|io| io.read_bytes),
-            metrics.io.map(|io| io.written_bytes),
-            metrics.error_count,
-            metrics.message_count,
-        ];
-        statement.execute(values)?;
+    for some in samples.chunks(SAMPLES_PER_STATEMENT) {
+        insert_samples(connection, words, first_key(tick.ordinal)?, some)?;
     }
     Ok(())
 }
 
+fn insert_samples(
+    connection: &Connection,
+    words: &mut Words,
+    first_key: u64,
+    samples: &[Sample],
+) -> Result<(), StoreError> {
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; samples.len()].join(", ");
+    let mut statement = connection.prepare_cached(&format!(
+        "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count, cpu_ms, read_bytes,
+                             written_bytes, error_count, message_count)
+         values {rows}"
+    ))?;
+    let mut parameter = 1;
+    for sample in samples {
+        let metrics = &sample.metrics;
+        statement.raw_bind_parameter(parameter, first_key + u64::from(sample.agent.get()))?;
+        let status = words.status(connection, metrics.memory_method, &metrics.status)?;
+        statement.raw_bind_parameter(parameter + 1, status)?;
+        let numbers = [
+            metrics.cpu_percent.and_then(tenths),
+            metrics.memory_bytes.map(|bytes| bytes / 1024),
+            metrics.process_count.map(u64::from),
+            metrics.thread_count.map(u64::from),
+            metrics.cpu_us.map(|us| us / 1000),
+            metrics.io.map(|io| io.read_bytes),
+            metrics.io.map(|io| io.written_bytes),
+            Some(metrics.error_count),
+            metrics.message_count,
+        ];
+        parameter += 2;
+        for number in numbers {
+            statement.raw_bind_parameter(parameter, number)?;
+            parameter += 1;
+        }
+    }
+    statement.raw_execute()?;
+    Ok(())
+}
+
 impl Words {
-    /// The number of a word; none if there are too many already.
-    fn number(&mut self, connection: &Connection, word: &Arc<str>) -> Result<Option<i64>, StoreError> {
-        if let Some(number) = self.0.get(word) {
-            return Ok(*number);
+    /// The number of a status, or its text if there are too many already.
+    fn status(
+        &mut self,
+        connection: &Connection,
+        method: MemoryMethod,
+        status: &Arc<str>,
+    ) -> Result<&Value, StoreError> {
+        let known = &mut self.0[method as usize];
+        if known.len() >= 2 * STATUS_LIMIT {
+            known.clear();
         }
-        // From 0: 0 and 1, the words of nearly all samples, take no room in a row.
-        let sql = "insert into status_word (id, word)
-                   select count(*), ?1 from status_word having count(*) < ?2
-                   on conflict (word) do nothing";
-        execute(connection, sql, params![word, WORD_LIMIT])?;
-        let number = super::query::word_number(connection, word)?;
-        if self.0.len() >= 2 * WORD_LIMIT {
-            self.0.clear();
+        // Arc is cheap to clone, and most samples find theirs.
+        match known.entry(Arc::clone(status)) {
+            hash_map::Entry::Occupied(found) => Ok(found.into_mut()),
+            hash_map::Entry::Vacant(place) => {
+                // From 0: 0 and 1, the numbers of nearly all samples, take no room in a row.
+                let sql = "insert into sample_status (id, memory_method, status)
+                           select count(*), ?1, ?2 from sample_status having count(*) < ?3
+                           on conflict (status, memory_method) do nothing";
+                execute(connection, sql, params![method.word(), status, STATUS_LIMIT])?;
+                let number = super::query::status_number(connection, method, status)?;
+                let text = || Value::Text(format!("{}:{status}", method.word()));
+                Ok(place.insert(number.map_or_else(text, Value::Integer)))
+            }
         }
-        self.0.insert(Arc::clone(word), number);
-        Ok(number)
     }
 }
 
@@ -339,15 +365,15 @@ fn unless_empty(metadata: &JsonObject) -> Option<&str> {
 }
 
 /// The lowest key of a pass.
-fn first_key(tick: u64) -> Result<i64, StoreError> {
-    let tick = i64::try_from(tick).ok();
-    tick.and_then(|tick| tick.checked_mul(AgentNumber::COUNT.into())).ok_or(StoreError::Value { what: "a tick" })
+fn first_key(tick: u64) -> Result<u64, StoreError> {
+    let fits = |key: &u64| i64::try_from(*key).is_ok();
+    tick.checked_mul(AgentNumber::COUNT.into()).filter(fits).ok_or(StoreError::Value { what: "a tick" })
 }
 
 /// A percentage in tenths; what is no number is not known.
-fn tenths(percent: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates, and no host has 10^15 cores")]
-    percent.is_finite().then(|| (percent * 10.0).round() as i64)
+fn tenths(percent: f64) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]
+    percent.is_finite().then(|| (percent * 10.0).round() as u64)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
     // After a reader held up the log for long, it shrinks again.
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // More than there are statements, so that each is prepared once.
-    connection.set_prepared_statement_cache_capacity(48);
+    connection.set_prepared_statement_cache_capacity(64);
     if new {
         // Before the first table: later it would take a rewrite of the file. Deleted history shrinks the file then.
         connection.pragma_update(None, "auto_vacuum", "incremental")?;

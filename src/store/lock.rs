@@ -14,7 +14,7 @@ const FILE_NAME: &str = "agent-monitor.lock";
 #[derive(Debug)]
 pub struct StateLock {
     directory: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl StateLock {
@@ -44,12 +44,19 @@ impl StateLock {
         }
         // For people; the lock holds without it, so a full disk must not keep the daemon from watching.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(StateLock { directory, _file: file })
+        Ok(StateLock { directory, file })
     }
 
     /// The directory, without symbolic links.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+}
+
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        // Closing would not do: a process that is being started from this one has the file too, until its exec.
+        let _ = self.file.unlock();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Everything that is read from the database.
 
+mod resume;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,17 +11,15 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::apply::{ERROR, EVENT};
 use super::{Reader, StoreError};
 use crate::model::{
-    AgentId, AgentNumber, AlertKey, AlertState, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
-    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent, RunEnd, RunRow, StoredAgent, StoredAlert,
-    Tick, Timestamp,
+    AgentId, AgentNumber, AlertKey, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
+    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
 };
-use crate::retention::{OldTick, ROWS_PER_SLICE, TICKS_PER_SLICE};
+use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
+
+pub(super) use resume::resume;
 
 /// The most rows of one answer, whoever asks.
 const ROW_LIMIT: u32 = 10_000;
-
-/// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.
-const RESUME_SAMPLES: u32 = 100_000;
 
 /// Which lines of the journal, newest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,14 +63,14 @@ impl Reader {
     /// When the database cannot be read in time.
     pub fn metrics(&self, agent: AgentNumber, since: Timestamp, limit: u32) -> Result<Vec<Metrics>, StoreError> {
         // Cross joins keep their order: from the passes of that time to one key each.
-        let sql = "select t.timestamp, s.status, s.memory_method, s.cpu_tenths, s.memory_kib, s.process_count,
+        let sql = "select t.timestamp, s.status, s.cpu_tenths, s.memory_kib, s.process_count,
                           s.thread_count, s.cpu_ms, s.read_bytes, s.written_bytes, s.error_count, s.message_count
                      from ticks t cross join sample s on s.key = (t.tick << 20) + ?1
                     where t.timestamp >= ?2 order by t.timestamp desc, t.tick desc limit ?3";
         self.read(|connection| {
-            let mut words = Words { connection, known: HashMap::new() };
+            let mut statuses = Statuses { connection, known: HashMap::new() };
             let values = params![agent.get(), since.sql(), limit.min(ROW_LIMIT)];
-            connection.prepare_cached(sql)?.query_map(values, |row| metrics(row, &mut words))?.collect()
+            connection.prepare_cached(sql)?.query_map(values, |row| metrics(row, &mut statuses))?.collect()
         })
     }
 
@@ -110,85 +110,20 @@ impl Reader {
     }
 }
 
-/// What the last daemon left behind.
-pub(super) fn resume(connection: &Connection) -> rusqlite::Result<Resume> {
-    let mut runs: HashMap<AgentNumber, RunRow> = connection
-        .prepare(&format!("select {RUN_COLUMNS} from run where id in (select max(id) from run group by agent_number)"))?
-        .query_map([], |row| run(row).map(|run| (run.agent, run)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let errors: HashMap<AgentNumber, u64> = connection
-        .prepare(
-            "select agent_number, count(*) from journal where resolved = 0 and agent_number is not null group by 1",
-        )?
-        .query_map([], |row| Ok((agent_number(row, 0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<_>>()?;
-    let mut agents: Vec<ResumedAgent> = connection
-        .prepare(&format!("select {AGENT_COLUMNS} from agent order by number"))?
-        .query_map([], |row| {
-            let agent = agent(row)?;
-            let (run, unresolved) = (runs.remove(&agent.number), errors.get(&agent.number).copied().unwrap_or(0));
-            Ok(ResumedAgent { agent, run, unresolved, sampled_cpu_us: None, sampled_io: None })
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    take_totals(connection, &mut agents)?;
-    Ok(Resume { last_tick: last_tick(connection)?, agents, alerts: alerts(connection)? })
-}
-
-/// Adds the totals of their newest samples to agents that were running. An agent that runs has a sample in nearly every
-/// pass, so the search ends soon; the totals of the others were stored when they ended.
-fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite::Result<()> {
-    let mut running: HashMap<i64, &mut ResumedAgent> = agents
-        .iter_mut()
-        .filter(|resumed| resumed.run.as_ref().is_some_and(|run| run.end.is_none()))
-        .map(|resumed| (i64::from(resumed.agent.number.get()), resumed))
-        .collect();
-    let sql = "select key & ?1, cpu_ms, read_bytes, written_bytes from sample order by key desc limit ?2";
-    let mut statement = connection.prepare(sql)?;
-    let mut rows = statement.query(params![AgentNumber::COUNT - 1, RESUME_SAMPLES])?;
-    while !running.is_empty() {
-        let Some(row) = rows.next()? else { break };
-        // Without processor time it tells nothing; an earlier one may.
-        let Some(cpu_ms) = row.get::<_, Option<u64>>(1)? else { continue };
-        let Some(resumed) = running.remove(&row.get(0)?) else { continue };
-        resumed.sampled_cpu_us = Some(cpu_ms.saturating_mul(1000));
-        if let (Some(read_bytes), Some(written_bytes)) = (row.get(2)?, row.get(3)?) {
-            resumed.sampled_io = Some(Io { read_bytes, written_bytes });
-        }
-    }
-    Ok(())
-}
-
-fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {
-    let sql = "select max(coalesce((select max(key) >> 20 from sample), 0),
-                          coalesce((select highest_tick from retention), 0))";
-    connection.query_row(sql, [], |row| row.get(0))
-}
-
-fn alerts(connection: &Connection) -> rusqlite::Result<Vec<StoredAlert>> {
-    let sql = "select rule, agent_number, firing, since, held_ms, notified_at, value, message, fired from alert_state";
-    let alert = |row: &Row<'_>| {
-        let agent = row.get::<_, Option<u32>>(1)?.map(|_| agent_number(row, 1)).transpose()?;
-        let since = time(row, 3)?;
-        let state = if row.get(2)? {
-            AlertState::Firing { since, notified_at: time(row, 5)?, value: row.get(6)?, message: row.get(7)? }
-        } else {
-            AlertState::Pending { since, held: std::time::Duration::from_millis(row.get(4)?) }
-        };
-        Ok(StoredAlert { key: AlertKey { agent, rule: row.get(0)? }, state: Some(state), episode: row.get(8)? })
-    };
-    connection.prepare(sql)?.query_map([], alert)?.collect()
-}
-
 /// The unresolved errors of an agent.
 pub(super) fn unresolved(connection: &Connection, agent: AgentNumber) -> rusqlite::Result<u64> {
     let sql = "select count(*) from journal where resolved = 0 and agent_number = ?1";
     connection.prepare_cached(sql)?.query_row(params![agent.get()], |row| row.get(0))
 }
 
-/// The number of a word of status, if it has one.
-pub(super) fn word_number(connection: &Connection, word: &str) -> rusqlite::Result<Option<i64>> {
-    let sql = "select id from status_word where word = ?1";
-    connection.prepare_cached(sql)?.query_row(params![word], |row| row.get(0)).optional()
+/// The number of a status, if it has one.
+pub(super) fn status_number(
+    connection: &Connection,
+    method: MemoryMethod,
+    status: &str,
+) -> rusqlite::Result<Option<i64>> {
+    let sql = "select id from sample_status where status = ?1 and memory_method = ?2";
+    connection.prepare_cached(sql)?.query_row(params![status, method.word()], |row| row.get(0)).optional()
 }
 
 /// The journal entry with which an alert fired, if it fires.
@@ -203,12 +138,20 @@ pub(super) fn believed(connection: &Connection) -> rusqlite::Result<Option<Times
     connection.query_row("select believed_at from retention", [], |row| time(row, 0)).optional()
 }
 
-/// The passes that are longest ago.
+/// The passes that are longest ago, as many as a slice may be about.
 pub(super) fn oldest_ticks(connection: &Connection) -> rusqlite::Result<Vec<OldTick>> {
     let sql = "select timestamp, tick, samples from ticks order by timestamp, tick limit ?1";
-    let old =
-        |row: &Row<'_>| Ok(OldTick { tick: Tick { at: time(row, 0)?, ordinal: row.get(1)? }, samples: row.get(2)? });
-    connection.prepare_cached(sql)?.query_map(params![TICKS_PER_SLICE], old)?.collect()
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![TICKS_PER_SLICE])?;
+    let (mut oldest, mut samples) = (Vec::new(), 0);
+    while samples <= SAMPLES_PER_SLICE
+        && let Some(row) = rows.next()?
+    {
+        let old = OldTick { tick: Tick { at: time(row, 0)?, ordinal: row.get(1)? }, samples: row.get(2)? };
+        samples += old.samples;
+        oldest.push(old);
+    }
+    Ok(oldest)
 }
 
 /// Where a walk along the journal in order of time has come to.
@@ -341,43 +284,57 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     })
 }
 
-/// The words of status met in one answer.
-struct Words<'c> {
+/// The statuses met in one answer, with their memory methods.
+struct Statuses<'c> {
     connection: &'c Connection,
-    known: HashMap<i64, Arc<str>>,
+    known: HashMap<i64, (MemoryMethod, Arc<str>)>,
 }
 
-impl Words<'_> {
-    fn word(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<Arc<str>> {
-        let ValueRef::Integer(number) = row.get_ref(column)? else { return row.get(column) };
-        if let Some(word) = self.known.get(&number) {
-            return Ok(Arc::clone(word));
+impl Statuses<'_> {
+    fn status(&mut self, row: &Row<'_>, column: usize) -> rusqlite::Result<(MemoryMethod, Arc<str>)> {
+        let number = match row.get_ref(column)? {
+            ValueRef::Integer(number) => number,
+            rare => {
+                let (method, status) = rare.as_str()?.split_once(':').unwrap_or_default();
+                return Ok((memory_method(method), status.into()));
+            }
+        };
+        if let Some((method, status)) = self.known.get(&number) {
+            return Ok((*method, Arc::clone(status)));
         }
-        let sql = "select word from status_word where id = ?1";
-        let word: Arc<str> = self.connection.prepare_cached(sql)?.query_row(params![number], |row| row.get(0))?;
-        self.known.insert(number, Arc::clone(&word));
-        Ok(word)
+        let sql = "select memory_method, status from sample_status where id = ?1";
+        let found: (MemoryMethod, Arc<str>) = self
+            .connection
+            .prepare_cached(sql)?
+            .query_row(params![number], |row| Ok((memory_method(row.get_ref(0)?.as_str()?), row.get(1)?)))?;
+        self.known.insert(number, found.clone());
+        Ok(found)
     }
 }
 
+fn memory_method(word: &str) -> MemoryMethod {
+    if word == MemoryMethod::Pss.word() { MemoryMethod::Pss } else { MemoryMethod::Rss }
+}
+
 #[expect(clippy::cast_precision_loss, reason = "tenths of a percent are far below 2^53")]
-fn metrics(row: &Row<'_>, words: &mut Words<'_>) -> rusqlite::Result<Metrics> {
-    let io = match (row.get(8)?, row.get(9)?) {
+fn metrics(row: &Row<'_>, statuses: &mut Statuses<'_>) -> rusqlite::Result<Metrics> {
+    let (memory_method, status) = statuses.status(row, 1)?;
+    let io = match (row.get(7)?, row.get(8)?) {
         (Some(read_bytes), Some(written_bytes)) => Some(Io { read_bytes, written_bytes }),
         _ => None,
     };
     Ok(Metrics {
         at: time(row, 0)?,
-        status: words.word(row, 1)?,
-        memory_method: if row.get::<_, i64>(2)? == 0 { MemoryMethod::Rss } else { MemoryMethod::Pss },
-        cpu_percent: row.get::<_, Option<i64>>(3)?.map(|tenths| tenths as f64 / 10.0),
-        memory_bytes: row.get::<_, Option<u64>>(4)?.map(|kib| kib.saturating_mul(1024)),
-        process_count: row.get(5)?,
-        thread_count: row.get(6)?,
-        cpu_us: row.get::<_, Option<u64>>(7)?.map(|ms| ms.saturating_mul(1000)),
+        status,
+        memory_method,
+        cpu_percent: row.get::<_, Option<i64>>(2)?.map(|tenths| tenths as f64 / 10.0),
+        memory_bytes: row.get::<_, Option<u64>>(3)?.map(|kib| kib.saturating_mul(1024)),
+        process_count: row.get(4)?,
+        thread_count: row.get(5)?,
+        cpu_us: row.get::<_, Option<u64>>(6)?.map(|ms| ms.saturating_mul(1000)),
         io,
-        error_count: row.get(10)?,
-        message_count: row.get(11)?,
+        error_count: row.get(9)?,
+        message_count: row.get(10)?,
     })
 }
 

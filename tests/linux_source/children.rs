@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_monitor::model::{ExitStatus, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
-use agent_monitor::process::linux::LinuxSource;
+use agent_monitor::process::linux::{Forks, LinuxSource, Wake};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, Watch};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
@@ -26,12 +26,18 @@ pub(crate) fn source() -> LinuxSource {
 }
 
 pub(crate) fn source_and_wakes(open_files: usize) -> (LinuxSource, Receiver<()>) {
+    let (wake, woken) = listener();
+    (LinuxSource::new(open_files, Forks::Scanned, wake).expect("a machine with /proc"), woken)
+}
+
+/// A wake, and where it is heard.
+pub(crate) fn listener() -> (Wake, Receiver<()>) {
     let (tell, woken) = mpsc::channel();
     let tell = Mutex::new(tell);
     let wake = move || {
         let _ = tell.lock().expect("no holder panics").send(());
     };
-    (LinuxSource::new(open_files, Arc::new(wake)).expect("a machine with /proc"), woken)
+    (Arc::new(wake), woken)
 }
 
 pub(crate) fn scan(source: &mut LinuxSource, scope: Scan) -> Vec<ProcessRow> {

@@ -1,6 +1,7 @@
 //! The Linux process source against real processes.
 #![cfg(target_os = "linux")]
 
+mod births;
 mod children;
 mod foreign;
 mod odd;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use agent_monitor::model::{ExitStatus, IoReading, Pid, ProcessKey, ProcessState};
-use agent_monitor::process::linux::{LinuxSource, raise_open_files};
+use agent_monitor::process::linux::{Forks, LinuxSource, raise_open_files};
 use agent_monitor::process::{ProcessSource, Scan, Watch};
 use rustix::process::{WaitIdOptions, geteuid};
 
@@ -197,7 +198,7 @@ fn who_was_released_is_not_told_of() {
 #[test]
 fn the_thread_ends_with_the_source() {
     let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(|| {});
-    let source = LinuxSource::new(ENOUGH, wake.clone()).unwrap();
+    let source = LinuxSource::new(ENOUGH, Forks::Told, wake.clone()).unwrap();
     assert!(Arc::strong_count(&wake) > 1);
     drop(source);
     assert_eq!(Arc::strong_count(&wake), 1);
@@ -211,7 +212,7 @@ fn a_panic_of_the_thread_is_heard() {
         assert!(!first.swap(false, Ordering::Relaxed), "the first wake of this test");
         tell.lock().unwrap().send(()).unwrap();
     };
-    let mut source = LinuxSource::new(ENOUGH, Arc::new(wake)).unwrap();
+    let mut source = LinuxSource::new(ENOUGH, Forks::Scanned, Arc::new(wake)).unwrap();
     let mut child = Sleeper::start();
     watched(&mut source, &child, Watch::Exit);
     child.end();

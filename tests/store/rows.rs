@@ -282,15 +282,19 @@ fn words_beyond_the_table_are_kept_too() {
     let status = |tick: u64| if tick == 400 { "12".to_owned() } else { format!("word {tick}") };
     for tick in 1..=400 {
         let mut batch = pass(tick, after(tick), &[1]);
-        batch.samples[0].metrics = Metrics { status: status(tick).into(), ..metrics(after(tick)) };
+        let memory_method = if tick % 2 == 0 { MemoryMethod::Pss } else { MemoryMethod::Rss };
+        batch.samples[0].metrics = Metrics { status: status(tick).into(), memory_method, ..metrics(after(tick)) };
         store.store(batch).unwrap();
     }
     let expected: Vec<String> = (1..=400).map(status).collect();
     assert_eq!(ask(directory.path(), "select status from agent_metrics order by timestamp"), expected);
-    let read: Vec<String> =
-        store.reader.metrics(number(1), NOON, 500).unwrap().iter().rev().map(|m| m.status.to_string()).collect();
-    assert_eq!(read, expected);
-    assert_eq!(ask(directory.path(), "select count(*) from status_word"), ["250"], "the table does not grow");
+    let read = store.reader.metrics(number(1), NOON, 500).unwrap();
+    assert_eq!(read.iter().rev().map(|metrics| metrics.status.to_string()).collect::<Vec<_>>(), expected);
+    let pss = read.iter().filter(|metrics| metrics.memory_method == MemoryMethod::Pss).count();
+    assert_eq!(pss, 200);
+    let method = "select count(*) from agent_metrics where memory_method = 'pss'";
+    assert_eq!(ask(directory.path(), method), ["200"]);
+    assert_eq!(ask(directory.path(), "select count(*) from sample_status"), ["250"], "the table does not grow");
     store.stop();
 }
 

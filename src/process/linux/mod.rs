@@ -6,6 +6,7 @@
 //! - The end of a process watched as [`Watch::Exit`] is told by its pidfd. Where there is none (Linux before 5.3, a
 //!   filter of system calls, no descriptor left) nothing is told; [`read`](ProcessSource::read) finds it gone.
 
+mod births;
 mod descriptors;
 mod exits;
 mod host;
@@ -27,6 +28,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 
+use self::births::Births;
 use self::descriptors::{Descriptors, Files};
 use self::exits::Exits;
 use self::listing::{Lister, Memory, Met};
@@ -51,7 +53,12 @@ pub struct LinuxSource {
     descriptors: Descriptors,
     /// None under a root that is not this machine's own: pidfds know only that.
     exits: Option<Exits>,
+    /// None where the kernel tells no forks, and under a root that is not this machine's own.
+    births: Option<Births>,
+    /// What `exits` tells.
     events: Receiver<ProcessEvent>,
+    /// What `births` tells: bounded, since anyone can fork much.
+    born: Receiver<ProcessEvent>,
 }
 
 /// The constants of a machine that the numbers in `/proc` depend on.
@@ -74,6 +81,18 @@ impl Machine {
     }
 }
 
+/// How many events may wait to be drained. When there are more, some are lost, and that is told.
+const EVENTS: usize = 16_384;
+
+/// How children of members are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forks {
+    /// The kernel tells of every fork, where it lets us listen.
+    Told,
+    /// By looking at all processes again and again.
+    Scanned,
+}
+
 /// Why the source cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -91,8 +110,12 @@ impl LinuxSource {
     ///
     /// # Errors
     /// Without a readable `/proc`, or without descriptors and a thread to wait for exits.
-    pub fn new(open_files: usize, wake: Wake) -> Result<LinuxSource, StartError> {
+    pub fn new(open_files: usize, forks: Forks, wake: Wake) -> Result<LinuxSource, StartError> {
         let mut source = LinuxSource::rooted(Path::new("/"), Machine::here(), open_files)?;
+        let (told, born) = mpsc::sync_channel(EVENTS);
+        let births = if forks == Forks::Told { Births::start(told, wake.clone()) } else { Ok(None) };
+        source.births = births.map_err(StartError::Exits)?;
+        source.born = born;
         let (sender, events) = mpsc::channel();
         source.exits = Some(Exits::start(source.reader.tree.clone(), sender, wake).map_err(StartError::Exits)?);
         source.events = events;
@@ -107,6 +130,7 @@ impl LinuxSource {
     pub fn rooted(root: &Path, machine: Machine, open_files: usize) -> Result<LinuxSource, StartError> {
         let tree = Tree::open(root.join("proc"))?;
         let (_, events) = mpsc::channel();
+        let (_, born) = mpsc::sync_channel(0);
         Ok(LinuxSource {
             root: root.to_owned(),
             boot: tree.boot()?,
@@ -115,7 +139,9 @@ impl LinuxSource {
             memory: Memory::default(),
             descriptors: Descriptors::new(open_files),
             exits: None,
+            births: None,
             events,
+            born,
         })
     }
 
@@ -212,6 +238,9 @@ impl ProcessSource for LinuxSource {
             // A kernel that has no memory for one more is as one that has no pidfd.
             let _ = exits.watch(process, pidfd);
         }
+        if let Some(births) = &self.births {
+            births.keep(process);
+        }
         self.descriptors.insert(process, watch);
         self.descriptors.offer(process, files, self.pidfds());
         Ok(())
@@ -245,15 +274,26 @@ impl ProcessSource for LinuxSource {
         if let Some(exits) = &mut self.exits {
             exits.forget(process);
         }
+        if let Some(births) = &self.births {
+            births.forget(process);
+        }
     }
 
     /// # Panics
     /// With the panic of the thread that waits for exits, if it had one.
     fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
+        events.extend(self.born.try_iter());
         events.extend(self.events.try_iter());
         if let Some(exits) = &mut self.exits {
             exits.check();
         }
+        if let Some(births) = &mut self.births {
+            births.check();
+        }
+    }
+
+    fn tells_forks(&self) -> bool {
+        self.births.is_some()
     }
 
     fn now(&self) -> Mono {

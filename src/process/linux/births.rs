@@ -1,0 +1,365 @@
+//! Every fork, exec and exit on the host, told by the kernel's proc connector: Documentation/driver-api/connector.rst
+//! and include/uapi/linux/cn_proc.h.
+//!
+//! What a process of ours starts is ours, even if it belongs to process 1 a millisecond later: only the fork itself says
+//! so. Since Linux 6.6 listening needs no right; before that, `CAP_NET_ADMIN`. It works in the host's own namespaces
+//! only. One thread listens. It passes on what concerns the kept processes and whatever descends from them, and sleeps a
+//! moment between two looks while there is much to hear: woken for each event it would cost five times as much.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use rustix::net::netlink::{self, SocketAddrNetlink};
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with};
+
+use super::Wake;
+use crate::model::{ExitStatus, Mono, Pid, ProcessEvent, ProcessKey};
+
+/// `CN_IDX_PROC`, also the number of the multicast group, and `CN_VAL_PROC`.
+const CONNECTOR: u32 = 1;
+const LISTEN: u32 = 1;
+const FORK: u32 = 0x0000_0001;
+const EXEC: u32 = 0x0000_0002;
+const EXIT: u32 = 0x8000_0000;
+
+/// `nlmsghdr` and `cn_msg`, before the event.
+const HEADER_BYTES: usize = 16 + 20;
+/// Where the acknowledgement number of a `cn_msg` stands: an answer has that of its request plus one.
+const ACKNOWLEDGED_AT: usize = 16 + 12;
+/// Where what happened begins in an event: after its kind, a processor and a time.
+const DETAIL_BYTES: usize = 16;
+
+/// Room for the events of a busy moment, if the kernel grants it.
+const BUFFER_BYTES: usize = 4 << 20;
+
+/// How long the kernel may take to confirm that we listen. It does so before it returns.
+const CONFIRMATION: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Between two looks, while there is something to hear; shorter when there was much, so that the buffer does not fill.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+const SHORT_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+const MUCH: usize = 128;
+
+const STACK_BYTES: usize = 128 * 1024;
+
+/// Listens until dropped.
+pub(super) struct Births {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    socket: OwnedFd,
+    stop: OwnedFd,
+    /// The processes that matter: those kept, with their identity, and what they started since, without.
+    kin: Mutex<HashMap<Pid, Option<ProcessKey>>>,
+}
+
+impl Births {
+    /// Starts listening. `None` where the kernel does not let us.
+    ///
+    /// # Errors
+    /// When the kernel has no thread for us.
+    pub(super) fn start(events: SyncSender<ProcessEvent>, wake: Wake) -> io::Result<Option<Births>> {
+        let Ok(socket) = listen() else { return Ok(None) };
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let shared = Arc::new(Shared { socket, stop, kin: Mutex::new(HashMap::new()) });
+        let listener = Listener { shared: Arc::clone(&shared), events, wake, lost: false };
+        let thread = std::thread::Builder::new()
+            .name("process-births".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || listener.run())?;
+        Ok(Some(Births { shared, thread: Some(thread) }))
+    }
+
+    /// From now on this process and what it starts matter.
+    pub(super) fn keep(&self, process: ProcessKey) {
+        self.shared.kin().insert(process.pid, Some(process));
+    }
+
+    /// This process does not matter any more. What it started still does.
+    pub(super) fn forget(&self, process: ProcessKey) {
+        let mut kin = self.shared.kin();
+        if kin.get(&process.pid) == Some(&Some(process)) {
+            kin.remove(&process.pid);
+        }
+    }
+
+    /// # Panics
+    /// With the panic of the thread, if that has ended: nobody would tell any fork any more.
+    pub(super) fn check(&mut self) {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+            && let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
+        {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Births {
+    fn drop(&mut self) {
+        let stopped = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take()
+            && stopped.is_ok()
+            && let Err(panic) = thread.join()
+            && !std::thread::panicking()
+        {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Shared {
+    fn kin(&self) -> MutexGuard<'_, HashMap<Pid, Option<ProcessKey>>> {
+        self.kin.lock().expect("the other holder of this lock has panicked")
+    }
+}
+
+/// What the thread has.
+struct Listener {
+    shared: Arc<Shared>,
+    events: SyncSender<ProcessEvent>,
+    wake: Wake,
+    /// Whether events were lost that could not be told yet.
+    lost: bool,
+}
+
+impl Listener {
+    fn run(mut self) {
+        let mut buffer = [0; 512];
+        loop {
+            if wait(&[&self.shared.socket, &self.shared.stop], None)[1] {
+                return;
+            }
+            let (heard, told) = self.hear(&mut buffer);
+            if told {
+                (self.wake)();
+            }
+            let pause = if heard < MUCH { PAUSE } else { SHORT_PAUSE };
+            if wait(&[&self.shared.stop], Some(&pause))[0] {
+                return;
+            }
+        }
+    }
+
+    /// Takes everything that waits. Returns how much that was, and whether something was passed on.
+    fn hear(&mut self, buffer: &mut [u8; 512]) -> (usize, bool) {
+        let (mut heard, mut told) = (0, false);
+        loop {
+            match recv(&self.shared.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok((_, length)) => {
+                    heard += 1;
+                    if let Some(happened) = Happened::parse(&buffer[..length.min(512)]) {
+                        told |= self.take(happened);
+                    }
+                }
+                // The buffer was full: what came then is gone.
+                Err(Errno::NOBUFS) => {
+                    heard += MUCH;
+                    self.lost = true;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(errno) => panic!("cannot hear of forks: {errno}"),
+            }
+        }
+        if self.lost && self.events.try_send(ProcessEvent::Lost).is_ok() {
+            self.lost = false;
+            told = true;
+        }
+        (heard, told)
+    }
+
+    /// Passes on what concerns a process that matters.
+    fn take(&mut self, happened: Happened) -> bool {
+        let mut kin = self.shared.kin();
+        let event = match happened {
+            Happened::Forked { parent, child, at } => {
+                if !kin.contains_key(&parent) {
+                    // The number may have been that of one whose end was not heard of. One that is kept is known by more
+                    // than its number: this may be its own birth, heard of late.
+                    if kin.get(&child) == Some(&None) {
+                        kin.remove(&child);
+                    }
+                    return false;
+                }
+                kin.insert(child, None);
+                ProcessEvent::Forked { parent, child, at }
+            }
+            Happened::Execed(pid) => {
+                if !kin.contains_key(&pid) {
+                    return false;
+                }
+                ProcessEvent::Execed(pid)
+            }
+            Happened::Exited { pid, status } => match kin.remove(&pid) {
+                Some(Some(process)) => ProcessEvent::Exited { process, status },
+                Some(None) | None => return false,
+            },
+        };
+        drop(kin);
+        match self.events.try_send(event) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                self.lost = true;
+                true
+            }
+            // The receiver goes only with the source, which stops this thread first.
+            Err(TrySendError::Disconnected(_)) => false,
+        }
+    }
+}
+
+/// What the kernel tells of a process. Of threads it tells the same, which is left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Happened {
+    Forked { parent: Pid, child: Pid, at: Mono },
+    Execed(Pid),
+    Exited { pid: Pid, status: Option<ExitStatus> },
+}
+
+impl Happened {
+    fn parse(message: &[u8]) -> Option<Happened> {
+        let event = message.get(HEADER_BYTES..)?;
+        let detail = |index: usize| number(event, DETAIL_BYTES + 4 * index);
+        let pid = |index| Pid::new(i64::from(detail(index)?));
+        match number(event, 0)? {
+            // Of four numbers: the parent's thread and process, the child's thread and process.
+            FORK if detail(2) == detail(3) => {
+                let at = u64::from_ne_bytes(*event.get(8..)?.first_chunk()?);
+                Some(Happened::Forked { parent: pid(1)?, child: pid(3)?, at: Mono(at) })
+            }
+            EXEC => Some(Happened::Execed(pid(1)?)),
+            EXIT if detail(0) == detail(1) => {
+                let status = ExitStatus::from_wait(i32::from_ne_bytes(detail(2)?.to_ne_bytes()));
+                Some(Happened::Exited { pid: pid(1)?, status })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// A socket on which the kernel tells forks, execs and exits.
+fn listen() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::CONNECTOR))?;
+    // Beyond the usual limit only with the right to; as much as there is otherwise.
+    let _ = set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)
+        .or_else(|_| set_socket_recv_buffer_size(&socket, BUFFER_BYTES));
+    bind(&socket, &SocketAddrNetlink::new(0, CONNECTOR))?;
+    sendto(&socket, &asking(&[LISTEN]), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    if !is_confirmed(&socket)? {
+        return Err(Errno::PERM);
+    }
+    // A choice of kinds is not confirmed, because the answer is none of them; before Linux 6.6 it is passed over.
+    sendto(&socket, &asking(&[LISTEN, FORK | EXEC | EXIT]), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Whether the kernel said that it will tell us. Real events may come before it says so, and answers to others.
+fn is_confirmed(socket: &OwnedFd) -> Result<bool, Errno> {
+    let mut buffer = [0; 512];
+    while wait(&[socket], Some(&CONFIRMATION))[0] {
+        let (_, length) = match recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Err(Errno::NOBUFS | Errno::AGAIN | Errno::INTR) => continue,
+            known => known?,
+        };
+        let message = buffer.get(..length).unwrap_or_default();
+        let event = message.get(HEADER_BYTES..).unwrap_or_default();
+        // An event of no kind is the answer to a request: its detail is an errno.
+        if number(event, 0) == Some(0) && number(message, ACKNOWLEDGED_AT) == Some(token() + 1) {
+            return Ok(number(event, DETAIL_BYTES) == Some(0));
+        }
+    }
+    Ok(false)
+}
+
+/// Tells the answers to our requests from those to others, which come to everyone who listens.
+fn token() -> u32 {
+    std::process::id()
+}
+
+/// A message to the connector: netlink(7), and `struct cn_msg` of include/uapi/linux/connector.h.
+fn asking(request: &[u32]) -> Vec<u8> {
+    const DONE: u16 = 3; // NLMSG_DONE
+    let data: Vec<u8> = request.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let length = u32::try_from(HEADER_BYTES + data.len()).expect("a few bytes");
+    let data_length = u16::try_from(data.len()).expect("a few bytes");
+    let mut message = Vec::with_capacity(HEADER_BYTES + data.len());
+    message.extend(length.to_ne_bytes());
+    message.extend(DONE.to_ne_bytes());
+    message.extend([0; 10]); // flags, sequence, port
+    message.extend(CONNECTOR.to_ne_bytes());
+    message.extend(CONNECTOR.to_ne_bytes());
+    message.extend([0; 4]); // sequence
+    message.extend(token().to_ne_bytes());
+    message.extend(data_length.to_ne_bytes());
+    message.extend([0; 2]); // flags
+    message.extend(data);
+    message
+}
+
+/// Waits until one of the files has something to read, and says which.
+fn wait<const N: usize>(files: &[&OwnedFd; N], time: Option<&Timespec>) -> [bool; N] {
+    let mut polled = files.map(|file| PollFd::new(file, PollFlags::IN));
+    match poll(&mut polled, time) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(errno) => panic!("cannot wait for forks: {errno}"),
+    }
+    polled.map(|file| !file.revents().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(kind: u32, detail: &[u32]) -> Vec<u8> {
+        let mut message = vec![0; HEADER_BYTES];
+        message.extend(kind.to_ne_bytes());
+        message.extend(0u32.to_ne_bytes());
+        message.extend(77u64.to_ne_bytes());
+        message.extend(detail.iter().flat_map(|word| word.to_ne_bytes()));
+        message
+    }
+
+    #[test]
+    fn events() {
+        let pid = |number| Pid::new(number).unwrap();
+        let forked = Happened::Forked { parent: pid(10), child: pid(20), at: Mono(77) };
+        let exited = |status| Happened::Exited { pid: pid(20), status: Some(status) };
+        for (message, expected) in [
+            (message(FORK, &[11, 10, 20, 20]), Some(forked)),
+            (message(FORK, &[10, 10, 21, 20]), None), // a thread
+            (message(EXEC, &[21, 20]), Some(Happened::Execed(pid(20)))),
+            (message(EXIT, &[20, 20, 9, 17, 1, 1]), Some(exited(ExitStatus::Signal(9)))),
+            (message(EXIT, &[20, 20, 7 << 8, 17, 1, 1]), Some(exited(ExitStatus::Code(7)))),
+            (message(EXIT, &[21, 20, 0, 0, 1, 1]), None), // a thread
+            (message(0, &[0]), None),
+            (message(FORK, &[1, 1, 2]), None),
+            (Vec::new(), None),
+        ] {
+            assert_eq!(Happened::parse(&message), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(message in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let _ = Happened::parse(&message);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, params};
+
+use super::{AGENT_COLUMNS, RUN_COLUMNS, agent, agent_number, run, time};
+use crate::model::{AgentNumber, AlertKey, AlertState, Io, Resume, ResumedAgent, RunRow, StoredAlert};
+
+/// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.
+const RESUME_SAMPLES: u32 = 100_000;
+
+/// What the last daemon left behind.
+pub(in crate::store) fn resume(connection: &Connection) -> rusqlite::Result<Resume> {
+    let mut runs: HashMap<AgentNumber, RunRow> = connection
+        .prepare(&format!("select {RUN_COLUMNS} from run where id in (select max(id) from run group by agent_number)"))?
+        .query_map([], |row| run(row).map(|run| (run.agent, run)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let errors: HashMap<AgentNumber, u64> = connection
+        .prepare(
+            "select agent_number, count(*) from journal where resolved = 0 and agent_number is not null group by 1",
+        )?
+        .query_map([], |row| Ok((agent_number(row, 0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut agents: Vec<ResumedAgent> = connection
+        .prepare(&format!("select {AGENT_COLUMNS} from agent order by number"))?
+        .query_map([], |row| {
+            let agent = agent(row)?;
+            let (run, unresolved) = (runs.remove(&agent.number), errors.get(&agent.number).copied().unwrap_or(0));
+            Ok(ResumedAgent { agent, run, unresolved, sampled_cpu_us: None, sampled_io: None })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    take_totals(connection, &mut agents)?;
+    Ok(Resume { last_tick: last_tick(connection)?, agents, alerts: alerts(connection)? })
+}
+
+/// Adds the totals of their newest samples to agents that were running. An agent that runs has a sample in nearly every
+/// pass, so the search ends soon; the totals of the others were stored when they ended.
+fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite::Result<()> {
+    let mut running: HashMap<i64, &mut ResumedAgent> = agents
+        .iter_mut()
+        .filter(|resumed| resumed.run.as_ref().is_some_and(|run| run.end.is_none()))
+        .map(|resumed| (i64::from(resumed.agent.number.get()), resumed))
+        .collect();
+    let sql = "select key & ?1, cpu_ms, read_bytes, written_bytes from sample order by key desc limit ?2";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params![AgentNumber::COUNT - 1, RESUME_SAMPLES])?;
+    while !running.is_empty() {
+        let Some(row) = rows.next()? else { break };
+        // Without processor time it tells nothing; an earlier one may.
+        let Some(cpu_ms) = row.get::<_, Option<u64>>(1)? else { continue };
+        let Some(resumed) = running.remove(&row.get(0)?) else { continue };
+        resumed.sampled_cpu_us = Some(cpu_ms.saturating_mul(1000));
+        if let (Some(read_bytes), Some(written_bytes)) = (row.get(2)?, row.get(3)?) {
+            resumed.sampled_io = Some(Io { read_bytes, written_bytes });
+        }
+    }
+    Ok(())
+}
+
+fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "select max(coalesce((select max(key) >> 20 from sample), 0),
+                          coalesce((select highest_tick from retention), 0))";
+    connection.query_row(sql, [], |row| row.get(0))
+}
+
+fn alerts(connection: &Connection) -> rusqlite::Result<Vec<StoredAlert>> {
+    let sql = "select rule, agent_number, firing, since, held_ms, notified_at, value, message, fired from alert_state";
+    let alert = |row: &Row<'_>| {
+        let agent = row.get::<_, Option<u32>>(1)?.map(|_| agent_number(row, 1)).transpose()?;
+        let since = time(row, 3)?;
+        let state = if row.get(2)? {
+            AlertState::Firing { since, notified_at: time(row, 5)?, value: row.get(6)?, message: row.get(7)? }
+        } else {
+            AlertState::Pending { since, held: Duration::from_millis(row.get(4)?) }
+        };
+        Ok(StoredAlert { key: AlertKey { agent, rule: row.get(0)? }, state: Some(state), episode: row.get(8)? })
+    };
+    connection.prepare(sql)?.query_map([], alert)?.collect()
+}
