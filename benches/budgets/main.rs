@@ -69,7 +69,8 @@ fn main() -> ExitCode {
     };
     raise_open_files();
     let report = measure(&options);
-    writeln!(stdout(), "{report}").unwrap();
+    let mut out = stdout();
+    writeln!(out, "{report}").unwrap();
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()).unwrap();
     }
