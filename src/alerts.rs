@@ -105,7 +105,11 @@ pub fn rules_for(rules: &[Rule], id: &str) -> Vec<usize> {
             None => best.push((place, fit)),
         }
     }
-    best.into_iter().map(|(place, _)| place).filter(|place| rules[*place].enabled).collect()
+    let mut places: Vec<usize> =
+        best.into_iter().map(|(place, _)| place).filter(|place| rules[*place].enabled).collect();
+    // Collected in the memory of `best`, of which most is not needed: one of these is kept for each agent.
+    places.shrink_to_fit();
+    places
 }
 
 #[cfg(test)]
