@@ -37,6 +37,7 @@ impl Monitor {
         self.discover(now);
         let read = self.read_due(now);
         let tick = Tick { ordinal: self.next_tick, at: now.wall };
+        self.batch.samples.reserve(read.len());
         for index in read {
             let agent = &mut self.agents[index.0];
             if agent.root().is_some() && agent.metrics.cpu_percent.is_none() {
