@@ -81,8 +81,9 @@ impl Machine {
     }
 }
 
-/// How many events may wait to be drained. When there are more, some are lost, and that is told.
-const EVENTS: usize = 16_384;
+/// How many events may wait to be drained: the memory for them is taken at once. When there are more, some are lost,
+/// and that is told.
+const EVENTS: usize = 4_096;
 
 /// How children of members are found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
