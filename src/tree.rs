@@ -41,6 +41,19 @@ pub struct Member {
     pub born: bool,
     /// What the last reading showed; none before the first.
     pub seen: Option<Seen>,
+    /// What it is measured from as a leftover; none while it is none.
+    pub left: Option<Left>,
+}
+
+/// What a leftover is measured from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// When its agent ended.
+    pub since: Timestamp,
+    /// What it had used by then, and its children: taken off what it has now, microseconds.
+    pub used_before_us: u64,
+    /// Whether it was seen alive afterwards, and written down.
+    pub noted: bool,
 }
 
 /// What readings of a member showed.
@@ -126,8 +139,16 @@ impl Forest {
 
     /// Takes a process in.
     pub fn insert(&mut self, row: &ProcessRow, owner: Owner, started_at: Timestamp, born: bool) {
-        let member =
-            Member { owner, parent: row.parent, name: row.name.clone(), uid: row.uid, started_at, born, seen: None };
+        let member = Member {
+            owner,
+            parent: row.parent,
+            name: row.name.clone(),
+            uid: row.uid,
+            started_at,
+            born,
+            seen: None,
+            left: None,
+        };
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
         self.members.insert(row.key, member);

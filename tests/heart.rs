@@ -11,8 +11,9 @@ use agent_monitor::config::{
     Alerts, Api, Config, Ingest, Log, LogFormat, LogLevel, Messages, Registry, Sampling, Source, Storage,
 };
 use agent_monitor::model::{
-    AgentId, AgentView, Batch, Body, Condition, ExitStatus, JsonObject, MemoryMethod, Metric, Observed, Pid, Record,
-    Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert, Timestamp,
+    AgentId, AgentView, Batch, Body, Condition, ExitStatus, JsonObject, LeftoverRow, MemoryMethod, Metric, Observed,
+    Pid, Record, Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert,
+    Timestamp,
 };
 use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
 use agent_monitor::testing::Host;
@@ -148,6 +149,10 @@ impl Bench {
             .collect()
     }
 
+    fn leftover_rows(&self) -> Vec<LeftoverRow> {
+        self.stored.iter().flat_map(|batch| &batch.leftovers).cloned().collect()
+    }
+
     fn cpu_seconds(&self, id: &str) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "seconds in a test")]
         let seconds = self.agent(id).metrics.cpu_us.expect("known") as f64 / 1e6;
@@ -166,6 +171,7 @@ fn resume(stored: &[Batch]) -> Resume {
     let mut agents: BTreeMap<u32, StoredAgent> = BTreeMap::new();
     let mut runs: BTreeMap<u32, RunRow> = BTreeMap::new();
     let mut alerts: BTreeMap<_, StoredAlert> = BTreeMap::new();
+    let mut leftovers: BTreeMap<_, LeftoverRow> = BTreeMap::new();
     let mut sampled: BTreeMap<u32, u64> = BTreeMap::new();
     let mut last_tick = 0;
     for batch in stored {
@@ -179,6 +185,9 @@ fn resume(stored: &[Batch]) -> Resume {
         for sample in &batch.samples {
             sampled.extend(sample.metrics.cpu_us.map(|us| (sample.agent.get(), us)));
         }
+        for leftover in &batch.leftovers {
+            leftovers.insert((leftover.agent, leftover.process), leftover.clone());
+        }
         for alert in &batch.alerts {
             alerts.insert(alert.key.clone(), alert.clone());
         }
@@ -190,7 +199,8 @@ fn resume(stored: &[Batch]) -> Resume {
         unresolved: 0,
         agent,
     });
-    Resume { last_tick, agents: agents.collect(), alerts: alerts.into_values().collect() }
+    let leftovers = leftovers.into_values().filter(|leftover| leftover.ended_at.is_none()).collect();
+    Resume { last_tick, leftovers, agents: agents.collect(), alerts: alerts.into_values().collect() }
 }
 
 fn killed() -> ExitStatus {
@@ -325,9 +335,23 @@ fn what_outlives_its_agent_is_charged_to_an_account_of_its_own() {
     let agent = bench.agent("a");
     assert_eq!((agent.leftovers.process_count, agent.leftovers.cpu_us), (1, 5_000_000));
     assert_eq!(bench.cpu_seconds("a"), 1.0);
+    let told = |bench: &Bench| bench.events().iter().filter(|(_, text)| text.contains("outlived")).count();
+    assert_eq!(told(&bench), 1);
+    bench.pass(60 * SECOND);
+    // Known again after a restart of the daemon, with its owner and what it used.
+    bench.restart();
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(10 * SECOND);
+    bench.host.burn(child, 2 * SECOND);
+    bench.pass(70 * SECOND);
+    assert_eq!(bench.agent("a").leftovers.process_count, 1);
+    let last = bench.leftover_rows().pop().unwrap();
+    assert_eq!((last.process.pid, last.cpu_us, last.ended_at), (child, 7_000_000, None));
     bench.host.finish(child, ExitStatus::Code(0));
     bench.pass(10 * SECOND);
     assert_eq!(bench.agent("a").leftovers.process_count, 0);
+    assert!(bench.leftover_rows().pop().unwrap().ended_at.is_some());
+    assert_eq!(told(&bench), 1, "told once");
 }
 
 #[test]

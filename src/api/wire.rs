@@ -12,7 +12,9 @@ use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, P
 use self::rows::{event, mib, one_decimal, raw, seconds};
 use super::ErrorRow;
 use crate::feed::Present;
-use crate::model::{AgentView, HostReading, Leftovers, Metrics, Pid, ProcessView, Recorded, RunRow, Sample};
+use crate::model::{
+    AgentView, HostReading, LeftoverRow, Leftovers, Metrics, Pid, ProcessView, Recorded, RunRow, Sample,
+};
 
 /// Any of these shapes as text.
 pub(super) fn text(shape: &impl Serialize) -> Vec<u8> {
@@ -101,7 +103,7 @@ pub(super) struct Kept<'a> {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Living<'a> {
     pub(super) processes: &'a [ProcessView],
-    pub(super) leftovers: &'a [ProcessView],
+    pub(super) leftovers: &'a [LeftoverRow],
 }
 
 impl<'a> AgentPage<'a> {

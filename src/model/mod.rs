@@ -16,6 +16,8 @@ pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
 pub use process::{
     BootId, Cpu, ExitStatus, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
 };
-pub use sample::{Batch, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick};
+pub use sample::{
+    Batch, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick,
+};
 pub use snapshot::{ActiveAlert, AgentView, Leftovers, Observed, OwnState, ProcessView, Snapshot, SourceState};
 pub use time::{Mono, Now, ParseTimeError, Timestamp};

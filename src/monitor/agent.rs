@@ -43,6 +43,8 @@ pub(super) struct Agent {
     pub metrics: Metrics,
     /// The status and counts of its last row of history.
     pub recorded: Option<(Arc<str>, u64, Option<u64>)>,
+    /// Whether what the last run left behind was told.
+    pub left_told: bool,
     /// Whether reading its tree failed at the last pass, which has been told.
     pub failing: bool,
     /// Whether the next pass, even one for a few, is to read it.
@@ -162,6 +164,7 @@ impl Agent {
             read_at: None,
             metrics,
             recorded: None,
+            left_told: true,
             failing: false,
             due: false,
             view: None,

@@ -9,7 +9,7 @@ use crate::model::{
     RunRow, StartGuard,
 };
 use crate::process::{ReadError, Watch};
-use crate::tree::{AgentIndex, Owner};
+use crate::tree::{AgentIndex, Left, Owner};
 use crate::verdict::{Fact, Replaced, contradiction, is_expected};
 
 use super::agent::Run;
@@ -355,8 +355,14 @@ impl Monitor {
             .filter(|(key, member)| member.owner == tree && (root_lives || *key != root))
             .map(|(key, _)| key)
             .collect();
+        let agent = self.agent(index);
+        agent.left_told = false;
+        let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map(|end| end.at).unwrap_or_default();
         for key in keys {
-            self.forest.get_mut(key).expect("just seen").owner = left;
+            let member = self.forest.get_mut(key).expect("just seen");
+            member.owner = left;
+            let used = member.seen.map(|seen| seen.cpu.last()).unwrap_or_default();
+            member.left = Some(Left { since, used_before_us: used.own + used.children, noted: false });
             self.adopt_shares(key, left);
         }
         if root_lives {

@@ -5,6 +5,7 @@
 
 mod agent;
 mod exchange;
+mod leftovers;
 mod life;
 mod roster;
 mod tick;
@@ -217,6 +218,9 @@ impl Monitor {
             // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
             self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
         }
+        for row in resume.leftovers {
+            self.resume_leftover(row, now);
+        }
         for stored in resume.alerts {
             if let Some(state) = stored.state {
                 self.alerts.insert(stored.key, state);
@@ -376,6 +380,8 @@ impl Monitor {
             self.batch.agents.push(agent.totals(now));
             self.batch.runs.extend(agent.run_row());
         }
+        let leftovers = self.all_leftovers();
+        self.batch.leftovers.extend(leftovers);
     }
 
     /// Writes a `warning` of the daemon's own into the journal.

@@ -115,6 +115,7 @@ impl Monitor {
         }
         for index in &due {
             self.charge(*index, io, now);
+            self.note_leftovers(*index, now);
         }
         due
     }
@@ -158,6 +159,7 @@ impl Monitor {
         let parents: HashMap<Pid, Option<Pid>> = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
         for (key, member) in left {
             self.pass_on(&member, &parents);
+            self.leftover_ended(key, &member, now);
             match self.roots.get(&key).copied() {
                 Some(index) => self.root_vanished(index, key, now),
                 None => self.source.release(key),

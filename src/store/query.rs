@@ -256,7 +256,6 @@ const RUN_COLUMNS: &str = "agent_number, boot, start_ticks, pid, started_at, end
                            root_children_us, others_us";
 
 fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let pid = Pid::new(row.get(3)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, row.get(3)?))?;
     let end = match row.get::<_, Option<String>>(5)? {
         None => None,
         Some(_) => Some(RunEnd {
@@ -272,7 +271,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     };
     Ok(RunRow {
         agent: agent_number(row, 0)?,
-        root: ProcessKey { start_ticks: row.get(2)?, pid },
+        root: process(row, 2)?,
         boot: row.get(1)?,
         started_at: time(row, 4)?,
         end,
@@ -336,6 +335,13 @@ fn metrics(row: &Row<'_>, statuses: &mut Statuses<'_>) -> rusqlite::Result<Metri
         error_count: row.get(9)?,
         message_count: row.get(10)?,
     })
+}
+
+/// A process, from its start ticks in this column and its pid in the next.
+fn process(row: &Row<'_>, column: usize) -> rusqlite::Result<ProcessKey> {
+    let number: i64 = row.get(column + 1)?;
+    let pid = Pid::new(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column + 1, number))?;
+    Ok(ProcessKey { start_ticks: row.get(column)?, pid })
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {

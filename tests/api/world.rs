@@ -238,7 +238,17 @@ pub(crate) fn detail() -> AgentDetail {
             process(4243, Some(pid(4242)), Some(4_000_000_000), "sh"),
             process(4244, Some(pid(4242)), None, "<b>"),
         ],
-        leftovers: vec![process(4250, Some(pid(1)), Some(0), "sleep")],
+        leftovers: vec![LeftoverRow {
+            agent: number(1),
+            process: ProcessKey { pid: pid(4250), start_ticks: 1 },
+            boot: "boot".into(),
+            name: "sleep".into(),
+            since: after(3),
+            memory_bytes: 1 << 20,
+            cpu_us: 1_500_000,
+            used_before_us: 0,
+            ended_at: None,
+        }],
     }
 }
 

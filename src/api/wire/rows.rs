@@ -9,8 +9,8 @@ use super::AgentMetrics;
 use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, Body, ErrorReport, EventReport, ExitStatus, JsonObject, Metrics, Pid, ProcessView,
-    Recorded, RunRow, Timestamp,
+    ActiveAlert, AgentId, AgentView, Body, ErrorReport, EventReport, ExitStatus, JsonObject, LeftoverRow, Metrics, Pid,
+    ProcessView, Recorded, RunRow, Timestamp,
 };
 
 /// METRIC: the same numbers as a row.
@@ -229,22 +229,22 @@ pub(super) struct Leftover<'a> {
     agent_id: Id<'a>,
     pid: u32,
     command: &'a str,
-    since: Option<Time>,
-    memory_mb: Option<f64>,
-    cpu_seconds: Option<f64>,
+    since: Time,
+    memory_mb: f64,
+    cpu_seconds: f64,
     ended_at: Option<Time>,
 }
 
 impl<'a> Leftover<'a> {
-    pub(super) fn new(agent_id: Id<'a>, view: &'a ProcessView) -> Leftover<'a> {
+    pub(super) fn new(agent_id: Id<'a>, row: &'a LeftoverRow) -> Leftover<'a> {
         Leftover {
             agent_id,
-            pid: view.pid.get(),
-            command: &view.name,
-            since: None,
-            memory_mb: Some(mib(view.memory_bytes)),
-            cpu_seconds: None,
-            ended_at: None,
+            pid: row.process.pid.get(),
+            command: &row.name,
+            since: Time(row.since),
+            memory_mb: mib(row.memory_bytes),
+            cpu_seconds: seconds(row.cpu_us),
+            ended_at: row.ended_at.map(Time),
         }
     }
 }
