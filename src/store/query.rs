@@ -1,12 +1,14 @@
 //! Everything that is read from the database.
 
+mod lists;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{ERROR, EVENT};
+use super::apply::{ERROR, EVENT, FIRED};
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, AlertKey, AlertState, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
