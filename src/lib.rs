@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod discovery;
+pub mod endpoint;
 pub mod engine;
 pub mod feed;
 pub mod ingest;

@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["monitor"],
     &["process/linux", "registry", "store", "supervise", "testing"],
     &["feed"],
-    &["api", "discovery", "engine", "ingest"],
+    &["api", "discovery", "endpoint", "engine", "ingest"],
     &["daemon"],
 ];
 

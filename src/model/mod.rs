@@ -4,6 +4,7 @@ mod agent;
 mod alert;
 mod host;
 mod journal;
+mod list;
 mod process;
 mod sample;
 mod snapshot;
@@ -13,6 +14,7 @@ pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, R
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert};
 pub use host::HostReading;
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
+pub use list::{AlertEpisode, ListedRun, Page};
 pub use process::{
     BootId, Cpu, ExitStatus, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
 };

@@ -12,7 +12,7 @@ mod tick;
 mod view;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -357,17 +357,17 @@ impl Monitor {
     }
 
     fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
-        if config.registry.sources != self.config.registry.sources {
-            self.roster = Roster::new(&config.registry.sources, now.mono);
-        }
         self.timers.tick.change(config.sampling.interval, now.mono);
         self.timers.alerts.change(config.alerts.interval, now.mono);
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
         for agent in &mut self.agents {
             agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
         }
-        let known: BTreeSet<Arc<str>> = self.config.alerts.rules.iter().map(|rule| Arc::clone(&rule.name)).collect();
-        self.alerts.retain(|key, _| known.contains(&key.rule));
+        self.end_orphaned_alerts(now);
+        if self.config.registry.sources != before.registry.sources {
+            self.roster.change(&self.config.registry.sources, now.mono);
+            self.take_claims(now);
+        }
         self.changed = true;
     }
 

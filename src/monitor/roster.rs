@@ -18,6 +18,7 @@ pub(super) struct Roster {
 }
 
 struct Listing {
+    source: config::Source,
     state: SourceState,
     records: Vec<Record>,
     /// When the last good read was, by the monotonic clock.
@@ -27,6 +28,22 @@ struct Listing {
     /// Whether it can never go stale: it says the same for ever.
     constant: bool,
     told: BTreeSet<Arc<str>>,
+}
+
+impl Listing {
+    /// Not read yet.
+    fn new(source: &config::Source, now: Mono) -> Listing {
+        let name = source.name().into();
+        Listing {
+            state: SourceState { name, good_at: None, error: None, failing_since: None, records: 0, skipped: 0 },
+            records: Vec::new(),
+            good_at: None,
+            since: now,
+            constant: matches!(source, config::Source::Flags(_)),
+            told: BTreeSet::new(),
+            source: source.clone(),
+        }
+    }
 }
 
 /// What a reading changed.
@@ -41,15 +58,17 @@ pub(super) struct Changes {
 impl Roster {
     /// No source has been read yet.
     pub(super) fn new(sources: &[config::Source], now: Mono) -> Roster {
-        let listing = |source: &config::Source| Listing {
-            state: SourceState { name: source.name().into(), good_at: None, error: None, records: 0 },
-            records: Vec::new(),
-            good_at: None,
-            since: now,
-            constant: matches!(source, config::Source::Flags(_)),
-            told: BTreeSet::new(),
+        Roster { sources: sources.iter().map(|source| Listing::new(source, now)).collect() }
+    }
+
+    /// Other sources are configured. Those that stay keep what they said, wherever they stand now.
+    pub(super) fn change(&mut self, sources: &[config::Source], now: Mono) {
+        let mut before = std::mem::take(&mut self.sources);
+        let listing = |source: &config::Source| match before.iter().position(|listing| listing.source == *source) {
+            Some(place) => before.remove(place),
+            None => Listing::new(source, now),
         };
-        Roster { sources: sources.iter().map(listing).collect() }
+        self.sources = sources.iter().map(listing).collect();
     }
 
     /// Takes in what came of reading a source. A failure keeps the last good list.
@@ -67,19 +86,23 @@ impl Roster {
                     tracing::warn!(source = %source.state.name, %error, "registry source cannot be read; its last good list stands");
                 }
                 source.state.error = Some(error);
+                source.state.failing_since = source.state.failing_since.or(Some(now.wall));
             }
-            Ok(SourceReading { records, skipped }) => {
+            Ok(SourceReading { records, skipped: complaints }) => {
                 if source.state.error.take().is_some() {
                     tracing::info!(source = %source.state.name, records = records.len(), "registry source is back");
                 } else if source.good_at.is_none() {
                     tracing::info!(source = %source.state.name, records = records.len(), "registry source read");
                 }
-                let still: BTreeSet<Arc<str>> = skipped.iter().cloned().collect();
-                for complaint in skipped {
+                let still: BTreeSet<Arc<str>> = complaints.iter().cloned().collect();
+                let skipped = complaints.len();
+                for complaint in complaints {
                     complain(complaint);
                 }
                 // What is mended may be told again should it come back.
                 source.told.retain(|complaint| still.contains(complaint));
+                source.state.failing_since = None;
+                source.state.skipped = skipped;
                 source.state.good_at = Some(now.wall);
                 source.good_at = Some(now.mono);
                 source.state.records = records.len();

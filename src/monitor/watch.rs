@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::alerts::{self, Sighting, Turn};
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Body, Condition, Entry, Metric, Now, Observed, Rule, StoredAlert,
+    AgentNumber, AlertKey, AlertNote, AlertState, Body, Condition, Entry, Metric, Now, Observed, Rule, Severity,
+    StoredAlert,
 };
 use crate::tree::AgentIndex;
 
@@ -80,6 +81,40 @@ impl Monitor {
             self.agents[index.0].view = None;
         }
         self.changed = true;
+    }
+
+    /// Ends the alerts that no rule looks after any more, now that the rules are others.
+    pub(super) fn end_orphaned_alerts(&mut self, now: Now) {
+        let config = Arc::clone(&self.config);
+        let has_rule = |key: &AlertKey| match key.agent.and_then(|number| self.by_number.get(&number)) {
+            Some(index) => self.agents[index.0].rules.iter().any(|rule| config.alerts.rules[*rule].name == key.rule),
+            None => config.alerts.rules.iter().any(|rule| rule.enabled && rule.name == key.rule),
+        };
+        let orphans: Vec<AlertKey> = self.alerts.keys().filter(|key| !has_rule(key)).cloned().collect();
+        for key in orphans {
+            let state = self.alerts.remove(&key);
+            self.batch.alerts.push(StoredAlert { key: key.clone(), state: None, episode: None });
+            let index = key.agent.and_then(|number| self.by_number.get(&number).copied());
+            if let Some(index) = index {
+                self.agents[index.0].view = None;
+            }
+            if !matches!(state, Some(AlertState::Firing { .. })) {
+                continue;
+            }
+            let agent = index.map(|index| &self.agents[index.0].stored);
+            let message = format!("{} is over: it is no longer configured", key.rule).into();
+            tracing::info!(alert = %key.rule, agent = agent.map_or("", |agent| agent.id.as_str()), "{message}");
+            let note = AlertNote {
+                rule: key.rule,
+                severity: Severity::Warning,
+                firing: false,
+                message,
+                value: None,
+                threshold: None,
+            };
+            let whose = agent.map(|agent| (agent.number, agent.id.clone()));
+            self.batch.entries.push(Entry { agent: whose, at: now.wall, body: Body::Alert(note) });
+        }
     }
 
     fn sighting(&self, agent: &Agent, rule: &Rule) -> Sighting {

@@ -17,7 +17,7 @@ use crate::retention::{OldTick, ROWS_PER_SLICE};
 /// Journal kinds, as in the schema.
 pub(super) const EVENT: i64 = 0;
 pub(super) const ERROR: i64 = 1;
-const FIRED: i64 = 2;
+pub(super) const FIRED: i64 = 2;
 const ENDED: i64 = 3;
 
 /// The most statuses kept in a table of their own; a registry that makes up a new word each time must not grow it for

@@ -1,5 +1,6 @@
 //! Everything that is read from the database.
 
+mod lists;
 mod resume;
 
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{ERROR, EVENT};
+use super::apply::{ERROR, EVENT, FIRED};
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, AlertKey, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,

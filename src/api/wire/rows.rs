@@ -9,8 +9,8 @@ use super::AgentMetrics;
 use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, Body, ErrorReport, EventReport, ExitStatus, JsonObject, LeftoverRow, Metrics, Pid,
-    ProcessView, Recorded, RunRow, Timestamp,
+    ActiveAlert, AgentId, AgentView, AlertEpisode, Body, ErrorReport, EventReport, ExitStatus, JsonObject, LeftoverRow,
+    Metrics, Pid, ProcessView, Recorded, RunRow, Timestamp,
 };
 
 /// METRIC: the same numbers as a row.
@@ -94,7 +94,7 @@ pub(super) fn event(recorded: &Recorded) -> Option<Event<'_>> {
 #[derive(Serialize)]
 pub(super) struct ErrorShape<'a> {
     id: i64,
-    agent_id: Id<'a>,
+    agent_id: Option<Id<'a>>,
     error_type: &'a str,
     message: &'a str,
     stack_trace: Option<&'a str>,
@@ -104,7 +104,7 @@ pub(super) struct ErrorShape<'a> {
 }
 
 impl<'a> ErrorShape<'a> {
-    pub(super) fn new(agent_id: Id<'a>, row: &'a ErrorRow) -> ErrorShape<'a> {
+    pub(super) fn new(agent_id: Option<Id<'a>>, row: &'a ErrorRow) -> ErrorShape<'a> {
         let ErrorReport { error_type, message, stack, metadata: _ } = &row.report;
         ErrorShape {
             id: row.id,
@@ -119,7 +119,7 @@ impl<'a> ErrorShape<'a> {
     }
 }
 
-/// ALERT, one that fires.
+/// ALERT.
 #[derive(Serialize)]
 pub(super) struct Alert<'a> {
     /// Where in the journal it fired; none if that could not be stored.
@@ -149,6 +149,21 @@ impl<'a> Alert<'a> {
             threshold: alert.threshold,
             started_at: Time(alert.since),
             resolved_at: None,
+        }
+    }
+
+    pub(super) fn episode(episode: &'a AlertEpisode) -> Alert<'a> {
+        Alert {
+            id: Some(episode.id),
+            agent_id: episode.agent.as_ref().map(Id),
+            r#type: &episode.rule,
+            severity: episode.severity.word(),
+            state: if episode.firing { "firing" } else { "resolved" },
+            message: &episode.message,
+            value: episode.value.map(one_decimal),
+            threshold: episode.threshold,
+            started_at: Time(episode.started_at),
+            resolved_at: episode.ended_at.map(Time),
         }
     }
 }

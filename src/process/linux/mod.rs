@@ -12,6 +12,7 @@ mod exits;
 mod host;
 mod kernel;
 mod listing;
+mod own;
 mod stat;
 mod tree;
 
@@ -39,6 +40,7 @@ use crate::model::{BootId, HostReading, IoReading, Mono, Pid, ProcessEvent, Proc
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
+pub use self::own::{identify, own_memory_bytes};
 
 /// Called from a thread of the source when [`drain`](ProcessSource::drain) has something to give. Must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
