@@ -34,6 +34,7 @@ struct Table {
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
     tells_forks: bool,
+    oom_kills: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -60,6 +61,7 @@ impl Host {
             shown: BTreeSet::new(),
             burned_us: 0,
             tells_forks: false,
+            oom_kills: Some(0),
         };
         let host = Host { clock, table: Arc::new(Mutex::new(table)) };
         host.spawn(None, "init");
@@ -74,6 +76,20 @@ impl Host {
     /// From now on the machine tells of every fork, as the kernel's proc connector does.
     pub fn tell_forks(&self) {
         self.lock().tells_forks = true;
+    }
+
+    /// Kills a process for memory. It stays a zombie until [`reap`](Host::reap).
+    pub fn kill_for_memory(&self, pid: Pid) {
+        {
+            let mut table = self.lock();
+            table.oom_kills = table.oom_kills.map(|count| count + 1);
+        }
+        self.end(pid, ExitStatus::Signal(9));
+    }
+
+    /// From now on nobody can know how many processes were killed for memory.
+    pub fn hide_memory_kills(&self) {
+        self.lock().oom_kills = None;
     }
 
     /// Loses the events that wait to be told.
@@ -332,6 +348,10 @@ impl ProcessSource for TableSource {
             threads: found.threads,
             io: if io { IoReading::Known(found.io) } else { IoReading::Skipped },
         })
+    }
+
+    fn oom_kills(&mut self, _: ProcessKey) -> Option<u64> {
+        self.host.lock().oom_kills
     }
 
     fn release(&mut self, process: ProcessKey) {

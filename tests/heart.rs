@@ -305,6 +305,29 @@ fn a_killed_agent_is_offline_at_once_and_down_after_its_time() {
 }
 
 #[test]
+fn a_kill_for_memory_is_told_from_other_kills() {
+    for (how, expected) in [("memory", Some(true)), ("kill", Some(false)), ("hidden", None), ("exit", Some(false))] {
+        let mut bench = Bench::new(10 * SECOND);
+        let (pid, other) = (bench.host.start("agent"), bench.host.start("other"));
+        bench.registry(vec![record("a", "online", Some(pid))]);
+        bench.host.kill_for_memory(other);
+        bench.pass(100 * SECOND);
+        match how {
+            "memory" => bench.host.kill_for_memory(pid),
+            "exit" => bench.host.end(pid, ExitStatus::Code(1)),
+            "hidden" => {
+                bench.host.hide_memory_kills();
+                bench.host.end(pid, killed());
+            }
+            _ => bench.host.end(pid, killed()),
+        }
+        bench.step();
+        let ends = bench.stored.iter().flat_map(|batch| &batch.runs).filter_map(|run| run.end.clone());
+        assert_eq!(ends.last().unwrap().oom_killed, expected, "{how}");
+    }
+}
+
+#[test]
 fn an_end_on_request_is_no_error() {
     for (status, expected) in
         [(ExitStatus::Code(0), "stopped"), (ExitStatus::Signal(15), "stopped"), (ExitStatus::Code(1), "error")]

@@ -111,6 +111,8 @@ pub(super) struct Run {
     pub root_cpu: Cpu,
     /// `own + children` of the other members then, microseconds.
     pub others_us: u64,
+    /// Kills for memory in its cgroup, when it was last alive.
+    pub oom_kills: Option<u64>,
     /// Its end.
     pub end: Option<End>,
 }
@@ -122,6 +124,8 @@ pub(super) struct End {
     pub at: Timestamp,
     /// How it ended.
     pub status: Option<ExitStatus>,
+    /// Whether the kernel killed it for memory.
+    pub oom_killed: Option<bool>,
     /// The word of the run's row; none until it is told.
     pub reason: Option<Arc<str>>,
     /// When it is told even without a status.
@@ -227,11 +231,12 @@ impl Agent {
     pub(super) fn run_row(&self) -> Option<RunRow> {
         let run = self.run.as_ref()?;
         let end = run.end.as_ref().and_then(|end| {
-            let oom_killed = match end.status {
-                Some(ExitStatus::Signal(9)) | None => None,
-                Some(_) => Some(false),
-            };
-            Some(RunEnd { at: end.at, status: end.status, oom_killed, reason: Arc::clone(end.reason.as_ref()?) })
+            Some(RunEnd {
+                at: end.at,
+                status: end.status,
+                oom_killed: end.oom_killed,
+                reason: Arc::clone(end.reason.as_ref()?),
+            })
         });
         Some(RunRow {
             agent: self.stored.number,
@@ -279,6 +284,7 @@ impl Run {
         let end = self.end.get_or_insert_with(|| End {
             at: now.wall,
             status: None,
+            oom_killed: None,
             reason: None,
             deadline: now.mono + STATUS_PATIENCE,
         });

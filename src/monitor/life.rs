@@ -15,6 +15,9 @@ use crate::verdict::{Fact, Replaced, contradiction, is_expected};
 use super::agent::Run;
 use super::{FULL_SCANS, Monitor, warning};
 
+/// The signal that the kernel kills with when memory is out: signal(7).
+const SIGKILL: u8 = 9;
+
 /// Start times are read in hundredths of a second, and time passes between a fork and its reading.
 const FORK_SLACK: Duration = Duration::from_millis(100);
 
@@ -127,6 +130,7 @@ impl Monitor {
         let started_at = now.wall - row.age;
         self.plant(index, row, now);
         let boot = Arc::clone(&self.boot);
+        let oom_kills = self.source.oom_kills(row.key);
         let agent = &mut self.agents[index.0];
         let first = agent.run.is_none() && agent.stored.restarts == 0;
         agent.run = Some(Run {
@@ -138,6 +142,7 @@ impl Monitor {
             last_memory_bytes: None,
             root_cpu: crate::model::Cpu::default(),
             others_us: 0,
+            oom_kills,
             end: None,
         });
         agent.observe(Fact::Running, now);
@@ -196,6 +201,7 @@ impl Monitor {
             last_memory_bytes: row.last_memory_bytes,
             root_cpu: row.root_cpu,
             others_us: row.others_us,
+            oom_kills: None,
             end: None,
         });
         if let Some(end) = &row.end {
@@ -203,6 +209,7 @@ impl Monitor {
             run.end(end.status, now);
             let known = run.end.as_mut().expect("just set");
             known.at = end.at;
+            known.oom_killed = end.oom_killed;
             known.reason = Some(Arc::clone(&end.reason));
             return agent.observe(Fact::Exited { status: end.status, seen: true }, now);
         }
@@ -213,6 +220,10 @@ impl Monitor {
             return self.end_run(index, row.root, None, Some("unobserved"), now);
         };
         self.plant(index, &found, now);
+        let oom_kills = self.source.oom_kills(found.key);
+        if let Some(run) = &mut self.agent(index).run {
+            run.oom_kills = oom_kills;
+        }
         if let Ok(reading) = self.source.read(found.key, false) {
             let before = row.root_cpu;
             let agent = self.agent(index);
@@ -388,16 +399,24 @@ impl Monitor {
 
     /// Tells the end of a run, once.
     fn tell_end(&mut self, index: AgentIndex, now: Now) {
-        let agent = self.agent(index);
+        let agent = &mut self.agents[index.0];
         let ended_on_request = agent
             .claim
             .as_ref()
             .and_then(|claim| claim.record.status.as_deref())
             .is_some_and(|status| !is_expected(status));
         let Some(run) = agent.run.as_mut() else { return };
-        let root = run.root;
+        let (root, kills_before) = (run.root, run.oom_kills);
         let Some(end) = run.end.as_mut().filter(|end| end.reason.is_none()) else { return };
         let status = end.status;
+        end.oom_killed = match status {
+            Some(ExitStatus::Signal(SIGKILL)) => {
+                let kills = self.source.oom_kills(root);
+                kills.zip(kills_before).map(|(kills, before)| kills > before)
+            }
+            Some(_) => Some(false),
+            None => None,
+        };
         let orderly = ended_on_request || status.is_some_and(ExitStatus::is_orderly);
         let word = if orderly { "stopped" } else { "error" };
         end.reason = Some(word.into());

@@ -374,8 +374,10 @@ impl Monitor {
     /// Writes down totals and last sightings, from which another daemon would go on.
     fn write_down(&mut self, now: Now) {
         for agent in &mut self.agents {
-            if agent.root().is_none() {
-                continue;
+            let Some(root) = agent.root() else { continue };
+            if let Some(run) = &mut agent.run {
+                // So that a kill of long ago, of another process of that cgroup, is not taken for this one's.
+                run.oom_kills = self.source.oom_kills(root);
             }
             self.batch.agents.push(agent.totals(now));
             self.batch.runs.extend(agent.run_row());

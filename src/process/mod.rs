@@ -44,6 +44,10 @@ pub trait ProcessSource: Send {
     /// [`ReadError::Gone`] when it has been reaped, [`ReadError::Denied`] when it may not be read.
     fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError>;
 
+    /// How many processes of its cgroup were killed for memory, ever: of the cgroup that a process kept as
+    /// [`Watch::Exit`] is or was in. `None` where that cannot be known.
+    fn oom_kills(&mut self, process: ProcessKey) -> Option<u64>;
+
     /// Ends what [`keep`](ProcessSource::keep) began. A process that was not kept is no mistake.
     fn release(&mut self, process: ProcessKey);
 

@@ -4,6 +4,7 @@
 mod births;
 mod children;
 mod foreign;
+mod memory;
 mod odd;
 
 use std::fs;

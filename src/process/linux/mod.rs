@@ -12,6 +12,7 @@ mod exits;
 mod host;
 mod kernel;
 mod listing;
+mod oom;
 mod own;
 mod stat;
 mod tree;
@@ -244,6 +245,11 @@ impl ProcessSource for LinuxSource {
             births.keep(process);
         }
         self.descriptors.insert(process, watch);
+        if watch == Watch::Exit
+            && let Some(kept) = self.descriptors.get(process)
+        {
+            kept.oom_counter = oom::counter(&self.root, process.pid);
+        }
         self.descriptors.offer(process, files, self.pidfds());
         Ok(())
     }
@@ -269,6 +275,10 @@ impl ProcessSource for LinuxSource {
             self.descriptors.offer(process, files, self.pidfds());
         }
         Ok(reading)
+    }
+
+    fn oom_kills(&mut self, process: ProcessKey) -> Option<u64> {
+        oom::count(self.descriptors.get(process)?.oom_counter.as_deref()?)
     }
 
     fn release(&mut self, process: ProcessKey) {
