@@ -1,6 +1,7 @@
 //! Keeps a reader running for each registry source that the configuration names, and replaces readers as it changes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -113,9 +114,8 @@ pub(super) async fn discover(desk: Arc<Desk>, stop: CancellationToken) -> Result
             stays
         });
         for post in posts {
-            if !asked.contains_key(&post.number) {
-                let stop = stop.child_token();
-                asked.insert(post.number, stop.clone());
+            if let Entry::Vacant(place) = asked.entry(post.number) {
+                let stop = place.insert(stop.child_token()).clone();
                 readers.spawn(read(post, Arc::clone(&desk), stop));
             }
         }

@@ -54,7 +54,7 @@ fn page(agent: Option<&str>, kind: Option<&str>, open: Option<bool>) -> Page {
 }
 
 /// The list, and `sqlite3`'s answer to the same question, as ids.
-fn compare(listed: Vec<i64>, directory: &std::path::Path, sql: &str, at_least: usize) {
+fn compare(listed: &[i64], directory: &std::path::Path, sql: &str, at_least: usize) {
     let told: Vec<i64> = ask(directory, sql).iter().map(|id| id.parse().unwrap()).collect();
     assert_eq!(listed, told, "{sql}");
     assert!(listed.len() >= at_least, "{sql}: {listed:?}");
@@ -70,22 +70,23 @@ fn lists_say_what_the_views_say() {
     {
         let whose = agent.map_or("1".to_owned(), |id| format!("agent_id = '{id}'"));
         let what = |column| kind.map_or("1".to_owned(), |kind| format!("{column} = '{kind}'"));
-        let events = reader.list_events(&page(agent, kind, None)).unwrap().iter().map(|row| row.id.unwrap()).collect();
+        let events: Vec<i64> =
+            reader.list_events(&page(agent, kind, None)).unwrap().iter().map(|row| row.id.unwrap()).collect();
         let sql = format!("select id from agent_events where {whose} and {} order by id desc", what("event_type"));
-        compare(events, &path, &sql, if kind == Some("no") { 0 } else { 2 });
+        compare(&events, &path, &sql, if kind == Some("no") { 0 } else { 2 });
     }
     for (open, state) in [(None, "1"), (Some(true), "resolved = 0"), (Some(false), "resolved = 1")] {
         let errors = reader.list_errors(&page(None, Some("TypeError"), open)).unwrap();
         assert!(errors.iter().all(|row| open.is_none_or(|open| row.resolved != open)), "{errors:?}");
         let sql = format!("select id from error_logs where {state} order by id desc");
-        compare(errors.iter().map(|row| row.id).collect(), &path, &sql, 1);
+        compare(&errors.iter().map(|row| row.id).collect::<Vec<_>>(), &path, &sql, 1);
     }
     for (open, state) in [(None, "1"), (Some(true), "state = 'firing'"), (Some(false), "state = 'resolved'")] {
         for (kind, rule) in [(None, "1"), (Some("high_cpu"), "type = 'high_cpu'")] {
             let alerts = reader.list_alerts(&page(None, kind, open)).unwrap();
             assert!(alerts.iter().all(|alert| open.is_none_or(|open| alert.firing == open)), "{alerts:?}");
             let sql = format!("select id from alerts where {state} and {rule} order by id desc");
-            compare(alerts.iter().map(|alert| alert.id).collect(), &path, &sql, 1);
+            compare(&alerts.iter().map(|alert| alert.id).collect::<Vec<_>>(), &path, &sql, 1);
         }
     }
     let over = reader.list_alerts(&page(Some("agent-1"), Some("high_cpu"), Some(false))).unwrap();
