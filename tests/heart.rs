@@ -221,6 +221,15 @@ fn a_new_agent_has_a_rate_within_a_second() {
 }
 
 #[test]
+fn a_daemon_knows_how_things_are_from_its_first_step_on() {
+    let mut bench = Bench::new(3600 * SECOND);
+    bench.step();
+    let snapshot = bench.snapshot.as_ref().unwrap();
+    assert!(snapshot.own.last_tick_mono.is_some(), "else it is not ready for an hour");
+    assert_eq!(snapshot.host.cpu_count, Some(2));
+}
+
+#[test]
 fn a_tree_is_charged_for_children_that_no_tick_saw() {
     let mut bench = Bench::new(10 * SECOND);
     let pid = bench.host.start("agent");

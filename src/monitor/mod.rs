@@ -102,7 +102,8 @@ impl Monitor {
     /// A monitor that goes on where the last one stopped.
     pub fn new(config: Arc<Config>, source: Box<dyn ProcessSource>, resume: Resume, now: Now) -> Monitor {
         let timers = Timers {
-            tick: Timer::new(config.sampling.interval, now.mono + config.sampling.interval),
+            // At once: whoever asks is not to wait for a whole interval until there is an answer.
+            tick: Timer::new(config.sampling.interval, now.mono),
             io: Timer::new(IO_PERIOD, now.mono),
             alerts: Timer::new(config.alerts.interval, now.mono + config.alerts.interval),
             upkeep: Timer::new(UPKEEP, now.mono + UPKEEP),
@@ -121,7 +122,7 @@ impl Monitor {
             forest: Forest::default(),
             alerts: BTreeMap::new(),
             timers,
-            early: Some(now.mono),
+            early: None,
             full_scans: FULL_SCANS,
             scanned_at: None,
             unsettled: false,
