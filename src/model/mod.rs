@@ -14,7 +14,8 @@ pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Sev
 pub use host::HostReading;
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
 pub use process::{
-    BootId, Cpu, ExitStatus, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
+    BootId, Cpu, ExitStatus, Image, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
+    Script,
 };
 pub use sample::{Batch, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick};
 pub use snapshot::{ActiveAlert, AgentView, Leftovers, Observed, OwnState, ProcessView, Snapshot, SourceState};
