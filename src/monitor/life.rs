@@ -103,14 +103,14 @@ impl Monitor {
     }
 
     /// The agent whose root has this pid.
-    fn holder(&self, pid: Pid) -> Option<AgentIndex> {
+    pub(super) fn holder(&self, pid: Pid) -> Option<AgentIndex> {
         let key = self.forest.at(pid)?;
         let index = *self.roots.get(&key)?;
         (self.agents[index.0].root() == Some(key)).then_some(index)
     }
 
     /// From now on this process is the agent's root.
-    fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
+    pub(super) fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
         if let Some(old) = self.agents[index.0].root() {
             self.end_run(index, old, None, Some("superseded"), now);
         }
@@ -124,18 +124,9 @@ impl Monitor {
         self.plant(index, row, now);
         let boot = Arc::clone(&self.boot);
         let agent = &mut self.agents[index.0];
-        let first = agent.run.is_none() && agent.stored.restarts == 0;
-        agent.run = Some(Run {
-            root: row.key,
-            boot,
-            started_at,
-            cpu_before_us: agent.tree.cpu.total(),
-            peak_memory_bytes: None,
-            last_memory_bytes: None,
-            root_cpu: crate::model::Cpu::default(),
-            others_us: 0,
-            end: None,
-        });
+        // The number of one that was found is free again after its end: who gets it is somebody else.
+        let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
+        agent.run = Some(Run::new(row.key, boot, started_at, agent.tree.cpu.total()));
         agent.observe(Fact::Running, now);
         if !first {
             agent.stored.restarts += 1;
@@ -170,7 +161,7 @@ impl Monitor {
     }
 
     /// A member came over from another account: what is still on its way below it comes along.
-    fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
+    pub(super) fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
         let Some(seen) = self.forest.get(key).and_then(|member| member.seen) else { return };
         let account = self.agents[owner.agent.0].account(owner.left);
         account.cpu.adopt(&seen.cpu);
@@ -182,18 +173,9 @@ impl Monitor {
 
     /// Goes on with the run that the last daemon watched, if its root still lives.
     pub(super) fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) {
+        let (root, counted) = self.root_to_resume(index, row, now);
         let agent = self.agent(index);
-        agent.run = Some(Run {
-            root: row.root,
-            boot: Arc::clone(&row.boot),
-            started_at: row.started_at,
-            cpu_before_us: agent.tree.cpu.total().saturating_sub(row.cpu_us),
-            peak_memory_bytes: row.peak_memory_bytes,
-            last_memory_bytes: row.last_memory_bytes,
-            root_cpu: row.root_cpu,
-            others_us: row.others_us,
-            end: None,
-        });
+        agent.run = Some(Run::resumed(root, row, agent.tree.cpu.total()));
         if let Some(end) = &row.end {
             let run = agent.run.as_mut().expect("just set");
             run.end(end.status, now);
@@ -202,14 +184,14 @@ impl Monitor {
             known.reason = Some(Arc::clone(&end.reason));
             return agent.observe(Fact::Exited { status: end.status, seen: true }, now);
         }
-        let alive = if row.boot == self.boot { self.source.look(row.root.pid).ok() } else { None };
-        let alive = alive.filter(|found| found.key == row.root && found.state != ProcessState::Zombie);
+        let alive = if row.boot == self.boot { self.source.look(root.pid).ok() } else { None };
+        let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
         let kept = alive.filter(|found| self.source.keep(found.key, Watch::Exit).is_ok());
         let Some(found) = kept else {
-            return self.end_run(index, row.root, None, Some("unobserved"), now);
+            return self.end_run(index, root, None, Some("unobserved"), now);
         };
         self.plant(index, &found, now);
-        if let Ok(reading) = self.source.read(found.key, false) {
+        if counted && let Ok(reading) = self.source.read(found.key, false) {
             let before = row.root_cpu;
             let agent = self.agent(index);
             agent.tree.cpu.add(while_away(
@@ -236,7 +218,8 @@ impl Monitor {
             .collect();
         // A last reading while the dead can still be read: zombies keep their counters.
         let mut last_readings = false;
-        for (process, _) in &exits {
+        for (process, status) in &exits {
+            self.note_program_end(*process, *status, now);
             if let Some(index) = self.roots.get(process).copied() {
                 let agent = self.agent(index);
                 if agent.root() == Some(*process) {
@@ -283,6 +266,7 @@ impl Monitor {
 
     /// A member that became another program has another name.
     fn take_exec(&mut self, pid: Pid) {
+        self.recognise_again(pid);
         if let Some(key) = self.forest.at(pid)
             && let Ok(row) = self.source.look(pid)
             && let Some(member) = self.forest.get_mut(key)
@@ -300,6 +284,7 @@ impl Monitor {
         reason: Option<&str>,
         now: Now,
     ) {
+        let Some(status) = self.cause_of_end(index, root, status, reason, now) else { return };
         let row = self.source.look(root.pid).ok().filter(|row| row.key == root);
         let zombie = row.is_some_and(|row| row.state == ProcessState::Zombie);
         let agent = self.agent(index);
@@ -372,7 +357,7 @@ impl Monitor {
     }
 
     /// Tells the end of a run, once.
-    fn tell_end(&mut self, index: AgentIndex, now: Now) {
+    pub(super) fn tell_end(&mut self, index: AgentIndex, now: Now) {
         let agent = self.agent(index);
         let ended_on_request = agent
             .claim
@@ -382,6 +367,7 @@ impl Monitor {
         let Some(run) = agent.run.as_mut() else { return };
         let root = run.root;
         let Some(end) = run.end.as_mut().filter(|end| end.reason.is_none()) else { return };
+        end.status = end.status.or(agent.program.take().and_then(|program| program.launcher));
         let status = end.status;
         let orderly = ended_on_request || status.is_some_and(ExitStatus::is_orderly);
         let word = if orderly { "stopped" } else { "error" };

@@ -24,8 +24,10 @@ struct Listing {
     good_at: Option<Mono>,
     /// When it was configured: before the first good read its age counts from here.
     since: Mono,
-    /// Whether it can never go stale: it says the same for ever.
+    /// Whether it can never go stale: it says the same for ever, or it is this monitor that looks.
     constant: bool,
+    /// Whether its agents are found by their programs.
+    found: bool,
     told: BTreeSet<Arc<str>>,
 }
 
@@ -39,17 +41,40 @@ pub(super) struct Changes {
 }
 
 impl Roster {
-    /// No source has been read yet.
+    /// No source has been read yet. Without any there are the built-in rules.
     pub(super) fn new(sources: &[config::Source], now: Mono) -> Roster {
-        let listing = |source: &config::Source| Listing {
-            state: SourceState { name: source.name().into(), good_at: None, error: None, records: 0 },
+        let listing = |name: String, constant, found| Listing {
+            state: SourceState { name: name.into(), good_at: None, error: None, records: 0 },
             records: Vec::new(),
             good_at: None,
             since: now,
-            constant: matches!(source, config::Source::Flags(_)),
+            constant,
+            found,
             told: BTreeSet::new(),
         };
+        if sources.is_empty() {
+            return Roster { sources: vec![listing("match".to_owned(), true, true)] };
+        }
+        let listing = |source: &config::Source| {
+            let found = matches!(source, config::Source::Match { .. });
+            listing(source.name(), found || matches!(source, config::Source::Flags(_)), found)
+        };
         Roster { sources: sources.iter().map(listing).collect() }
+    }
+
+    /// Whether every source that names agents was read once, well or not.
+    pub(super) fn heard(&self) -> bool {
+        let mut naming = self.sources.iter().filter(|source| !source.found);
+        naming.all(|source| source.good_at.is_some() || source.state.error.is_some())
+    }
+
+    /// Takes in that every process was looked at. `count`: how many agents there are of a source.
+    pub(super) fn looked(&mut self, count: impl Fn(&str) -> usize, now: Now) {
+        for source in self.sources.iter_mut().filter(|source| source.found) {
+            source.state.good_at = Some(now.wall);
+            source.good_at = Some(now.mono);
+            source.state.records = count(&source.state.name);
+        }
     }
 
     /// Takes in what came of reading a source. A failure keeps the last good list.

@@ -55,11 +55,12 @@ impl Monitor {
 
     /// Finds the processes that became members since the last pass.
     fn discover(&mut self, now: Now) {
-        let scope = if self.scan_all { Scan::All } else { Scan::New };
+        let scope = if self.scan_all || self.is_looking() { Scan::All } else { Scan::New };
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         match self.source.scan(scope, &mut rows) {
             Ok(count) => {
+                self.find_agents(&rows, now);
                 self.own.reads_denied += count.denied;
                 self.own.read_errors += count.failed;
                 let since = self.scanned_at.map(|at| now.mono.since(at));

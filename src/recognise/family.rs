@@ -1,6 +1,7 @@
 //! Which of the recognised processes are one agent.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Part, Recognised};
 use crate::model::{Pid, ProcessKey};
@@ -25,6 +26,8 @@ pub struct Relative<'a> {
 /// The processes of one agent that were recognised as such.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Family {
+    /// Which agent.
+    pub agent: Arc<str>,
     /// The topmost.
     pub root: ProcessKey,
     /// The process that the root started to be the agent in its place, where it is a launcher.
@@ -92,5 +95,6 @@ fn family(root: ProcessKey, mut members: Vec<&Relative<'_>>) -> Family {
         })
     });
     let program = program.map(|program| program.key);
-    Family { root, program, members: members.iter().map(|member| member.key).collect(), keepers: Vec::new() }
+    let agent = Arc::clone(&members[0].recognised.agent);
+    Family { agent, root, program, members: members.iter().map(|member| member.key).collect(), keepers: Vec::new() }
 }
