@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod model;
 pub mod monitor;
 pub mod process;
+pub mod recognise;
 pub mod registry;
 pub mod retention;
 pub mod store;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
-    BootId, Cpu, ExitStatus, HostReading, Io, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
-    Reading,
+    BootId, Cpu, ExitStatus, HostReading, Image, Io, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow,
+    ProcessState, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -46,6 +46,8 @@ struct Process {
     rss_bytes: u64,
     threads: u32,
     denied: bool,
+    /// None: as its name says.
+    image: Option<Image>,
     status: Option<ExitStatus>,
 }
 
@@ -147,6 +149,24 @@ impl Host {
         self.lock().living(pid).denied = denied;
     }
 
+    /// Makes a process another program, as execve(2) does, and tells it.
+    pub fn exec(&self, pid: Pid, name: &str, image: Image) {
+        let mut table = self.lock();
+        let process = table.living(pid);
+        process.row.name = name.into();
+        process.image = Some(image);
+        table.events.push(ProcessEvent::Execed(pid));
+    }
+
+    /// Changes what can be known of a process's program without a word: a title written over its command line, or an
+    /// exec where the kernel tells of none. By default it is a native program of the process's name.
+    pub fn set_image(&self, pid: Pid, name: &str, image: Image) {
+        let mut table = self.lock();
+        let process = table.living(pid);
+        process.row.name = name.into();
+        process.image = Some(image);
+    }
+
     /// Ends a process. It stays a zombie until [`reap`](Host::reap). Its children go to process 1.
     pub fn end(&self, pid: Pid, status: ExitStatus) {
         let mut table = self.lock();
@@ -245,6 +265,7 @@ impl Host {
             rss_bytes: 1 << 20,
             threads: 1,
             denied: false,
+            image: parent.and_then(|parent| table.living(parent).image.clone()),
             status: None,
         };
         table.processes.insert(pid, process);
@@ -320,6 +341,17 @@ impl ProcessSource for TableSource {
         let row = self.row(table.find(pid)?);
         table.shown.insert(row.key);
         Ok(row)
+    }
+
+    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
+        let table = self.host.lock();
+        let found = table.find(process.pid)?;
+        if found.row.key != process {
+            return Err(ReadError::Gone);
+        }
+        let name = &found.row.name;
+        let named = || Image { exe: Some(format!("/usr/bin/{name}").into()), words: vec![name.clone()], script: None };
+        Ok(found.image.clone().unwrap_or_else(named))
     }
 
     fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {

@@ -331,8 +331,8 @@ fn a_kill_for_memory_is_told_from_other_kills() {
             _ => bench.host.end(pid, killed()),
         }
         bench.step();
-        let ends = bench.stored.iter().flat_map(|batch| &batch.runs).filter_map(|run| run.end.clone());
-        assert_eq!(ends.last().unwrap().oom_killed, expected, "{how}");
+        let mut ends = bench.stored.iter().flat_map(|batch| &batch.runs).filter_map(|run| run.end.clone());
+        assert_eq!(ends.next_back().unwrap().oom_killed, expected, "{how}");
     }
 }
 

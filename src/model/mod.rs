@@ -16,7 +16,8 @@ pub use host::HostReading;
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
 pub use list::{AlertEpisode, ListedRun, Page};
 pub use process::{
-    BootId, Cpu, ExitStatus, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
+    BootId, Cpu, ExitStatus, Image, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
+    Script,
 };
 pub use sample::{
     Batch, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick,

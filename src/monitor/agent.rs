@@ -25,6 +25,10 @@ pub(super) struct Agent {
     pub gone_at: Option<Mono>,
     /// Its present run, or its last.
     pub run: Option<Run>,
+    /// The process that its root, a launcher, started to be the agent in its place.
+    pub program: Option<Program>,
+    /// Whether one that was found by its program stays in the lists for a while.
+    pub lingers: bool,
     /// What its tree used, over all runs.
     pub tree: Account,
     /// What its leftovers used.
@@ -92,11 +96,35 @@ pub(super) struct Sum {
     pub failed: bool,
 }
 
+/// A process that a launcher started to be the agent in its place: its end is the agent's.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// Who it is.
+    pub key: ProcessKey,
+    /// Its end, once that was told.
+    pub end: Option<ProgramEnd>,
+    /// How the launcher ended, should it never be known how the program did.
+    pub launcher: Option<ExitStatus>,
+}
+
+/// The end of a program, as far as it was told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProgramEnd {
+    /// When it was told first.
+    pub at: Mono,
+    /// How it ended.
+    pub status: Option<ExitStatus>,
+    /// Whether nothing more will be told.
+    pub settled: bool,
+}
+
 /// One life of the root process.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     /// The root.
     pub root: ProcessKey,
+    /// The root it began with, which names its row: the launcher of `root`, if that ended first.
+    pub first: ProcessKey,
     /// The boot it lives in.
     pub boot: BootId,
     /// When it started.
@@ -160,6 +188,8 @@ impl Agent {
             fact: Fact::NoPid,
             gone_at: None,
             run: None,
+            program: None,
+            lingers: false,
             left: Account::default(),
             unresolved: 0,
             rules: Vec::new(),
@@ -194,7 +224,7 @@ impl Agent {
             if self.is_unregistered() {
                 verdict.status = "unknown".into();
                 verdict.reason = Some("known only by what it writes".into());
-            } else if verdict.state == Observed::Running {
+            } else if verdict.state == Observed::Running && !self.is_found() {
                 verdict.reason = Some("no longer registered".into());
             }
         }
@@ -206,9 +236,20 @@ impl Agent {
         &*self.stored.source == super::UNREGISTERED
     }
 
-    /// Whether it belongs into the lists: somebody names it, or something of it lives, or it writes.
+    /// Whether it was found by its program, and nobody claims it.
+    pub(super) fn is_found(&self) -> bool {
+        self.claim.is_none() && self.stored.source.starts_with("match:")
+    }
+
+    /// The name of the rule that found it, if one did.
+    pub(super) fn found_as(&self) -> Option<&str> {
+        self.stored.source.strip_prefix("match:").filter(|_| self.is_found())
+    }
+
+    /// Whether it belongs into the lists: somebody names it, or something of it lives or did lately, or it writes.
     pub(super) fn is_listed(&self) -> bool {
-        self.claim.is_some() || self.root().is_some() || self.left_sum.processes > 0 || self.is_unregistered()
+        let lives = self.root().is_some() || self.left_sum.processes > 0;
+        self.claim.is_some() || lives || self.lingers || self.is_unregistered()
     }
 
     /// Says that the fact is another now.
@@ -240,7 +281,7 @@ impl Agent {
         });
         Some(RunRow {
             agent: self.stored.number,
-            root: run.root,
+            root: run.first,
             boot: Arc::clone(&run.boot),
             started_at: run.started_at,
             end,
@@ -279,6 +320,34 @@ impl Account {
 }
 
 impl Run {
+    /// One that begins.
+    pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
+        Run {
+            root,
+            first: root,
+            boot,
+            started_at,
+            cpu_before_us,
+            peak_memory_bytes: None,
+            last_memory_bytes: None,
+            root_cpu: Cpu::default(),
+            others_us: 0,
+            oom_kills: None,
+            end: None,
+        }
+    }
+
+    /// One that the last daemon watched. `total_us`: what the agent has used.
+    pub(super) fn resumed(root: ProcessKey, row: &RunRow, total_us: u64) -> Run {
+        Run {
+            first: row.root,
+            peak_memory_bytes: row.peak_memory_bytes,
+            last_memory_bytes: row.last_memory_bytes,
+            root_cpu: row.root_cpu,
+            ..Run::new(root, Arc::clone(&row.boot), row.started_at, total_us.saturating_sub(row.cpu_us))
+        }
+    }
+
     /// Notes the end, which waits a moment for its cause.
     pub(super) fn end(&mut self, status: Option<ExitStatus>, now: Now) {
         let end = self.end.get_or_insert_with(|| End {

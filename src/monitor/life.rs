@@ -110,14 +110,14 @@ impl Monitor {
     }
 
     /// The agent whose root has this pid.
-    fn holder(&self, pid: Pid) -> Option<AgentIndex> {
+    pub(super) fn holder(&self, pid: Pid) -> Option<AgentIndex> {
         let key = self.forest.at(pid)?;
         let index = *self.roots.get(&key)?;
         (self.agents[index.0].root() == Some(key)).then_some(index)
     }
 
     /// From now on this process is the agent's root.
-    fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
+    pub(super) fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
         if let Some(old) = self.agents[index.0].root() {
             self.end_run(index, old, None, Some("superseded"), now);
         }
@@ -132,19 +132,10 @@ impl Monitor {
         let boot = Arc::clone(&self.boot);
         let oom_kills = self.source.oom_kills(row.key);
         let agent = &mut self.agents[index.0];
-        let first = agent.run.is_none() && agent.stored.restarts == 0;
-        agent.run = Some(Run {
-            root: row.key,
-            boot,
-            started_at,
-            cpu_before_us: agent.tree.cpu.total(),
-            peak_memory_bytes: None,
-            last_memory_bytes: None,
-            root_cpu: crate::model::Cpu::default(),
-            others_us: 0,
-            oom_kills,
-            end: None,
-        });
+        // The number of one that was found is free again after its end: who gets it is somebody else.
+        let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
+        let run = Run::new(row.key, boot, started_at, agent.tree.cpu.total());
+        agent.run = Some(Run { oom_kills, ..run });
         agent.observe(Fact::Running, now);
         if !first {
             agent.stored.restarts += 1;
@@ -166,7 +157,7 @@ impl Monitor {
                 self.adopt_shares(key, owner);
             }
         } else {
-            let born = self.scanned_at.is_some_and(|at| row.age < now.mono.since(at));
+            let born = self.is_born(row, now);
             self.forest.insert(row, owner, now.wall - row.age, born);
             self.full_scans = FULL_SCANS;
         }
@@ -179,7 +170,7 @@ impl Monitor {
     }
 
     /// A member came over from another account: what is still on its way below it comes along.
-    fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
+    pub(super) fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
         let Some(seen) = self.forest.get(key).and_then(|member| member.seen) else { return };
         let account = self.agents[owner.agent.0].account(owner.left);
         account.cpu.adopt(&seen.cpu);
@@ -191,19 +182,9 @@ impl Monitor {
 
     /// Goes on with the run that the last daemon watched, if its root still lives.
     pub(super) fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) {
+        let (root, counted) = self.root_to_resume(index, row, now);
         let agent = self.agent(index);
-        agent.run = Some(Run {
-            root: row.root,
-            boot: Arc::clone(&row.boot),
-            started_at: row.started_at,
-            cpu_before_us: agent.tree.cpu.total().saturating_sub(row.cpu_us),
-            peak_memory_bytes: row.peak_memory_bytes,
-            last_memory_bytes: row.last_memory_bytes,
-            root_cpu: row.root_cpu,
-            others_us: row.others_us,
-            oom_kills: None,
-            end: None,
-        });
+        agent.run = Some(Run::resumed(root, row, agent.tree.cpu.total()));
         if let Some(end) = &row.end {
             let run = agent.run.as_mut().expect("just set");
             run.end(end.status, now);
@@ -213,18 +194,18 @@ impl Monitor {
             known.reason = Some(Arc::clone(&end.reason));
             return agent.observe(Fact::Exited { status: end.status, seen: true }, now);
         }
-        let alive = if row.boot == self.boot { self.source.look(row.root.pid).ok() } else { None };
-        let alive = alive.filter(|found| found.key == row.root && found.state != ProcessState::Zombie);
+        let alive = if row.boot == self.boot { self.source.look(root.pid).ok() } else { None };
+        let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
         let kept = alive.filter(|found| self.source.keep(found.key, Watch::Exit).is_ok());
         let Some(found) = kept else {
-            return self.end_run(index, row.root, None, Some("unobserved"), now);
+            return self.end_run(index, root, None, Some("unobserved"), now);
         };
         self.plant(index, &found, now);
         let oom_kills = self.source.oom_kills(found.key);
         if let Some(run) = &mut self.agent(index).run {
             run.oom_kills = oom_kills;
         }
-        if let Ok(reading) = self.source.read(found.key, false) {
+        if counted && let Ok(reading) = self.source.read(found.key, false) {
             let before = row.root_cpu;
             let agent = self.agent(index);
             agent.tree.cpu.add(while_away(
@@ -251,7 +232,8 @@ impl Monitor {
             .collect();
         // A last reading while the dead can still be read: zombies keep their counters.
         let mut last_readings = false;
-        for (process, _) in &exits {
+        for (process, status) in &exits {
+            self.note_program_end(*process, *status, now);
             if let Some(index) = self.roots.get(process).copied() {
                 let agent = self.agent(index);
                 if agent.root() == Some(*process) {
@@ -303,6 +285,7 @@ impl Monitor {
 
     /// A member that became another program has another name.
     fn take_exec(&mut self, pid: Pid) {
+        self.recognise_again(pid);
         if let Some(key) = self.forest.at(pid)
             && let Ok(row) = self.source.look(pid)
             && let Some(member) = self.forest.get_mut(key)
@@ -320,6 +303,7 @@ impl Monitor {
         reason: Option<&str>,
         now: Now,
     ) {
+        let Some(status) = self.cause_of_end(index, root, status, reason, now) else { return };
         let row = self.source.look(root.pid).ok().filter(|row| row.key == root);
         let zombie = row.is_some_and(|row| row.state == ProcessState::Zombie);
         let agent = self.agent(index);
@@ -398,7 +382,7 @@ impl Monitor {
     }
 
     /// Tells the end of a run, once.
-    fn tell_end(&mut self, index: AgentIndex, now: Now) {
+    pub(super) fn tell_end(&mut self, index: AgentIndex, now: Now) {
         let agent = &mut self.agents[index.0];
         let ended_on_request = agent
             .claim
@@ -408,6 +392,7 @@ impl Monitor {
         let Some(run) = agent.run.as_mut() else { return };
         let (root, kills_before) = (run.root, run.oom_kills);
         let Some(end) = run.end.as_mut().filter(|end| end.reason.is_none()) else { return };
+        end.status = end.status.or(agent.program.take().and_then(|program| program.launcher));
         let status = end.status;
         end.oom_killed = match status {
             Some(ExitStatus::Signal(SIGKILL)) => {

@@ -7,6 +7,8 @@ mod agent;
 mod exchange;
 mod leftovers;
 mod life;
+mod matching;
+mod program;
 mod roster;
 mod tick;
 mod view;
@@ -29,6 +31,7 @@ use crate::timers::Timer;
 use crate::tree::{AgentIndex, Forest};
 
 use agent::Agent;
+use matching::Matching;
 use roster::Roster;
 
 /// The source of agents that are known only by what they write.
@@ -59,6 +62,8 @@ pub struct Monitor {
     source: Box<dyn ProcessSource>,
     boot: BootId,
     roster: Roster,
+    /// What finds agents by their programs; none where nothing is configured to.
+    matching: Option<Matching>,
     agents: Vec<Agent>,
     by_id: BTreeMap<AgentId, AgentIndex>,
     by_number: HashMap<AgentNumber, AgentIndex>,
@@ -113,6 +118,7 @@ impl Monitor {
         let mut monitor = Monitor {
             boot: source.boot(),
             roster: Roster::new(&config.registry.sources, now.mono),
+            matching: Matching::new(&config.registry, now.mono),
             config,
             source,
             agents: Vec::new(),
@@ -157,10 +163,11 @@ impl Monitor {
     pub fn step(&mut self, now: Now) -> Vec<Effect> {
         self.take_events(now);
         self.tell_overdue_ends(now);
+        let look = self.look_if_due(now);
         if let Some(missed) = self.timers.tick.fire(now.mono) {
             self.own.ticks_skipped += missed;
             self.sample_all(now);
-        } else if self.early.is_some_and(|due| due <= now.mono) {
+        } else if look || self.early.is_some_and(|due| due <= now.mono) {
             self.sample_due(now);
         }
         if self.timers.alerts.fire(now.mono).is_some() {
@@ -193,7 +200,7 @@ impl Monitor {
         let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
         let ends = self.roots.values().filter_map(|index| self.agents[index.0].run.as_ref());
         let ends = ends.filter_map(|run| run.end.as_ref()).filter(|end| end.reason.is_none()).map(|end| end.deadline);
-        ends.chain(self.early).fold(timer, Mono::min)
+        ends.chain(self.early).chain(self.look_due()).fold(timer, Mono::min)
     }
 
     fn finish(&mut self, now: Now) -> Vec<Effect> {
@@ -321,6 +328,7 @@ impl Monitor {
             agent.view = None;
             let row = agent.totals(now);
             self.batch.agents.push(row);
+            self.make_way(index, now);
             self.locate(index, now);
         }
     }
@@ -358,6 +366,9 @@ impl Monitor {
     }
 
     fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
+        if config.registry != self.config.registry {
+            self.matching = Matching::new(&config.registry, now.mono);
+        }
         self.timers.tick.change(config.sampling.interval, now.mono);
         self.timers.alerts.change(config.alerts.interval, now.mono);
         let before = std::mem::replace(&mut self.config, config);

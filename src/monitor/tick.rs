@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::ledger::{Counter, Ledger, Share};
 use crate::model::{
-    Io, IoReading, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessState, Reading, Sample, Tick,
+    Io, IoReading, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Reading,
+    Sample, Tick,
 };
 use crate::process::{ReadError, Scan, Watch};
 use crate::tree::{Admission, AgentIndex, Member, Seen};
@@ -55,15 +56,16 @@ impl Monitor {
 
     /// Finds the processes that became members since the last pass.
     fn discover(&mut self, now: Now) {
-        if self.source.tells_forks() && self.full_scans == 0 {
+        if self.source.tells_forks() && self.full_scans == 0 && !self.is_looking() {
             self.scanned_at = Some(now.mono);
             return;
         }
-        let scope = if self.full_scans > 0 { Scan::All } else { Scan::New };
+        let scope = if self.full_scans > 0 || self.is_looking() { Scan::All } else { Scan::New };
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         match self.source.scan(scope, &mut rows) {
             Ok(count) => {
+                self.find_agents(&rows, now);
                 self.own.reads_denied += count.denied;
                 self.own.read_errors += count.failed;
                 let since = self.scanned_at.map(|at| now.mono.since(at));
@@ -72,7 +74,7 @@ impl Monitor {
                 let taken = self.forest.adopt(&mut rows, |row| Admission {
                     started_at: now.wall - row.age,
                     // What the last scan did not show began since; a first look at a whole tree goes by its age.
-                    born: scope == Scan::New || since.is_some_and(|since| row.age < since),
+                    born: scope == Scan::New || since.is_some_and(|since| row.age <= since),
                 });
                 for key in taken {
                     self.keep_member(key);
@@ -84,6 +86,11 @@ impl Monitor {
             }
         }
         self.rows = rows;
+    }
+
+    /// Whether a process began since the last scan, so that all it used was used where it is now.
+    pub(super) fn is_born(&self, row: &ProcessRow, now: Now) -> bool {
+        self.scanned_at.is_some_and(|at| row.age <= now.mono.since(at))
     }
 
     pub(super) fn keep_member(&mut self, key: ProcessKey) {

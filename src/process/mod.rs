@@ -5,7 +5,7 @@ pub mod linux;
 
 use std::path::PathBuf;
 
-use crate::model::{BootId, HostReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{BootId, HostReading, Image, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
 
 /// Facts about the processes of one machine.
 ///
@@ -30,6 +30,13 @@ pub trait ProcessSource: Send {
     /// # Errors
     /// [`ReadError::Gone`] when there is none of that pid, [`ReadError::Denied`] when there is one that may not be read.
     fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError>;
+
+    /// What is known of the program that a process runs. Dear: asked once for a process, and when it may have changed.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] when it has ended or its pid is another process now, [`ReadError::Denied`] when not even its
+    /// command line may be read.
+    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError>;
 
     /// From now on this process will be read at every tick, until [`release`](ProcessSource::release). The end of one
     /// watched as [`Watch::Exit`] is told by [`drain`](ProcessSource::drain).

@@ -14,6 +14,7 @@ mod kernel;
 mod listing;
 mod oom;
 mod own;
+mod program;
 mod stat;
 mod tree;
 
@@ -37,7 +38,7 @@ use self::listing::{Lister, Memory, Met};
 use self::stat::Stat;
 use self::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
-use crate::model::{BootId, HostReading, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{BootId, HostReading, Image, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
@@ -226,6 +227,16 @@ impl ProcessSource for LinuxSource {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Finding a script may look at the file system that it is on, and waits for that.
+    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
+        let file = self.reader.tree.open_file(process.pid, "stat")?;
+        let image = program::image(&self.reader.tree, process.pid)?;
+        // Read last: whoever is shown was not reaped before, so the image is its own.
+        let mut buffer = [0; TEXT_BYTES];
+        let shown = self.reader.stat(file, process.pid, &mut buffer)?.start_ticks;
+        if shown == process.start_ticks { Ok(image) } else { Err(ReadError::Gone) }
     }
 
     fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {

@@ -1,0 +1,7 @@
+//! Agents that are found by their programs: simulated processes, and real ones.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod bench;
+mod found;
+mod launchers;
+mod registries;
