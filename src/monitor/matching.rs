@@ -248,6 +248,7 @@ impl Monitor {
         };
         let index = match family.members.iter().find_map(holder) {
             Some(index) => index,
+            None if self.loses_its_root(family, rows) => return,
             None => match self.begin_found(&family.agent, rows[&family.root], now) {
                 Some(index) => index,
                 None => return,
@@ -272,6 +273,15 @@ impl Monitor {
                 }
             }
         }
+    }
+
+    /// Whether these are of an agent whose root is gone without its end having been told yet: it died while the processes
+    /// were listed. Who goes on is decided when that is taken in.
+    fn loses_its_root(&self, family: &Family, rows: &HashMap<ProcessKey, &ProcessRow>) -> bool {
+        let Some(member) = self.forest.get(family.root).filter(|member| !member.owner.left) else { return false };
+        let agent = &self.agents[member.owner.agent.0];
+        let root_gone = agent.root().is_some_and(|root| !rows.contains_key(&root));
+        root_gone && agent.found_as() == Some(&*family.agent)
     }
 
     /// Takes a process into an agent's tree that need not hang there. False when it is gone.

@@ -12,6 +12,7 @@ use agent_monitor::model::{
     StartGuard, StoredAgent, Timestamp,
 };
 use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
+use agent_monitor::process::ProcessSource;
 use agent_monitor::testing::Host;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -66,6 +67,11 @@ impl Bench {
     }
 
     pub(crate) fn with(sources: Vec<Source>) -> Bench {
+        Bench::on(sources, Host::source)
+    }
+
+    /// Looking at the machine through a source of its own.
+    pub(crate) fn on(sources: Vec<Source>, look: impl FnOnce(&Host) -> Box<dyn ProcessSource>) -> Bench {
         // 2026-01-01T00:00:00Z
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_767_225_600_000)));
         clock.advance(60 * MINUTE);
@@ -73,7 +79,7 @@ impl Bench {
         let mut config = Config::defaults(&Directories { state: "/state".into(), runtime: "/run".into() });
         config.registry.sources = sources;
         let config = Arc::new(config);
-        let monitor = Monitor::new(Arc::clone(&config), host.source(), Resume::default(), clock.now());
+        let monitor = Monitor::new(Arc::clone(&config), look(&host), Resume::default(), clock.now());
         Bench { clock, host, monitor, config, stored: Vec::new(), snapshot: None }
     }
 

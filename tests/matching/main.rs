@@ -4,4 +4,8 @@
 mod bench;
 mod found;
 mod launchers;
+#[cfg(target_os = "linux")]
+mod programs;
 mod registries;
+#[cfg(target_os = "linux")]
+mod standins;
