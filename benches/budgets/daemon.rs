@@ -1,0 +1,119 @@
+//! The program itself, as its users run it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::herd::Herd;
+
+/// A daemon of its own state, which watches a herd from a registry file once a second.
+pub(crate) struct Daemon {
+    child: Child,
+    directory: tempfile::TempDir,
+    clock: ClockId,
+}
+
+/// What it holds, in bytes and numbers of descriptors.
+pub(crate) struct Held {
+    pub(crate) resident_bytes: u64,
+    /// Of `/proc`.
+    pub(crate) files: u64,
+    pub(crate) pidfds: u64,
+}
+
+impl Daemon {
+    /// Started and bound; it has not looked at anything yet.
+    pub(crate) fn start(herd: &Herd) -> Daemon {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let record = |(number, pid): (usize, &u32)| {
+            json!({"agentId": format!("agent-{number:05}"), "name": format!("Agent {number}"), "status": "online",
+                   "messageCount": number, "metadata": {"pid": pid, "model": "none", "role": "bench"}})
+        };
+        let records: Vec<_> = herd.pids.iter().enumerate().map(record).collect();
+        fs::write(path("agents.json"), json!(records).to_string()).unwrap();
+        // Nothing of this machine's own configuration.
+        fs::write(path("agent-monitor.toml"), "").unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_agent-monitor"))
+            .args(["run", "--interval", "1s", "--listen", "127.0.0.1:0"])
+            .arg("--config")
+            .arg(path("agent-monitor.toml"))
+            .arg("--registry")
+            .arg(path("agents.json"))
+            .arg("--state-dir")
+            .arg(path("state"))
+            .arg("--socket")
+            .arg(path("socket"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(path("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
+        let daemon = Daemon { clock: ClockId::pid_cpu_clock_id(pid_of(&child)).unwrap(), child, directory };
+        assert!(url.starts_with("http"), "the daemon did not start: {}", daemon.log());
+        daemon
+    }
+
+    /// Processor time of all its threads, nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> i64 {
+        let at = clock_gettime(self.clock).unwrap();
+        at.tv_sec() * 1_000_000_000 + at.tv_nsec()
+    }
+
+    /// What it holds now.
+    pub(crate) fn held(&self) -> Held {
+        let folder = format!("/proc/{}", self.child.id());
+        let links =
+            fs::read_dir(format!("{folder}/fd")).unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let links: Vec<String> = links.map(|link| link.to_string_lossy().into_owned()).collect();
+        let count = |fits: &dyn Fn(&String) -> bool| links.iter().filter(|link| fits(link)).count() as u64;
+        Held {
+            resident_bytes: resident_kib(&fs::read_to_string(format!("{folder}/status")).unwrap()) * 1024,
+            files: count(&|link| link.starts_with("/proc/")),
+            pidfds: count(&|link| link.contains("pidfd")),
+        }
+    }
+
+    /// Stops it in order and returns how many rows of history it wrote: what it was measured at, it did.
+    pub(crate) fn stop(mut self) -> u64 {
+        kill(pid_of(&self.child), Signal::SIGTERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.log());
+        rows(&self.directory.path().join("state/agent-monitor.db"))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().try_into().unwrap())
+}
+
+fn resident_kib(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn rows(database: &Path) -> u64 {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    connection
+        .query_row("select count(*) from agent_metrics where cpu_seconds is not null", [], |row| row.get(0))
+        .unwrap()
+}

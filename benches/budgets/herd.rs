@@ -1,0 +1,94 @@
+//! The processes that are watched, and the floor: both are the program `benches/floor.c`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// The compiled floor.
+pub(crate) struct Floor(PathBuf);
+
+impl Floor {
+    /// Compiles it into a directory.
+    pub(crate) fn compile(directory: &Path) -> Floor {
+        let program = directory.join("floor");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/floor.c");
+        let status = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(source).status();
+        assert!(status.expect("a C compiler called cc").success(), "{source} cannot be compiled");
+        Floor(program)
+    }
+}
+
+/// Processes that sleep, until dropped.
+pub(crate) struct Herd {
+    child: Child,
+    /// Who they are.
+    pub(crate) pids: Vec<u32>,
+}
+
+impl Herd {
+    /// None when the machine does not allow so many.
+    pub(crate) fn start(floor: &Floor, size: usize) -> Option<Herd> {
+        let mut child = Command::new(&floor.0)
+            .args(["spawn", &size.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let pids: Vec<u32> = lines.map(|line| line.unwrap().parse().unwrap()).collect();
+        let herd = Herd { child, pids };
+        (herd.pids.len() == size).then_some(herd)
+    }
+}
+
+impl Drop for Herd {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The floor at work on a herd, one round at a time.
+pub(crate) struct Rounds {
+    child: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    size: usize,
+}
+
+impl Rounds {
+    /// `way`: `pread` or `open`, see the program.
+    pub(crate) fn start(floor: &Floor, way: &str, herd: &Herd) -> Rounds {
+        let mut child = Command::new(&floor.0)
+            .arg(way)
+            .args(herd.pids.iter().map(u32::to_string))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (ask, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Rounds { child, ask, answers, size: herd.pids.len() }
+    }
+
+    /// Microseconds of processor time for each process of the herd.
+    pub(crate) fn round(&mut self) -> f64 {
+        self.ask.write_all(b"\n").unwrap();
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        let nanoseconds: u32 = answer.trim().parse().expect("the floor could read all of the herd");
+        each(f64::from(nanoseconds), self.size)
+    }
+}
+
+impl Drop for Rounds {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Nanoseconds for all, as microseconds for each.
+#[expect(clippy::cast_precision_loss, reason = "a number of processes")]
+pub(crate) fn each(nanoseconds: f64, count: usize) -> f64 {
+    nanoseconds / 1000.0 / count as f64
+}
