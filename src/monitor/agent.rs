@@ -206,7 +206,7 @@ impl Agent {
 
     /// Says that the fact is another now.
     pub(super) fn observe(&mut self, fact: Fact, now: Now) {
-        let lives = matches!(fact, Fact::Running | Fact::Shared { state: Observed::Running, .. });
+        let lives = matches!(fact, Fact::Running | Fact::Ourselves | Fact::Shared { state: Observed::Running, .. });
         self.gone_at = if lives { None } else { self.gone_at.or(Some(now.mono)) };
         self.fact = fact;
         self.view = None;

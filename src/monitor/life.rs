@@ -27,6 +27,12 @@ impl Monitor {
         let guard = agent.claim.as_ref().map(|claim| claim.record.guard.clone()).unwrap_or_default();
         if agent.root().is_some_and(|root| root.pid == pid && self.means(&guard, root)) {
             return;
+        if let Some(old) = self.agents[index.0].root() {
+            self.end_run(index, old, None, Some("superseded"), now);
+        }
+        if self.source.own_pid() == Some(pid) {
+            return self.agent(index).observe(Fact::Ourselves, now);
+        }
         }
         if let Some(owner) = self.holder(pid).filter(|owner| *owner != index) {
             let owner = &self.agents[owner.0];
@@ -111,9 +117,6 @@ impl Monitor {
 
     /// From now on this process is the agent's root.
     fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
-        if let Some(old) = self.agents[index.0].root() {
-            self.end_run(index, old, None, Some("superseded"), now);
-        }
         if let Err(error) = self.source.keep(row.key, Watch::Exit) {
             if !matches!(error, ReadError::Gone) {
                 self.own.read_errors += 1;

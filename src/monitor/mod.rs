@@ -104,6 +104,7 @@ impl Monitor {
             upkeep: Timer::new(UPKEEP, now.mono + UPKEEP),
             prune: Timer::new(PRUNE, now.mono + UPKEEP),
         };
+        let forest = Forest::new(source.own_pid());
         let mut monitor = Monitor {
             boot: source.boot(),
             roster: Roster::new(&config.registry.sources, now.mono),
@@ -113,7 +114,7 @@ impl Monitor {
             by_id: BTreeMap::new(),
             by_number: HashMap::new(),
             roots: HashMap::new(),
-            forest: Forest::default(),
+            forest,
             alerts: BTreeMap::new(),
             timers,
             early: None,

@@ -15,6 +15,9 @@ pub trait ProcessSource: Send {
     /// Which boot of the machine start ticks belong to.
     fn boot(&self) -> BootId;
 
+    /// The process that this runs in, which is never watched; none where the processes are not of this machine.
+    fn own_pid(&self) -> Option<Pid>;
+
     /// The machine as a whole.
     fn host(&mut self) -> HostReading;
 

@@ -45,6 +45,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct LinuxSource {
     root: PathBuf,
     boot: BootId,
+    own_pid: Option<Pid>,
     reader: Reader,
     lister: Lister,
     memory: Memory,
@@ -96,6 +97,7 @@ impl LinuxSource {
         let (sender, events) = mpsc::channel();
         source.exits = Some(Exits::start(source.reader.tree.clone(), sender, wake).map_err(StartError::Exits)?);
         source.events = events;
+        source.own_pid = source.reader.tree.own_pid();
         Ok(source)
     }
 
@@ -110,6 +112,7 @@ impl LinuxSource {
         Ok(LinuxSource {
             root: root.to_owned(),
             boot: tree.boot()?,
+            own_pid: None,
             reader: Reader { tree: Arc::new(tree), machine },
             lister: Lister::new(),
             memory: Memory::default(),
@@ -133,6 +136,10 @@ impl LinuxSource {
 impl ProcessSource for LinuxSource {
     fn boot(&self) -> BootId {
         self.boot.clone()
+    }
+
+    fn own_pid(&self) -> Option<Pid> {
+        self.own_pid
     }
 
     fn host(&mut self) -> HostReading {
