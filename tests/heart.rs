@@ -273,6 +273,29 @@ fn the_monitor_itself_is_in_no_tree() {
 }
 
 #[test]
+fn an_alert_waits_for_a_registry_that_was_not_read_yet() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let claim = || vec![record("a", "online", Some(pid))];
+    bench.registry(claim());
+    bench.pass(20 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.pass(20 * SECOND);
+    bench.registry(claim());
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.alerts(), [("agent_down".to_owned(), true)]);
+    bench.restart();
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.snapshot.as_ref().unwrap().alerts.len(), 1);
+    bench.registry(claim());
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.alerts(), [("agent_down".to_owned(), true)], "told once");
+    bench.registry(Vec::new());
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.alerts().last(), Some(&("agent_down".to_owned(), false)));
+}
+
+#[test]
 fn a_tree_is_charged_for_children_that_no_tick_saw() {
     let mut bench = Bench::new(10 * SECOND);
     let pid = bench.host.start("agent");

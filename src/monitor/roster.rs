@@ -46,7 +46,7 @@ impl Roster {
             records: Vec::new(),
             good_at: None,
             since: now,
-            constant: matches!(source, config::Source::Flags(_)),
+            constant: matches!(source, config::Source::Flags(_) | config::Source::Match { .. }),
             told: BTreeSet::new(),
         };
         Roster { sources: sources.iter().map(listing).collect() }
@@ -115,6 +115,11 @@ impl Roster {
             }
         }
         (claims, passed_over)
+    }
+
+    /// Whether every source has been read well since the start.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sources.iter().all(|source| source.constant || source.good_at.is_some())
     }
 
     /// Whether a source was read well after `then`, so that what it says was said knowing what happened then.

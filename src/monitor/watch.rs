@@ -84,8 +84,9 @@ impl Monitor {
 
     fn sighting(&self, agent: &Agent, rule: &Rule) -> Sighting {
         if !agent.is_listed() {
-            // Nobody names it and nothing of it lives: there is nothing left to complain of.
-            return Sighting::Over(None);
+            // Nobody names it and nothing of it lives: there is nothing left to complain of. But whoever could name it
+            // has to have been asked.
+            return if self.roster.is_complete() { Sighting::Over(None) } else { Sighting::Missing };
         }
         match &rule.condition {
             condition @ (Condition::Above { metric, .. } | Condition::Below { metric, .. }) => {
