@@ -220,6 +220,44 @@ fn a_daemon_knows_how_things_are_from_its_first_step_on() {
 }
 
 #[test]
+fn a_claim_that_an_agent_ended_while_it_runs_is_told_once_a_run() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let say = |status: &str| vec![record("a", status, Some(pid))];
+    let denials = |bench: &Bench| bench.events().iter().filter(|(kind, _)| kind == "warning").count();
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(9 * SECOND);
+    assert_eq!(denials(&bench), 0, "it may be about to end");
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    let told = format!("said to be stopped, but process {pid} runs");
+    assert_eq!(bench.events().last().unwrap(), &("warning".to_owned(), told.clone()));
+    assert_eq!(denials(&bench), 1);
+    let agent = bench.agent("a");
+    assert_eq!(
+        (&*agent.status, agent.state, agent.state_reason.as_deref()),
+        ("stopped", Observed::Running, Some(&*told))
+    );
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    bench.restart();
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    assert_eq!(denials(&bench), 1, "once a run, whatever happens to the daemon");
+    let again = bench.host.start("agent");
+    bench.registry(vec![record("a", "stopped", Some(again))]);
+    bench.pass(60 * SECOND);
+    // The other one: the old run is superseded.
+    assert_eq!(denials(&bench), 3);
+}
+
+#[test]
 fn a_claim_that_moves_on_leaves_the_old_process_behind() {
     let mut bench = Bench::new(10 * SECOND);
     let (first, second) = (bench.host.start("agent"), bench.host.start("agent"));

@@ -111,6 +111,20 @@ pub(super) struct Run {
     pub others_us: u64,
     /// Its end.
     pub end: Option<End>,
+    /// Whether its registry says that it ended although it runs.
+    pub denied: Denied,
+}
+
+/// What became of a registry's word that a running agent has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Denied {
+    /// It says no such thing.
+    #[default]
+    No,
+    /// It was seen once: the process may be about to end.
+    Seen,
+    /// It was told, once for this run.
+    Told,
 }
 
 /// The end of a run, as far as it is known.

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::ledger::{Counter, while_away};
+use crate::ledger::while_away;
 use crate::model::{
-    Body, Entry, EventReport, ExitStatus, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
-    RunRow, StartGuard,
+    Body, Entry, ExitStatus, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, RunRow, StartGuard,
 };
 use crate::process::{ReadError, Watch};
 use crate::tree::{AgentIndex, Owner};
 use crate::verdict::{Fact, Replaced, contradiction, is_expected};
 
-use super::agent::Run;
-use super::{Monitor, warning};
+use super::agent::{Denied, Run};
+use super::{Monitor, event, warning};
 
 impl Monitor {
     /// Looks for the process that an agent's record claims.
@@ -27,12 +26,12 @@ impl Monitor {
         let guard = agent.claim.as_ref().map(|claim| claim.record.guard.clone()).unwrap_or_default();
         if agent.root().is_some_and(|root| root.pid == pid && self.means(&guard, root)) {
             return;
+        }
         if let Some(old) = self.agents[index.0].root() {
             self.end_run(index, old, None, Some("superseded"), now);
         }
         if self.source.own_pid() == Some(pid) {
             return self.agent(index).observe(Fact::Ourselves, now);
-        }
         }
         if let Some(owner) = self.holder(pid).filter(|owner| *owner != index) {
             let owner = &self.agents[owner.0];
@@ -138,6 +137,7 @@ impl Monitor {
             root_cpu: crate::model::Cpu::default(),
             others_us: 0,
             end: None,
+            denied: Denied::No,
         });
         agent.observe(Fact::Running, now);
         if !first {
@@ -186,6 +186,9 @@ impl Monitor {
     /// Goes on with the run that the last daemon watched, if its root still lives.
     pub(super) fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) {
         let agent = self.agent(index);
+        // The word of a registry goes into the database when it comes: the last daemon has told of this one.
+        let told = agent.stored.registry_status.as_deref().is_some_and(|status| !is_expected(status));
+        let denied = if told { Denied::Told } else { Denied::No };
         agent.run = Some(Run {
             root: row.root,
             boot: Arc::clone(&row.boot),
@@ -196,6 +199,7 @@ impl Monitor {
             root_cpu: row.root_cpu,
             others_us: row.others_us,
             end: None,
+            denied,
         });
         if let Some(end) = &row.end {
             let run = agent.run.as_mut().expect("just set");
@@ -439,15 +443,4 @@ impl Monitor {
         let entry = Entry { agent: Some((stored.number, stored.id.clone())), at: now.wall, body };
         self.batch.entries.push(entry);
     }
-
-    /// The counters of a member, for the row of a run.
-    pub(super) fn last_counters(&self, key: ProcessKey) -> Counter {
-        let seen = self.forest.get(key).and_then(|member| member.seen);
-        seen.map(|seen| seen.cpu.last()).unwrap_or_default()
-    }
-}
-
-fn event<const N: usize>(word: &str, message: &str, facts: [(&str, serde_json::Value); N]) -> Body {
-    let metadata: serde_json::Map<_, _> = facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    Body::Event(EventReport { event_type: word.into(), message: message.into(), metadata: metadata.into() })
 }

@@ -387,3 +387,9 @@ fn warning(reason: &str, message: &str) -> Body {
     let metadata = serde_json::Map::from_iter([("reason".to_owned(), reason.into())]);
     Body::Event(EventReport { event_type: "warning".into(), message: message.into(), metadata: metadata.into() })
 }
+
+/// An event with facts about it.
+fn event<const N: usize>(word: &str, message: &str, facts: [(&str, serde_json::Value); N]) -> Body {
+    let metadata: serde_json::Map<_, _> = facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Body::Event(EventReport { event_type: word.into(), message: message.into(), metadata: metadata.into() })
+}

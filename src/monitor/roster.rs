@@ -24,7 +24,7 @@ struct Listing {
     good_at: Option<Mono>,
     /// When it was configured: before the first good read its age counts from here.
     since: Mono,
-    /// Whether it can never go stale: it says the same for ever.
+    /// Whether it can never go stale: it is not read, or says the same for ever.
     constant: bool,
     told: BTreeSet<Arc<str>>,
 }
