@@ -30,6 +30,7 @@ struct Table {
     boot: BootId,
     events: Vec<ProcessEvent>,
     watched: BTreeSet<ProcessKey>,
+    own_pid: Option<Pid>,
     /// Identities that a scan or a look has shown.
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
@@ -60,6 +61,7 @@ impl Host {
             boot: "11111111-2222-3333-4444-555555555555".into(),
             events: Vec::new(),
             watched: BTreeSet::new(),
+            own_pid: None,
             shown: BTreeSet::new(),
             burned_us: 0,
             tells_forks: false,
@@ -142,6 +144,11 @@ impl Host {
     /// Sets the resident memory of a process.
     pub fn set_memory(&self, pid: Pid, rss_bytes: u64) {
         self.lock().living(pid).rss_bytes = rss_bytes;
+    }
+
+    /// Says which process the monitor runs in.
+    pub fn set_own(&self, pid: Pid) {
+        self.lock().own_pid = Some(pid);
     }
 
     /// Forbids or allows to read a process.
@@ -300,6 +307,10 @@ struct TableSource {
 }
 
 impl TableSource {
+    fn now(&self) -> Mono {
+        self.host.clock.now().mono
+    }
+
     fn row(&self, process: &Process) -> ProcessRow {
         ProcessRow { age: self.now().since(process.started), ..process.row.clone() }
     }
@@ -308,6 +319,10 @@ impl TableSource {
 impl ProcessSource for TableSource {
     fn boot(&self) -> BootId {
         self.host.lock().boot.clone()
+    }
+
+    fn own_pid(&self) -> Option<Pid> {
+        self.host.lock().own_pid
     }
 
     fn host(&mut self) -> HostReading {
@@ -396,9 +411,5 @@ impl ProcessSource for TableSource {
 
     fn tells_forks(&self) -> bool {
         self.host.lock().tells_forks
-    }
-
-    fn now(&self) -> Mono {
-        self.host.clock.now().mono
     }
 }

@@ -230,6 +230,119 @@ fn a_daemon_knows_how_things_are_from_its_first_step_on() {
 }
 
 #[test]
+fn a_claim_that_an_agent_ended_while_it_runs_is_told_once_a_run() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let say = |status: &str| vec![record("a", status, Some(pid))];
+    let denials = |bench: &Bench| bench.events().iter().filter(|(_, text)| text.starts_with("said to be")).count();
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(9 * SECOND);
+    assert_eq!(denials(&bench), 0, "it may be about to end");
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    let told = format!("said to be stopped, but process {pid} runs");
+    assert_eq!(bench.events().last().unwrap(), &("warning".to_owned(), told.clone()));
+    assert_eq!(denials(&bench), 1);
+    let agent = bench.agent("a");
+    assert_eq!(
+        (&*agent.status, agent.state, agent.state_reason.as_deref()),
+        ("stopped", Observed::Running, Some(&*told))
+    );
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    bench.restart();
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    assert_eq!(denials(&bench), 1, "once a run, whatever happens to the daemon");
+    let again = bench.host.start("agent");
+    bench.registry(vec![record("a", "stopped", Some(again))]);
+    bench.pass(60 * SECOND);
+    assert_eq!(denials(&bench), 2, "another run");
+}
+
+#[test]
+fn a_claim_that_moves_on_leaves_the_old_process_behind() {
+    let mut bench = Bench::new(10 * SECOND);
+    let (first, second) = (bench.host.start("agent"), bench.host.start("agent"));
+    bench.registry(vec![record("a", "online", Some(first)), record("b", "online", Some(second))]);
+    bench.pass(20 * SECOND);
+    // To a process that another agent has.
+    bench.registry(vec![record("a", "online", Some(second)), record("b", "online", Some(second))]);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!(agent.state_reason.as_deref(), Some(&*format!("shares process {second} with b")));
+    assert_eq!((agent.metrics.cpu_percent, agent.metrics.process_count), (None, None), "resources are the owner's");
+    assert_eq!(agent.leftovers.process_count, 1);
+    // Both at once to what the other one has.
+    bench.registry(vec![record("a", "online", Some(second)), record("b", "online", Some(first))]);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.agent("a").state_reason.clone(), bench.agent("b").state_reason.clone()), (None, None));
+    assert_eq!(bench.agent("a").metrics.process_count, Some(1));
+    // To one that is not there.
+    bench.registry(vec![record("a", "online", Pid::new(4_000)), record("b", "online", Some(first))]);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.state, agent.metrics.process_count, agent.leftovers.process_count), (Observed::Exited, None, 1));
+    let runs: Vec<_> = bench.stored.iter().flat_map(|batch| &batch.runs).collect();
+    assert!(runs.iter().filter(|run| run.agent == agent.number).all(|run| run.end.is_some() || run.cpu_us == 0));
+}
+
+#[test]
+fn the_monitor_itself_is_in_no_tree() {
+    let mut bench = Bench::new(10 * SECOND);
+    let shell = bench.host.start("shell");
+    let own = bench.host.fork(shell);
+    let helper = bench.host.fork(own);
+    bench.host.set_own(own);
+    let resume = Resume::default();
+    bench.monitor = Monitor::new(Arc::clone(&bench.config), bench.host.source(), resume, bench.clock.now());
+    bench.registry(vec![record("outer", "online", Some(shell)), record("own", "online", Some(own))]);
+    bench.host.burn(own, 7 * SECOND);
+    bench.host.burn(helper, 7 * SECOND);
+    bench.host.burn(shell, SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("outer").metrics.process_count, Some(1));
+    assert_eq!(bench.cpu_seconds("outer"), 1.0);
+    let ourselves = bench.agent("own");
+    assert_eq!((&*ourselves.status, ourselves.state, ourselves.metrics.cpu_us), ("online", Observed::Running, None));
+    assert!(ourselves.state_reason.as_deref().unwrap().contains("agent-monitor itself"));
+    // A program that embeds the monitor starts its agents itself.
+    bench.registry(vec![record("outer", "online", Some(shell)), record("inner", "online", Some(helper))]);
+    bench.host.burn(helper, 2 * SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("outer"), bench.cpu_seconds("inner")), (1.0, 2.0));
+}
+
+#[test]
+fn an_alert_waits_for_a_registry_that_was_not_read_yet() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let claim = || vec![record("a", "online", Some(pid))];
+    bench.registry(claim());
+    bench.pass(20 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.pass(20 * SECOND);
+    bench.registry(claim());
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.alerts(), [("agent_down".to_owned(), true)]);
+    bench.restart();
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.snapshot.as_ref().unwrap().alerts.len(), 1);
+    bench.registry(claim());
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.alerts(), [("agent_down".to_owned(), true)], "told once");
+    bench.registry(Vec::new());
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.alerts().last(), Some(&("agent_down".to_owned(), false)));
+}
+
+#[test]
 fn a_tree_is_charged_for_children_that_no_tick_saw() {
     let mut bench = Bench::new(10 * SECOND);
     let pid = bench.host.start("agent");

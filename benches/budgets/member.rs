@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_monitor::model::{Pid, ProcessKey};
-use agent_monitor::process::linux::{LinuxSource, raise_open_files};
+use agent_monitor::process::linux::{Forks, LinuxSource, raise_open_files};
 use agent_monitor::process::{ProcessSource, Watch};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,7 +17,7 @@ const MOST: f64 = 1.3;
 pub(crate) fn measure(report: &mut Report, floor: &Floor, quick: bool) {
     tell("B1: reading 1,000 members");
     let Some(herd) = herd(floor, SIZE) else { return report.leave_out("B1", "too few processes are allowed") };
-    let mut source = LinuxSource::new(raise_open_files(), Arc::new(|| ())).unwrap();
+    let mut source = LinuxSource::new(raise_open_files(), Forks::Scanned, Arc::new(|| ())).unwrap();
     let keep = |pid: &u32| {
         let key = source.look(Pid::new((*pid).into()).unwrap()).unwrap().key;
         source.keep(key, Watch::Counters).unwrap();

@@ -143,6 +143,20 @@ pub(super) struct Run {
     pub oom_kills: Option<u64>,
     /// Its end.
     pub end: Option<End>,
+    /// Whether its registry says that it ended although it runs.
+    pub denied: Denied,
+}
+
+/// What became of a registry's word that a running agent has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Denied {
+    /// It says no such thing.
+    #[default]
+    No,
+    /// It was seen once: the process may be about to end.
+    Seen,
+    /// It was told, once for this run.
+    Told,
 }
 
 /// The end of a run, as far as it is known.
@@ -254,7 +268,7 @@ impl Agent {
 
     /// Says that the fact is another now.
     pub(super) fn observe(&mut self, fact: Fact, now: Now) {
-        let lives = matches!(fact, Fact::Running | Fact::Shared { state: Observed::Running, .. });
+        let lives = matches!(fact, Fact::Running | Fact::Ourselves | Fact::Shared { state: Observed::Running, .. });
         self.gone_at = if lives { None } else { self.gone_at.or(Some(now.mono)) };
         self.fact = fact;
         self.view = None;
@@ -334,6 +348,7 @@ impl Run {
             others_us: 0,
             oom_kills: None,
             end: None,
+            denied: Denied::No,
         }
     }
 

@@ -4,6 +4,7 @@
 //! about it. A thread drives it in the daemon, a loop drives years of it in a simulation.
 
 mod agent;
+mod ends;
 mod exchange;
 mod leftovers;
 mod life;
@@ -115,6 +116,7 @@ impl Monitor {
             prune: Timer::new(PRUNE, now.mono + UPKEEP),
         };
         let discovery = if source.tells_forks() { "events" } else { "scan" };
+        let forest = Forest::new(source.own_pid());
         let mut monitor = Monitor {
             boot: source.boot(),
             roster: Roster::new(&config.registry.sources, now.mono),
@@ -125,7 +127,7 @@ impl Monitor {
             by_id: BTreeMap::new(),
             by_number: HashMap::new(),
             roots: HashMap::new(),
-            forest: Forest::default(),
+            forest,
             alerts: BTreeMap::new(),
             timers,
             early: None,
@@ -409,4 +411,10 @@ impl Monitor {
 fn warning(reason: &str, message: &str) -> Body {
     let metadata = serde_json::Map::from_iter([("reason".to_owned(), reason.into())]);
     Body::Event(EventReport { event_type: "warning".into(), message: message.into(), metadata: metadata.into() })
+}
+
+/// An event with facts about it.
+fn event<const N: usize>(word: &str, message: &str, facts: [(&str, serde_json::Value); N]) -> Body {
+    let metadata: serde_json::Map<_, _> = facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Body::Event(EventReport { event_type: word.into(), message: message.into(), metadata: metadata.into() })
 }

@@ -167,6 +167,11 @@ impl Roster {
         (claims, passed_over)
     }
 
+    /// Whether every source has been read well since the start.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sources.iter().all(|source| source.constant || source.good_at.is_some())
+    }
+
     /// Whether a source was read well after `then`, so that what it says was said knowing what happened then.
     pub(super) fn confirmed_since(&self, source: usize, then: Mono) -> bool {
         self.sources.get(source).is_some_and(|source| source.constant || source.good_at.is_some_and(|at| at > then))

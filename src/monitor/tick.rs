@@ -24,6 +24,7 @@ impl Monitor {
         }
         self.host = self.source.host();
         self.pass(now);
+        self.tell_denials(now);
         self.own.last_tick_at = Some(now.wall);
         self.own.last_tick_mono = Some(now.mono);
     }
@@ -266,6 +267,12 @@ impl Monitor {
         if failing != std::mem::replace(&mut agent.failing, failing) && failing {
             self.tell(index, warning("sampling_failed", "a process of its tree could not be read"), now);
         }
+    }
+
+    /// The counters of a member, for the row of a run.
+    fn last_counters(&self, key: ProcessKey) -> Counter {
+        let seen = self.forest.get(key).and_then(|member| member.seen);
+        seen.map(|seen| seen.cpu.last()).unwrap_or_default()
     }
 }
 

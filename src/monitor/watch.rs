@@ -9,9 +9,10 @@ use crate::model::{
     StoredAlert,
 };
 use crate::tree::AgentIndex;
+use crate::verdict::{Fact, is_expected};
 
-use super::Monitor;
-use super::agent::Agent;
+use super::agent::{Agent, Denied};
+use super::{Monitor, warning};
 
 impl Monitor {
     /// Looks at every rule for every agent.
@@ -32,6 +33,28 @@ impl Monitor {
         for rule in config.alerts.rules.iter().filter(|rule| rule.enabled && is_own(&rule.condition)) {
             let sighting = self.own_sighting(rule, now);
             self.turn(None, rule, sighting, elapsed, now);
+        }
+    }
+
+    /// Tells of agents that run although their registry says that they ended: at the second look, since one that is just
+    /// ending is no contradiction.
+    pub(super) fn tell_denials(&mut self, now: Now) {
+        for place in 0..self.agents.len() {
+            let agent = &mut self.agents[place];
+            let running = agent.fact == Fact::Running;
+            let word = agent.claim.as_ref().and_then(|claim| claim.record.status.as_deref());
+            let denies = running && word.is_some_and(|word| !is_expected(word));
+            let Some(run) = agent.run.as_mut().filter(|run| run.end.is_none()) else { continue };
+            let before = run.denied;
+            run.denied = match (before, denies) {
+                (Denied::Told, _) | (Denied::Seen, true) => Denied::Told,
+                (Denied::No, true) => Denied::Seen,
+                (_, false) => Denied::No,
+            };
+            if (before, run.denied) == (Denied::Seen, Denied::Told) {
+                let reason = agent.verdict().reason.unwrap_or_default();
+                self.tell(AgentIndex(place), warning("claimed_ended_but_running", &reason), now);
+            }
         }
     }
 
@@ -119,8 +142,9 @@ impl Monitor {
 
     fn sighting(&self, agent: &Agent, rule: &Rule) -> Sighting {
         if !agent.is_listed() {
-            // Nobody names it and nothing of it lives: there is nothing left to complain of.
-            return Sighting::Over(None);
+            // Nobody names it and nothing of it lives: there is nothing left to complain of. But whoever could name it
+            // has to have been asked.
+            return if self.roster.is_complete() { Sighting::Over(None) } else { Sighting::Missing };
         }
         match &rule.condition {
             condition @ (Condition::Above { metric, .. } | Condition::Below { metric, .. }) => {

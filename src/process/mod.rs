@@ -5,7 +5,7 @@ pub mod linux;
 
 use std::path::PathBuf;
 
-use crate::model::{BootId, HostReading, Image, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{BootId, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
 
 /// Facts about the processes of one machine.
 ///
@@ -14,6 +14,9 @@ use crate::model::{BootId, HostReading, Image, Mono, Pid, ProcessEvent, ProcessK
 pub trait ProcessSource: Send {
     /// Which boot of the machine start ticks belong to.
     fn boot(&self) -> BootId;
+
+    /// The process that this runs in, which is never watched; none where the processes are not of this machine.
+    fn own_pid(&self) -> Option<Pid>;
 
     /// The machine as a whole.
     fn host(&mut self) -> HostReading;
@@ -63,9 +66,6 @@ pub trait ProcessSource: Send {
 
     /// Whether every fork is told by [`drain`](ProcessSource::drain), so that no scan is needed to find children.
     fn tells_forks(&self) -> bool;
-
-    /// The monotonic clock, as the readings carry it.
-    fn now(&self) -> Mono;
 }
 
 /// How much a scan looks at.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use agent_monitor::config::Config;
 use agent_monitor::model::{
-    BootId, ExitStatus, HostReading, Image, Mono, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading,
+    BootId, ExitStatus, HostReading, Image, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading,
 };
 use agent_monitor::monitor::Input;
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
@@ -125,8 +125,11 @@ fn an_agent_goes_on_when_its_launcher_dies_first() {
 /// A machine on which something happens just before the processes are listed.
 struct Torn {
     source: Box<dyn ProcessSource>,
-    before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    before: Happening,
 }
+
+/// What happens, once.
+type Happening = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 impl ProcessSource for Torn {
     fn boot(&self) -> BootId {
@@ -159,14 +162,20 @@ impl ProcessSource for Torn {
     fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
         self.source.drain(events);
     }
-    fn now(&self) -> Mono {
-        self.source.now()
+    fn own_pid(&self) -> Option<Pid> {
+        self.source.own_pid()
+    }
+    fn oom_kills(&mut self, process: ProcessKey) -> Option<u64> {
+        self.source.oom_kills(process)
+    }
+    fn tells_forks(&self) -> bool {
+        self.source.tells_forks()
     }
 }
 
 #[test]
 fn a_launcher_that_dies_while_the_processes_are_listed_leaves_no_second_agent() {
-    let before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::default();
+    let before: Happening = Arc::default();
     let through = Arc::clone(&before);
     let mut bench = Bench::on(Vec::new(), |host| Box::new(Torn { source: host.source(), before: through }));
     let (launcher, program) = bench.codex();

@@ -6,7 +6,7 @@ use agent_monitor::config::{MatchBy, Source};
 use agent_monitor::model::{Observed, Pid};
 use serde_json::Value;
 
-use crate::programs::{Machine, Prefix, Running, children, comm, installed};
+use crate::programs::{Machine, Prefix, Running, children, comm, need};
 
 const TRIPLE: &str = "lib/node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex";
 
@@ -72,9 +72,7 @@ fn the_same_program_under_another_name_is_a_member() {
 
 #[test]
 fn a_launcher_under_node_and_its_native_program() {
-    if !installed("node") {
-        return;
-    }
+    need("node");
     let prefix = Prefix::new();
     let mut running = Running::start(&mut Command::new(codex(&prefix)));
     let (root, program) = (running.pid(), children(running.pid())[0]);
@@ -90,9 +88,7 @@ fn a_launcher_under_node_and_its_native_program() {
 
 #[test]
 fn a_program_goes_on_without_its_launcher() {
-    if !installed("node") {
-        return;
-    }
+    need("node");
     let prefix = Prefix::new();
     let mut running = Running::start(&mut Command::new(codex(&prefix)));
     let (root, program) = (running.pid(), children(running.pid())[0]);
@@ -113,9 +109,7 @@ fn a_program_goes_on_without_its_launcher() {
 
 #[test]
 fn a_program_that_calls_itself_otherwise() {
-    if !installed("node") {
-        return;
-    }
+    need("node");
     let prefix = Prefix::new();
     let native = prefix.standin("lib/node_modules/@github/copilot-linux-x64/copilot");
     let entry = prefix.script("lib/node_modules/@github/copilot/npm-loader.js", &launcher(&format!("{native:?}, []")));
@@ -128,9 +122,7 @@ fn a_program_that_calls_itself_otherwise() {
 
 #[test]
 fn a_launcher_and_its_program_both_under_node() {
-    if !installed("node") {
-        return;
-    }
+    need("node");
     let prefix = Prefix::new();
     let again = "process.execPath, ['--max-old-space-size=256', process.argv[1], '-p', 'x']";
     let text = launcher(again).replace(
@@ -148,9 +140,7 @@ fn a_launcher_and_its_program_both_under_node() {
 
 #[test]
 fn a_title_over_the_command_line() {
-    if !installed("node") {
-        return;
-    }
+    need("node");
     let prefix = Prefix::new();
     let entry = prefix.script(
         "lib/node_modules/@mariozechner/pi-coding-agent/dist/cli.js",
@@ -172,9 +162,7 @@ fn a_title_over_the_command_line() {
 
 #[test]
 fn python_scripts_and_modules() {
-    if !installed("python3") {
-        return;
-    }
+    need("python3");
     let prefix = Prefix::new();
     let base = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
     let base = String::from_utf8(base.stdout).unwrap();
@@ -199,9 +187,7 @@ fn python_scripts_and_modules() {
 
 #[test]
 fn the_agent_is_below_what_npx_starts() {
-    if !installed("node") {
-        return;
-    }
+    need("node");
     let prefix = Prefix::new();
     let codex = codex(&prefix);
     prefix.link("project/node_modules/.bin/codex", &codex);
@@ -210,7 +196,7 @@ fn the_agent_is_below_what_npx_starts() {
         &launcher("'sh', ['-c', 'codex; exit $?']")
             .replace("const child", "process.title = 'npm exec codex';\nconst child"),
     );
-    let path = format!("{}:{}", prefix.at("project/node_modules/.bin").display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", prefix.at("project/node_modules/.bin").display());
     let running = Running::start(Command::new(prefix.link("bin/npx", &npm)).arg("codex").env("PATH", path));
     let npx = running.pid();
     assert_eq!(comm(npx), "npm exec codex");
@@ -271,20 +257,20 @@ fn near_misses_among_real_processes() {
     let prefix = Prefix::new();
     let rg = prefix.standin("claude-code/bin/claude.exe");
     let sandbox = prefix.standin("bin/codex");
-    let mut missed: Vec<Running> = Vec::new();
-    missed.push(Running::start(&mut Command::new(prefix.link("bin/rg", &rg))));
-    missed.push(Running::start(&mut Command::new(prefix.link("bin/codex-linux-sandbox", &sandbox))));
-    missed.push(Running::start(&mut Command::new(prefix.standin("usr/bin/amp"))));
-    missed.push(Running::start(&mut Command::new(prefix.standin("claude/versions/latest"))));
-    missed.push(Running::start(Command::new(&sandbox).arg("--version")));
-    missed.push(Running::start(Command::new("sh").args(["-c", "echo ready; read claude; : /usr/bin/claude"])));
-    if installed("node") {
-        let script = prefix.script("other/gemini.js", WAITS);
-        missed.push(Running::start(Command::new("node").arg(script)));
-        prefix.script("@google/gemini-cli/bundle/worker.js", WAITS);
-        missed.push(Running::start(Command::new("node").arg(prefix.at("@google/gemini-cli/bundle/worker.js"))));
-        missed.push(Running::start(Command::new("node").args(["-e", WAITS, "@openai/codex/bin/codex.js"])));
-    }
+    let mut missed = vec![
+        Running::start(&mut Command::new(prefix.link("bin/rg", &rg))),
+        Running::start(&mut Command::new(prefix.link("bin/codex-linux-sandbox", &sandbox))),
+        Running::start(&mut Command::new(prefix.standin("usr/bin/amp"))),
+        Running::start(&mut Command::new(prefix.standin("claude/versions/latest"))),
+        Running::start(Command::new(&sandbox).arg("--version")),
+        Running::start(Command::new("sh").args(["-c", "echo ready; read claude; : /usr/bin/claude"])),
+    ];
+    need("node");
+    let script = prefix.script("other/gemini.js", WAITS);
+    missed.push(Running::start(Command::new("node").arg(script)));
+    prefix.script("@google/gemini-cli/bundle/worker.js", WAITS);
+    missed.push(Running::start(Command::new("node").arg(prefix.at("@google/gemini-cli/bundle/worker.js"))));
+    missed.push(Running::start(Command::new("node").args(["-e", WAITS, "@openai/codex/bin/codex.js"])));
     let pids: Vec<Pid> = missed.iter().map(Running::pid).collect();
     assert_eq!(Machine::watch(Vec::new()).agents_at(&pids), []);
 }

@@ -38,7 +38,7 @@ use self::listing::{Lister, Memory, Met};
 use self::stat::Stat;
 use self::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
-use crate::model::{BootId, HostReading, Image, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{BootId, HostReading, Image, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
@@ -51,6 +51,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct LinuxSource {
     root: PathBuf,
     boot: BootId,
+    own_pid: Option<Pid>,
     reader: Reader,
     lister: Lister,
     memory: Memory,
@@ -123,6 +124,7 @@ impl LinuxSource {
         let (sender, events) = mpsc::channel();
         source.exits = Some(Exits::start(source.reader.tree.clone(), sender, wake).map_err(StartError::Exits)?);
         source.events = events;
+        source.own_pid = source.reader.tree.own_pid();
         Ok(source)
     }
 
@@ -138,6 +140,7 @@ impl LinuxSource {
         Ok(LinuxSource {
             root: root.to_owned(),
             boot: tree.boot()?,
+            own_pid: None,
             reader: Reader { tree: Arc::new(tree), machine },
             lister: Lister::new(),
             memory: Memory::default(),
@@ -163,6 +166,10 @@ impl LinuxSource {
 impl ProcessSource for LinuxSource {
     fn boot(&self) -> BootId {
         self.boot.clone()
+    }
+
+    fn own_pid(&self) -> Option<Pid> {
+        self.own_pid
     }
 
     fn host(&mut self) -> HostReading {
@@ -317,10 +324,6 @@ impl ProcessSource for LinuxSource {
 
     fn tells_forks(&self) -> bool {
         self.births.is_some()
-    }
-
-    fn now(&self) -> Mono {
-        monotonic()
     }
 }
 

@@ -49,6 +49,12 @@ impl Tree {
         }
     }
 
+    /// The process that asks, in the numbers of this `/proc`: proc_pid(5), `/proc/self`.
+    pub(super) fn own_pid(&self) -> Option<Pid> {
+        let name = rustix::fs::readlinkat(&self.directory, "self", Vec::new()).ok()?;
+        name.to_str().ok()?.parse().ok().and_then(Pid::new)
+    }
+
     /// The directory itself, to list it.
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
