@@ -96,6 +96,22 @@ create unique index run_by_process on run (agent_number, start_ticks, pid, boot)
 create index run_by_agent on run (agent_number);
 create index run_by_end   on run (ended_at) where ended_at is not null;
 
+create table leftover (
+    id           integer primary key,
+    agent_number integer not null,
+    boot         text    not null,
+    start_ticks  integer not null,
+    pid          integer not null,
+    command      text    not null,
+    since        text    not null,
+    memory_bytes integer not null,
+    cpu_us       integer not null,
+    used_before_us integer not null,           -- where a new daemon goes on counting
+    ended_at     text
+) strict;
+create unique index leftover_by_process on leftover (agent_number, start_ticks, pid, boot);
+create index leftover_by_end on leftover (ended_at) where ended_at is not null;
+
 -- Alerts that are pending or firing.
 create table alert_state (
     rule         text    not null,
@@ -185,3 +201,13 @@ create view agent_runs as
            round(r.peak_memory_bytes / 1048576.0, 1) as peak_memory_mb,
            round(r.last_memory_bytes / 1048576.0, 1) as last_memory_mb
       from run r join agent a on a.number = r.agent_number;
+
+create view leftovers as
+    select a.agent_id,
+           l.pid,
+           l.command,
+           l.since,
+           round(l.memory_bytes / 1048576.0, 1) as memory_mb,
+           l.cpu_us / 1000000.0 as cpu_seconds,
+           l.ended_at
+      from leftover l join agent a on a.number = l.agent_number;

@@ -34,6 +34,11 @@ pub fn monotonic() -> Mono {
     Mono(seconds * 1_000_000_000 + u64::try_from(at.tv_nsec).unwrap_or(0))
 }
 
+/// Processor time that this process used, `CLOCK_PROCESS_CPUTIME_ID`, clock_gettime(2).
+pub fn own_cpu_time() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime)).unwrap_or_default()
+}
+
 /// A clock that moves only when told to: for tests and simulation.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Now>);

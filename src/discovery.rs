@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard};
-use crate::monitor::{Input, SourceReading};
+use crate::monitor::SourceReading;
 use crate::registry::file::{self, Fingerprint};
 use crate::registry::http::HttpRegistry;
 
@@ -23,12 +23,15 @@ const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
 /// The longest wait after a failure over HTTP.
 const BACK_OFF_LAST: Duration = Duration::from_secs(60);
 
+/// What came of reading a source: its list, or what went wrong, in one line.
+pub type Reading = Result<SourceReading, Arc<str>>;
+
 /// Reads a file or folder now, whenever it looks different, and every `refresh` in any case, until `stop` closes: the
 /// body of a thread of its own, since a file system can be slow. One that hangs in the system cannot be stopped.
 ///
 /// Every read is sent, good or bad: it is also the sign that the source was read. Nothing need ever be sent on `stop`;
 /// what is sent makes it read at once.
-pub fn poll_file(index: usize, path: &Path, refresh: Duration, stop: &Receiver<()>, mut send: impl FnMut(Input)) {
+pub fn poll_file(path: &Path, refresh: Duration, stop: &Receiver<()>, mut send: impl FnMut(Reading)) {
     let look_every = LOOK_EVERY.min(refresh).max(Duration::from_millis(1));
     let looks_per_refresh = refresh.as_nanos().div_ceil(look_every.as_nanos()).max(1);
     let mut looks_left = 0;
@@ -37,7 +40,7 @@ pub fn poll_file(index: usize, path: &Path, refresh: Duration, stop: &Receiver<(
         // Before the read, so that a change during it is seen at the next look.
         let look = Fingerprint::of(path);
         if looks_left == 0 || read != Some(look) {
-            send(Input::Source { index, reading: file::read(path).map_err(|error| in_one_line(&error)) });
+            send(file::read(path).map_err(|error| in_one_line(&error)));
             read = Some(look);
             looks_left = looks_per_refresh;
         }
@@ -65,12 +68,11 @@ pub struct HttpSource {
 ///
 /// Every answer or failure is sent; `send` must not wait.
 pub async fn poll_http(
-    index: usize,
     source: HttpSource,
     refresh: Duration,
     seed: u64,
     stop: CancellationToken,
-    mut send: impl FnMut(Input),
+    mut send: impl FnMut(Reading),
 ) {
     let polling = async {
         let mut registry = None;
@@ -85,7 +87,7 @@ pub async fn poll_http(
                 },
             };
             failures = if reading.is_ok() { 0 } else { failures + 1 };
-            send(Input::Source { index, reading: reading.map_err(|error| in_one_line(&error)) });
+            send(reading.map_err(|error| in_one_line(&error)));
             tokio::time::sleep(if failures == 0 { refresh } else { back_off(failures, seed) }).await;
         }
     };
@@ -96,7 +98,7 @@ pub async fn poll_http(
 ///
 /// # Errors
 /// What went wrong, in one line.
-pub async fn read_http(source: &HttpSource) -> Result<SourceReading, Arc<str>> {
+pub async fn read_http(source: &HttpSource) -> Reading {
     let registry = HttpRegistry::new(&source.url, source.token_file.clone(), source.timeout);
     let read = async { registry?.read().await };
     read.await.map_err(|error| in_one_line(&error))
@@ -159,7 +161,7 @@ mod tests {
     fn a_reader_can_be_spawned() {
         fn spawnable(_: impl Future<Output = ()> + Send) {}
         let source = HttpSource { url: String::new(), token_file: None, timeout: Duration::ZERO };
-        spawnable(poll_http(0, source, Duration::ZERO, 0, CancellationToken::new(), |_| ()));
+        spawnable(poll_http(source, Duration::ZERO, 0, CancellationToken::new(), |_| ()));
     }
 
     #[test]

@@ -84,18 +84,40 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Gives the socket these permissions.
+    ///
+    /// # Errors
+    /// See [`SocketError`]. A socket file that is no longer ours is left alone, without an error.
+    pub fn permit(&self, mode: u32, group: Option<&str>) -> Result<(), SocketError> {
+        if self.is_in_its_place() { permit(&self.path, mode, group) } else { Ok(()) }
+    }
+
+    fn is_in_its_place(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode)
+    }
+}
+
+fn permit(path: &Path, mode: u32, group: Option<&str>) -> Result<(), SocketError> {
+    let failed = |doing| {
+        let path = path.to_owned();
+        move |source| SocketError::Io { doing, path, source }
+    };
+    if let Some(name) = group {
+        let no_group = || SocketError::NoGroup { group: name.to_owned() };
+        let found = nix::unistd::Group::from_name(name).ok().flatten().ok_or_else(no_group)?;
+        std::os::unix::fs::chown(path, None, Some(found.gid.as_raw())).map_err(failed("set the group of"))?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the permissions of"))
+}
+
 fn bind_inside(new: &Path, path: &Path, mode: u32, group: Option<&str>) -> Result<Socket, SocketError> {
     let failed = |doing| {
         let path = path.to_owned();
         move |source| SocketError::Io { doing, path, source }
     };
     let listener = UnixListener::bind(new).map_err(failed("bind the socket"))?;
-    fs::set_permissions(new, fs::Permissions::from_mode(mode)).map_err(failed("set the permissions of"))?;
-    if let Some(name) = group {
-        let no_group = || SocketError::NoGroup { group: name.to_owned() };
-        let found = nix::unistd::Group::from_name(name).ok().flatten().ok_or_else(no_group)?;
-        std::os::unix::fs::chown(new, None, Some(found.gid.as_raw())).map_err(failed("set the group of"))?;
-    }
+    permit(new, mode, group)?;
     listener.set_nonblocking(true).map_err(failed("set up the socket"))?;
     let inode = fs::symlink_metadata(new).map_err(failed("look at"))?.ino();
     fs::rename(new, path).map_err(failed("put in its place"))?;
@@ -125,7 +147,7 @@ fn check_place(path: &Path) -> Result<(), SocketError> {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if fs::symlink_metadata(&self.path).is_ok_and(|there| there.ino() == self.inode) {
+        if self.is_in_its_place() {
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -142,6 +164,9 @@ mod tests {
         let socket = Socket::bind(&path, 0o640, None).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         UnixStream::connect(&path).unwrap();
+        socket.permit(0o600, None).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(matches!(socket.permit(0o640, Some("no such group")), Err(SocketError::NoGroup { .. })));
         assert!(matches!(Socket::bind(&path, 0o640, None), Err(SocketError::InUse { .. })));
         drop(socket);
         assert!(!path.exists() && fs::read_dir(path.parent().unwrap()).unwrap().next().is_none());

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
-    BootId, Cpu, ExitStatus, HostReading, Io, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
-    Reading,
+    BootId, Cpu, ExitStatus, HostReading, Image, Io, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow,
+    ProcessState, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -30,10 +30,12 @@ struct Table {
     boot: BootId,
     events: Vec<ProcessEvent>,
     watched: BTreeSet<ProcessKey>,
+    own_pid: Option<Pid>,
     /// Identities that a scan or a look has shown.
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
     tells_forks: bool,
+    oom_kills: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -45,6 +47,8 @@ struct Process {
     rss_bytes: u64,
     threads: u32,
     denied: bool,
+    /// None: as its name says.
+    image: Option<Image>,
     status: Option<ExitStatus>,
 }
 
@@ -57,9 +61,11 @@ impl Host {
             boot: "11111111-2222-3333-4444-555555555555".into(),
             events: Vec::new(),
             watched: BTreeSet::new(),
+            own_pid: None,
             shown: BTreeSet::new(),
             burned_us: 0,
             tells_forks: false,
+            oom_kills: Some(0),
         };
         let host = Host { clock, table: Arc::new(Mutex::new(table)) };
         host.spawn(None, "init");
@@ -74,6 +80,20 @@ impl Host {
     /// From now on the machine tells of every fork, as the kernel's proc connector does.
     pub fn tell_forks(&self) {
         self.lock().tells_forks = true;
+    }
+
+    /// Kills a process for memory. It stays a zombie until [`reap`](Host::reap).
+    pub fn kill_for_memory(&self, pid: Pid) {
+        {
+            let mut table = self.lock();
+            table.oom_kills = table.oom_kills.map(|count| count + 1);
+        }
+        self.end(pid, ExitStatus::Signal(9));
+    }
+
+    /// From now on nobody can know how many processes were killed for memory.
+    pub fn hide_memory_kills(&self) {
+        self.lock().oom_kills = None;
     }
 
     /// Loses the events that wait to be told.
@@ -126,9 +146,32 @@ impl Host {
         self.lock().living(pid).rss_bytes = rss_bytes;
     }
 
+    /// Says which process the monitor runs in.
+    pub fn set_own(&self, pid: Pid) {
+        self.lock().own_pid = Some(pid);
+    }
+
     /// Forbids or allows to read a process.
     pub fn set_denied(&self, pid: Pid, denied: bool) {
         self.lock().living(pid).denied = denied;
+    }
+
+    /// Makes a process another program, as execve(2) does, and tells it.
+    pub fn exec(&self, pid: Pid, name: &str, image: Image) {
+        let mut table = self.lock();
+        let process = table.living(pid);
+        process.row.name = name.into();
+        process.image = Some(image);
+        table.events.push(ProcessEvent::Execed(pid));
+    }
+
+    /// Changes what can be known of a process's program without a word: a title written over its command line, or an
+    /// exec where the kernel tells of none. By default it is a native program of the process's name.
+    pub fn set_image(&self, pid: Pid, name: &str, image: Image) {
+        let mut table = self.lock();
+        let process = table.living(pid);
+        process.row.name = name.into();
+        process.image = Some(image);
     }
 
     /// Ends a process. It stays a zombie until [`reap`](Host::reap). Its children go to process 1.
@@ -229,6 +272,7 @@ impl Host {
             rss_bytes: 1 << 20,
             threads: 1,
             denied: false,
+            image: parent.and_then(|parent| table.living(parent).image.clone()),
             status: None,
         };
         table.processes.insert(pid, process);
@@ -263,6 +307,10 @@ struct TableSource {
 }
 
 impl TableSource {
+    fn now(&self) -> Mono {
+        self.host.clock.now().mono
+    }
+
     fn row(&self, process: &Process) -> ProcessRow {
         ProcessRow { age: self.now().since(process.started), ..process.row.clone() }
     }
@@ -271,6 +319,10 @@ impl TableSource {
 impl ProcessSource for TableSource {
     fn boot(&self) -> BootId {
         self.host.lock().boot.clone()
+    }
+
+    fn own_pid(&self) -> Option<Pid> {
+        self.host.lock().own_pid
     }
 
     fn host(&mut self) -> HostReading {
@@ -306,6 +358,17 @@ impl ProcessSource for TableSource {
         Ok(row)
     }
 
+    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
+        let table = self.host.lock();
+        let found = table.find(process.pid)?;
+        if found.row.key != process {
+            return Err(ReadError::Gone);
+        }
+        let name = &found.row.name;
+        let named = || Image { exe: Some(format!("/usr/bin/{name}").into()), words: vec![name.clone()], script: None };
+        Ok(found.image.clone().unwrap_or_else(named))
+    }
+
     fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
         let mut table = self.host.lock();
         if table.find(process.pid)?.row.key != process {
@@ -334,6 +397,10 @@ impl ProcessSource for TableSource {
         })
     }
 
+    fn oom_kills(&mut self, _: ProcessKey) -> Option<u64> {
+        self.host.lock().oom_kills
+    }
+
     fn release(&mut self, process: ProcessKey) {
         self.host.lock().watched.remove(&process);
     }
@@ -344,9 +411,5 @@ impl ProcessSource for TableSource {
 
     fn tells_forks(&self) -> bool {
         self.host.lock().tells_forks
-    }
-
-    fn now(&self) -> Mono {
-        self.host.clock.now().mono
     }
 }

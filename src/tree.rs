@@ -2,6 +2,9 @@
 //!
 //! A child of a member is a member. A process whose parent is not one belongs to the agent whose member leads or led its
 //! session or process group. Nothing else is guessed. Once a member, always a member, whatever becomes of its parent.
+//!
+//! The monitor's own process is never a member, and what descends from it is nobody's unless it is an agent itself: an
+//! agent that started the monitor is not charged for being watched.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -41,6 +44,19 @@ pub struct Member {
     pub born: bool,
     /// What the last reading showed; none before the first.
     pub seen: Option<Seen>,
+    /// What it is measured from as a leftover; none while it is none.
+    pub left: Option<Left>,
+}
+
+/// What a leftover is measured from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Left {
+    /// When its agent ended.
+    pub since: Timestamp,
+    /// What it had used by then, and its children: taken off what it has now, microseconds.
+    pub used_before_us: u64,
+    /// Whether it was seen alive afterwards, and written down.
+    pub noted: bool,
 }
 
 /// What readings of a member showed.
@@ -71,9 +87,18 @@ pub struct Forest {
     /// Members that are gone. They may have led sessions or groups that live on: a leader's pid is not given away while
     /// its session or group lives, so the number still means the same as long as a process names it.
     former: HashMap<Pid, AgentIndex>,
+    /// The monitor's own process.
+    own: Option<Pid>,
+    /// What descends from it, each with its start ticks.
+    below_own: HashMap<Pid, u64>,
 }
 
 impl Forest {
+    /// No members yet. `own`: the monitor's own process.
+    pub fn new(own: Option<Pid>) -> Forest {
+        Forest { own, ..Forest::default() }
+    }
+
     /// The members, oldest first: the order in which they must be read.
     pub fn iter(&self) -> impl Iterator<Item = (ProcessKey, &Member)> {
         self.members.iter().map(|(key, member)| (*key, &**member))
@@ -127,8 +152,16 @@ impl Forest {
 
     /// Takes a process in.
     pub fn insert(&mut self, row: &ProcessRow, owner: Owner, started_at: Timestamp, born: bool) {
-        let member =
-            Member { owner, parent: row.parent, name: row.name.clone(), uid: row.uid, started_at, born, seen: None };
+        let member = Member {
+            owner,
+            parent: row.parent,
+            name: row.name.clone(),
+            uid: row.uid,
+            started_at,
+            born,
+            seen: None,
+            left: None,
+        };
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
         self.members.insert(row.key, Box::new(member));
@@ -151,10 +184,13 @@ impl Forest {
 
     /// The agent that a process which is no member yet belongs to.
     pub fn owner_of(&self, row: &ProcessRow) -> Option<Owner> {
-        if row.kernel {
+        if row.kernel || Some(row.key.pid) == self.own {
             return None;
         }
         let parent = row.parent.and_then(|pid| self.living(pid));
+        if parent.is_none() && self.is_below_own(row) {
+            return None;
+        }
         parent
             .or_else(|| row.session.and_then(|pid| self.leads(pid)))
             .or_else(|| row.group.and_then(|pid| self.leads(pid)))
@@ -171,19 +207,30 @@ impl Forest {
         for row in rows.iter() {
             // A living process that is no member: whoever had its pid and led a session is over, session and all.
             self.former.remove(&row.key.pid);
+            if self.below_own.get(&row.key.pid).is_some_and(|start_ticks| *start_ticks != row.key.start_ticks) {
+                self.below_own.remove(&row.key.pid);
+            }
         }
         let mut taken = Vec::new();
         loop {
-            let before = taken.len();
+            let before = (taken.len(), self.below_own.len());
             rows.retain(|row| {
-                let Some(owner) = self.owner_of(row) else { return true };
+                let Some(owner) = self.owner_of(row) else {
+                    if self.is_below_own(row) {
+                        self.below_own.insert(row.key.pid, row.key.start_ticks);
+                    }
+                    return true;
+                };
                 let Admission { started_at, born } = admit(row);
                 self.insert(row, owner, started_at, born);
                 taken.push(row.key);
                 false
             });
             // A second round only matters where a child sorts before its parent: started in the same clock tick.
-            if taken.len() == before || rows.is_empty() {
+            if (taken.len(), self.below_own.len()) == before || rows.is_empty() {
+                if self.below_own.len() >= FORMER {
+                    self.below_own.clear();
+                }
                 return taken;
             }
         }
@@ -217,6 +264,12 @@ impl Forest {
             above = (*gone.get(&above)?)?;
         }
         None
+    }
+
+    /// Whether a process descends from the monitor's own, also if what was in between has ended.
+    fn is_below_own(&self, row: &ProcessRow) -> bool {
+        let known = self.below_own.get(&row.key.pid) == Some(&row.key.start_ticks);
+        known || row.parent.is_some_and(|pid| Some(pid) == self.own || self.below_own.contains_key(&pid))
     }
 
     fn living(&self, pid: Pid) -> Option<Owner> {
@@ -310,6 +363,22 @@ mod tests {
         // The number came up again for a stranger: what it meant is over.
         assert_eq!(adopt(&mut forest, vec![row(40, 12, 1, 40)]), []);
         assert_eq!(adopt(&mut forest, vec![row(62, 13, 1, 40)]), []);
+    }
+
+    #[test]
+    fn the_monitor_and_what_it_starts_are_nobodys() {
+        // Agent 0 started the monitor (41), which started others (42, and 43 below it).
+        let mut forest = Forest::new(Some(pid(41)));
+        forest.insert(&row(20, 2, 1, 20), TREE, Timestamp::default(), false);
+        let below = || vec![row(43, 6, 42, 20), row(42, 6, 41, 20), row(41, 5, 20, 20), row(44, 6, 20, 20)];
+        assert_eq!(adopt(&mut forest, below()), [(44, 0)], "not even by the session");
+        assert_eq!(adopt(&mut forest, below()), [], "looked at again");
+        let orphaned = vec![row(43, 6, 1, 20), row(45, 7, 43, 20)];
+        assert_eq!(adopt(&mut forest, orphaned), [], "what it started stays what it started");
+        assert_eq!(adopt(&mut forest, vec![row(43, 9, 1, 20)]), [(43, 0)], "another process of the same number");
+        // One that is an agent of its own is watched, with all below it.
+        forest.insert(&row(42, 6, 41, 20), OTHER, Timestamp::default(), false);
+        assert_eq!(adopt(&mut forest, vec![row(46, 8, 42, 20)]), [(46, 1)]);
     }
 
     #[test]

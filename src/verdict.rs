@@ -33,6 +33,8 @@ pub enum Fact {
     Replaced(Replaced),
     /// It is there, and we may not look.
     Denied,
+    /// It is the monitor's own process, which is not watched.
+    Ourselves,
     /// Another agent has the same process and had it first.
     Shared {
         /// The one it is counted for.
@@ -77,7 +79,7 @@ pub fn is_expected(status: &str) -> bool {
 pub fn judge(claim: Option<&Arc<str>>, pid: Option<Pid>, fact: &Fact) -> Verdict {
     let state = match fact {
         Fact::NoPid => Observed::NoPid,
-        Fact::Running => Observed::Running,
+        Fact::Running | Fact::Ourselves => Observed::Running,
         Fact::Zombie(_) => Observed::Zombie,
         Fact::Exited { .. } => Observed::Exited,
         Fact::Replaced(_) => Observed::Replaced,
@@ -135,6 +137,7 @@ fn reason(pid: Option<Pid>, fact: &Fact) -> Option<Arc<str>> {
         Fact::Replaced(Replaced::StartedAt) => format!("process {pid} is another one: it began later than the agent"),
         Fact::Replaced(Replaced::Boot) => format!("process {pid} is another one: the agent's was of another boot"),
         Fact::Replaced(Replaced::Kernel) => format!("process {pid} is a thread of the kernel"),
+        Fact::Ourselves => format!("process {pid} is agent-monitor itself, which is not watched"),
         Fact::Denied => format!("not permitted to look at process {pid}"),
         Fact::Shared { owner, .. } => format!("shares process {pid} with {owner}"),
     };
@@ -180,6 +183,11 @@ mod tests {
         );
         check(Some("online"), &Fact::Denied, ("online", Unknown, Some("not permitted to look at process 7"), false));
         check(Some("online"), &Fact::NoPid, ("online", NoPid, Some("no process id is known"), false));
+        check(
+            Some("online"),
+            &Fact::Ourselves,
+            ("online", Running, Some("process 7 is agent-monitor itself, which is not watched"), false),
+        );
         check(Some("online"), shared, ("online", Running, Some("shares process 7 with a"), false));
         check(
             Some("Stopped"),

@@ -11,8 +11,9 @@ use agent_monitor::config::{
     Alerts, Api, Config, Ingest, Log, LogFormat, LogLevel, Messages, Registry, Sampling, Source, Storage,
 };
 use agent_monitor::model::{
-    AgentId, AgentView, Batch, Body, Condition, ExitStatus, JsonObject, MemoryMethod, Metric, Observed, Pid, Record,
-    Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert, Timestamp,
+    AgentId, AgentView, Batch, Body, Condition, ExitStatus, JsonObject, LeftoverRow, MemoryMethod, Metric, Observed,
+    Pid, Record, Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert,
+    Timestamp,
 };
 use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
 use agent_monitor::testing::Host;
@@ -148,6 +149,10 @@ impl Bench {
             .collect()
     }
 
+    fn leftover_rows(&self) -> Vec<LeftoverRow> {
+        self.stored.iter().flat_map(|batch| &batch.leftovers).cloned().collect()
+    }
+
     fn cpu_seconds(&self, id: &str) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "seconds in a test")]
         let seconds = self.agent(id).metrics.cpu_us.expect("known") as f64 / 1e6;
@@ -166,6 +171,7 @@ fn resume(stored: &[Batch]) -> Resume {
     let mut agents: BTreeMap<u32, StoredAgent> = BTreeMap::new();
     let mut runs: BTreeMap<u32, RunRow> = BTreeMap::new();
     let mut alerts: BTreeMap<_, StoredAlert> = BTreeMap::new();
+    let mut leftovers: BTreeMap<_, LeftoverRow> = BTreeMap::new();
     let mut sampled: BTreeMap<u32, u64> = BTreeMap::new();
     let mut last_tick = 0;
     for batch in stored {
@@ -179,6 +185,9 @@ fn resume(stored: &[Batch]) -> Resume {
         for sample in &batch.samples {
             sampled.extend(sample.metrics.cpu_us.map(|us| (sample.agent.get(), us)));
         }
+        for leftover in &batch.leftovers {
+            leftovers.insert((leftover.agent, leftover.process), leftover.clone());
+        }
         for alert in &batch.alerts {
             alerts.insert(alert.key.clone(), alert.clone());
         }
@@ -190,7 +199,8 @@ fn resume(stored: &[Batch]) -> Resume {
         unresolved: 0,
         agent,
     });
-    Resume { last_tick, agents: agents.collect(), alerts: alerts.into_values().collect() }
+    let leftovers = leftovers.into_values().filter(|leftover| leftover.ended_at.is_none()).collect();
+    Resume { last_tick, leftovers, agents: agents.collect(), alerts: alerts.into_values().collect() }
 }
 
 fn killed() -> ExitStatus {
@@ -208,6 +218,128 @@ fn a_new_agent_has_a_rate_within_a_second() {
     bench.pass(Duration::from_millis(600));
     assert_eq!(bench.agent("a").metrics.cpu_percent, Some(50.0));
     assert_eq!(bench.events(), [("started".to_owned(), format!("process {pid} (agent) is running"))]);
+}
+
+#[test]
+fn a_daemon_knows_how_things_are_from_its_first_step_on() {
+    let mut bench = Bench::new(3600 * SECOND);
+    bench.step();
+    let snapshot = bench.snapshot.as_ref().unwrap();
+    assert!(snapshot.own.last_tick_mono.is_some(), "else it is not ready for an hour");
+    assert_eq!(snapshot.host.cpu_count, Some(2));
+}
+
+#[test]
+fn a_claim_that_an_agent_ended_while_it_runs_is_told_once_a_run() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let say = |status: &str| vec![record("a", status, Some(pid))];
+    let denials = |bench: &Bench| bench.events().iter().filter(|(_, text)| text.starts_with("said to be")).count();
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(9 * SECOND);
+    assert_eq!(denials(&bench), 0, "it may be about to end");
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    let told = format!("said to be stopped, but process {pid} runs");
+    assert_eq!(bench.events().last().unwrap(), &("warning".to_owned(), told.clone()));
+    assert_eq!(denials(&bench), 1);
+    let agent = bench.agent("a");
+    assert_eq!(
+        (&*agent.status, agent.state, agent.state_reason.as_deref()),
+        ("stopped", Observed::Running, Some(&*told))
+    );
+    bench.registry(say("online"));
+    bench.pass(20 * SECOND);
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    bench.restart();
+    bench.registry(say("stopped"));
+    bench.pass(60 * SECOND);
+    assert_eq!(denials(&bench), 1, "once a run, whatever happens to the daemon");
+    let again = bench.host.start("agent");
+    bench.registry(vec![record("a", "stopped", Some(again))]);
+    bench.pass(60 * SECOND);
+    assert_eq!(denials(&bench), 2, "another run");
+}
+
+#[test]
+fn a_claim_that_moves_on_leaves_the_old_process_behind() {
+    let mut bench = Bench::new(10 * SECOND);
+    let (first, second) = (bench.host.start("agent"), bench.host.start("agent"));
+    bench.registry(vec![record("a", "online", Some(first)), record("b", "online", Some(second))]);
+    bench.pass(20 * SECOND);
+    // To a process that another agent has.
+    bench.registry(vec![record("a", "online", Some(second)), record("b", "online", Some(second))]);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!(agent.state_reason.as_deref(), Some(&*format!("shares process {second} with b")));
+    assert_eq!((agent.metrics.cpu_percent, agent.metrics.process_count), (None, None), "resources are the owner's");
+    assert_eq!(agent.leftovers.process_count, 1);
+    // Both at once to what the other one has.
+    bench.registry(vec![record("a", "online", Some(second)), record("b", "online", Some(first))]);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.agent("a").state_reason.clone(), bench.agent("b").state_reason.clone()), (None, None));
+    assert_eq!(bench.agent("a").metrics.process_count, Some(1));
+    // To one that is not there.
+    bench.registry(vec![record("a", "online", Pid::new(4_000)), record("b", "online", Some(first))]);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.state, agent.metrics.process_count, agent.leftovers.process_count), (Observed::Exited, None, 1));
+    let runs: Vec<_> = bench.stored.iter().flat_map(|batch| &batch.runs).collect();
+    assert!(runs.iter().filter(|run| run.agent == agent.number).all(|run| run.end.is_some() || run.cpu_us == 0));
+}
+
+#[test]
+fn the_monitor_itself_is_in_no_tree() {
+    let mut bench = Bench::new(10 * SECOND);
+    let shell = bench.host.start("shell");
+    let own = bench.host.fork(shell);
+    let helper = bench.host.fork(own);
+    bench.host.set_own(own);
+    let resume = Resume::default();
+    bench.monitor = Monitor::new(Arc::clone(&bench.config), bench.host.source(), resume, bench.clock.now());
+    bench.registry(vec![record("outer", "online", Some(shell)), record("own", "online", Some(own))]);
+    bench.host.burn(own, 7 * SECOND);
+    bench.host.burn(helper, 7 * SECOND);
+    bench.host.burn(shell, SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("outer").metrics.process_count, Some(1));
+    assert_eq!(bench.cpu_seconds("outer"), 1.0);
+    let ourselves = bench.agent("own");
+    assert_eq!((&*ourselves.status, ourselves.state, ourselves.metrics.cpu_us), ("online", Observed::Running, None));
+    assert!(ourselves.state_reason.as_deref().unwrap().contains("agent-monitor itself"));
+    // A program that embeds the monitor starts its agents itself.
+    bench.registry(vec![record("outer", "online", Some(shell)), record("inner", "online", Some(helper))]);
+    bench.host.burn(helper, 2 * SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("outer"), bench.cpu_seconds("inner")), (1.0, 2.0));
+}
+
+#[test]
+fn an_alert_waits_for_a_registry_that_was_not_read_yet() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let claim = || vec![record("a", "online", Some(pid))];
+    bench.registry(claim());
+    bench.pass(20 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.pass(20 * SECOND);
+    bench.registry(claim());
+    bench.pass(30 * SECOND);
+    assert_eq!(bench.alerts(), [("agent_down".to_owned(), true)]);
+    bench.restart();
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.snapshot.as_ref().unwrap().alerts.len(), 1);
+    bench.registry(claim());
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.alerts(), [("agent_down".to_owned(), true)], "told once");
+    bench.registry(Vec::new());
+    bench.pass(60 * SECOND);
+    assert_eq!(bench.alerts().last(), Some(&("agent_down".to_owned(), false)));
 }
 
 #[test]
@@ -295,6 +427,29 @@ fn a_killed_agent_is_offline_at_once_and_down_after_its_time() {
 }
 
 #[test]
+fn a_kill_for_memory_is_told_from_other_kills() {
+    for (how, expected) in [("memory", Some(true)), ("kill", Some(false)), ("hidden", None), ("exit", Some(false))] {
+        let mut bench = Bench::new(10 * SECOND);
+        let (pid, other) = (bench.host.start("agent"), bench.host.start("other"));
+        bench.registry(vec![record("a", "online", Some(pid))]);
+        bench.host.kill_for_memory(other);
+        bench.pass(100 * SECOND);
+        match how {
+            "memory" => bench.host.kill_for_memory(pid),
+            "exit" => bench.host.end(pid, ExitStatus::Code(1)),
+            "hidden" => {
+                bench.host.hide_memory_kills();
+                bench.host.end(pid, killed());
+            }
+            _ => bench.host.end(pid, killed()),
+        }
+        bench.step();
+        let mut ends = bench.stored.iter().flat_map(|batch| &batch.runs).filter_map(|run| run.end.clone());
+        assert_eq!(ends.next_back().unwrap().oom_killed, expected, "{how}");
+    }
+}
+
+#[test]
 fn an_end_on_request_is_no_error() {
     for (status, expected) in
         [(ExitStatus::Code(0), "stopped"), (ExitStatus::Signal(15), "stopped"), (ExitStatus::Code(1), "error")]
@@ -325,9 +480,23 @@ fn what_outlives_its_agent_is_charged_to_an_account_of_its_own() {
     let agent = bench.agent("a");
     assert_eq!((agent.leftovers.process_count, agent.leftovers.cpu_us), (1, 5_000_000));
     assert_eq!(bench.cpu_seconds("a"), 1.0);
+    let told = |bench: &Bench| bench.events().iter().filter(|(_, text)| text.contains("outlived")).count();
+    assert_eq!(told(&bench), 1);
+    bench.pass(60 * SECOND);
+    // Known again after a restart of the daemon, with its owner and what it used.
+    bench.restart();
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(10 * SECOND);
+    bench.host.burn(child, 2 * SECOND);
+    bench.pass(70 * SECOND);
+    assert_eq!(bench.agent("a").leftovers.process_count, 1);
+    let last = bench.leftover_rows().pop().unwrap();
+    assert_eq!((last.process.pid, last.cpu_us, last.ended_at), (child, 7_000_000, None));
     bench.host.finish(child, ExitStatus::Code(0));
     bench.pass(10 * SECOND);
     assert_eq!(bench.agent("a").leftovers.process_count, 0);
+    assert!(bench.leftover_rows().pop().unwrap().ended_at.is_some());
+    assert_eq!(told(&bench), 1, "told once");
 }
 
 #[test]

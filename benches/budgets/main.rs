@@ -69,8 +69,8 @@ fn main() -> ExitCode {
     };
     raise_open_files();
     let report = measure(&options);
-    let mut out = stdout();
-    writeln!(out, "{report}").unwrap();
+    let text = report.to_string() + "\n";
+    stdout().write_all(text.as_bytes()).unwrap();
     if let Some(path) = &options.json {
         std::fs::write(path, report.json()).unwrap();
     }

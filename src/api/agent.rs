@@ -18,7 +18,7 @@ use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observe
 use crate::monitor::{AgentDetail, Answer};
 
 /// How long the heart and the store may take to answer, each.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) async fn agent(State(shared): State<Arc<Shared>>, AgentPath(id): AgentPath) -> Result<Response, Problem> {
     let detail = inspect(&shared.sources, &id).await;

@@ -3,6 +3,8 @@
 //! A web page can make a browser talk to loopback. Under DNS rebinding everything but the `Host` header then looks like
 //! an honest request, so `Host` is parsed and compared exactly; the browser's own marks are a second layer.
 
+use std::sync::{Arc, Mutex};
+
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::error::Problem;
@@ -10,9 +12,12 @@ use super::error::Problem;
 /// The host names of loopback. Other spellings of the same addresses are left out: no browser sends them.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Who may ask over TCP.
+/// Who may ask over TCP. All clones are one: what is changed in one of them holds for every request from then on.
 #[derive(Clone)]
-pub struct Guard {
+pub struct Guard(Arc<Mutex<Arc<Rules>>>);
+
+/// What a guard holds requests against.
+struct Rules {
     hosts: Vec<String>,
     token: Option<String>,
 }
@@ -21,12 +26,28 @@ impl Guard {
     /// Answers to loopback's names and to `allowed_hosts` (names or addresses without a port, IPv6 in brackets). With a
     /// `token`, every request but `/healthz` must bear it.
     pub fn new(allowed_hosts: &[String], token: Option<String>) -> Guard {
-        let hosts = LOOPBACK.into_iter().map(str::to_owned).chain(allowed_hosts.iter().cloned()).collect();
-        Guard { hosts, token }
+        Guard(Arc::new(Mutex::new(Arc::new(Rules::new(allowed_hosts, token)))))
+    }
+
+    /// From now on as [`new`](Guard::new) with these.
+    pub fn change(&self, allowed_hosts: &[String], token: Option<String>) {
+        *self.0.lock().expect("no holder of this lock panics") = Arc::new(Rules::new(allowed_hosts, token));
     }
 
     /// Whether this request is let in, or what it is told.
     pub(super) fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let rules = Arc::clone(&self.0.lock().expect("no holder of this lock panics"));
+        rules.admit(method, uri, headers)
+    }
+}
+
+impl Rules {
+    fn new(allowed_hosts: &[String], token: Option<String>) -> Rules {
+        let hosts = LOOPBACK.into_iter().map(str::to_owned).chain(allowed_hosts.iter().cloned()).collect();
+        Rules { hosts, token }
+    }
+
+    fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let host = self.check_host(uri, headers)?;
         self.check_origin(&host, headers)?;
         check_fetch_site(uri, headers)?;

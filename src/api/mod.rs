@@ -4,10 +4,12 @@ mod agent;
 mod error;
 mod front;
 mod guard;
+mod lists;
 mod page;
 mod render;
 mod routes;
 mod serve;
+mod status;
 mod wire;
 
 use std::sync::Arc;
@@ -18,11 +20,14 @@ use axum::Router;
 
 use crate::clock::Clock;
 use crate::feed::Feed;
-use crate::model::{AgentId, ErrorReport, Recorded, RunRow, Sample, StoredAgent, Timestamp};
+use crate::model::{
+    AgentId, AlertEpisode, ErrorReport, ListedRun, Page, Recorded, RunRow, Sample, StoredAgent, Timestamp,
+};
 use crate::monitor::{AgentDetail, Answer};
 
 pub use guard::Guard;
 pub use serve::{Limits, Listener, serve};
+pub use status::{DatabaseFacts, OwnFacts, Reloads};
 
 /// What the routes answer from. Plain closures, so that this edge knows neither the store nor the engine.
 pub struct Sources {
@@ -36,12 +41,40 @@ pub struct Sources {
     pub storage: Arc<dyn Fn() -> Result<(), Arc<str>> + Send + Sync>,
     /// What is kept of an agent.
     pub history: History,
+    /// What is kept of all agents together.
+    pub lists: Lists,
+    /// The daemon about itself. Must not wait.
+    pub own: Arc<dyn Fn() -> OwnFacts + Send + Sync>,
     /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
     pub inspect: Arc<dyn Fn(AgentId, Answer<Option<AgentDetail>>) + Send + Sync>,
 }
 
 /// Looks an agent up in the database: `None` when it was never seen, or the reason why it could not be read. May block.
-pub type History = Arc<dyn Fn(&AgentId) -> Result<Option<AgentHistory>, String> + Send + Sync>;
+pub type History = Look<AgentId, Option<AgentHistory>>;
+
+/// Looks something up in the database, or tells why it cannot be read. May block.
+pub type Look<Q, A> = Arc<dyn Fn(&Q) -> Result<A, String> + Send + Sync>;
+
+/// Looks up pages of everyone's rows.
+pub struct Lists {
+    /// Events; all have an id.
+    pub events: Look<Page, Vec<Recorded>>,
+    /// Occurrences of errors.
+    pub errors: Look<Page, Vec<ListedError>>,
+    /// Episodes of alerts.
+    pub alerts: Look<Page, Vec<AlertEpisode>>,
+    /// Runs.
+    pub runs: Look<Page, Vec<ListedRun>>,
+}
+
+/// An occurrence of an error in a list of those of all agents.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ListedError {
+    /// Whose; none for an agent that is no longer known.
+    pub agent: Option<AgentId>,
+    /// The occurrence.
+    pub row: ErrorRow,
+}
 
 /// What is kept of one agent, every list newest first.
 #[derive(Clone, PartialEq, Debug)]

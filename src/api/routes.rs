@@ -13,8 +13,8 @@ use serde::Deserialize;
 use super::agent::agent;
 use super::error::Problem;
 use super::render::{Document, Tags, elsewhere, json};
-use super::wire::{self, Agent, Agents, Check, Dashboard, Ready};
-use super::{Counts, Sources, page};
+use super::wire::{self, Agent, Agents, Dashboard};
+use super::{Counts, Sources, lists, page, status};
 use crate::feed::Present;
 use crate::model::AgentView;
 
@@ -48,8 +48,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/monitoring/agents", get(agents))
         .route("/api/monitoring/agents/", get(agent)) // an empty id is a bad one
         .route("/api/monitoring/agents/{agentId}", get(agent))
+        .route("/api/monitoring/events", get(lists::events))
+        .route("/api/monitoring/errors", get(lists::errors))
+        .route("/api/monitoring/alerts", get(lists::alerts))
+        .route("/api/monitoring/runs", get(lists::runs))
+        .route("/api/monitoring/status", get(status::status))
         .route("/healthz", get(|| async { json(StatusCode::OK, r#"{"status":"ok"}"#) }))
-        .route("/readyz", get(readyz))
+        .route("/readyz", get(status::readyz))
         .with_state(shared)
         .merge(page::router())
         .fallback(|| async { Problem::not_found("there is no such route") })
@@ -107,39 +112,4 @@ async fn agents(
         wire::text(&Agents { agents: wanted.map(|view| Agent::from(&**view)).collect() })
     });
     Ok(tag.json(body.await))
-}
-
-async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    let Sources { feed, clock, interval, storage, .. } = &shared.sources;
-    let own = &feed.present().snapshot.own;
-    let limit = interval() * 3;
-    let tick = match own.last_tick_mono {
-        None => Err("no sampling pass has ended yet".to_owned()),
-        Some(at) if clock.now().mono.since(at) > limit => {
-            Err(format!("no complete sampling pass for more than {}", humantime::format_duration(limit)))
-        }
-        Some(_) => Ok(()),
-    };
-    let check = |name: String, trouble: Option<String>| {
-        let status = if trouble.is_some() { "failing" } else { "ok" };
-        Check { name, status, detail: trouble }
-    };
-    let mut checks = vec![
-        check("sampling".into(), tick.clone().err()),
-        check("storage".into(), storage().err().map(|reason| (*reason).to_owned())),
-    ];
-    checks.extend(
-        own.sources
-            .iter()
-            .map(|source| check(format!("registry {}", source.name), source.error.as_deref().map(str::to_owned))),
-    );
-    let degraded = checks.iter().any(|check| check.detail.is_some());
-    let checks = serde_json::value::to_raw_value(&checks).expect("strings always have a JSON form");
-    match tick {
-        Ok(()) => {
-            let status = if degraded { "degraded" } else { "ready" };
-            Ok(json(StatusCode::OK, wire::text(&Ready { status, checks: &checks })))
-        }
-        Err(reason) => Err(Problem::unavailable(reason).with_checks(checks)),
-    }
 }

@@ -2,6 +2,7 @@
 //! lists carry the column names of the database. What is not known is `null`, never zero.
 
 mod rows;
+mod status;
 
 use std::time::Duration;
 
@@ -10,9 +11,13 @@ use serde_json::value::RawValue;
 
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
 use self::rows::{event, mib, one_decimal, raw, seconds};
-use super::ErrorRow;
+pub(super) use self::status::{Refused, Status};
+use super::{ErrorRow, ListedError};
 use crate::feed::Present;
-use crate::model::{AgentView, HostReading, Leftovers, Metrics, Pid, ProcessView, Recorded, RunRow, Sample};
+use crate::model::{
+    AgentView, AlertEpisode, HostReading, LeftoverRow, Leftovers, ListedRun, Metrics, Pid, ProcessView, Recorded,
+    RunRow, Sample,
+};
 
 /// Any of these shapes as text.
 pub(super) fn text(shape: &impl Serialize) -> Vec<u8> {
@@ -101,7 +106,7 @@ pub(super) struct Kept<'a> {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Living<'a> {
     pub(super) processes: &'a [ProcessView],
-    pub(super) leftovers: &'a [ProcessView],
+    pub(super) leftovers: &'a [LeftoverRow],
 }
 
 impl<'a> AgentPage<'a> {
@@ -123,7 +128,7 @@ impl<'a> AgentPage<'a> {
             alerts,
             metrics: kept.map(|kept| kept.metrics.iter().map(metric).collect()),
             events: kept.map(|kept| kept.events.iter().filter_map(event).collect()),
-            errors: kept.map(|kept| kept.errors.iter().map(|row| ErrorShape::new(id, row)).collect()),
+            errors: kept.map(|kept| kept.errors.iter().map(|row| ErrorShape::new(Some(id), row)).collect()),
             runs: kept.map(|kept| kept.runs.iter().map(|row| Run::new(id, row)).collect()),
             processes: living.map(|now| now.processes.iter().map(process).collect()),
             leftovers: living.map(|now| now.leftovers.iter().map(|one| Leftover::new(id, one)).collect()),
@@ -240,6 +245,34 @@ impl From<&HostReading> for SystemMetrics {
             cpu_count: host.cpu_count,
         }
     }
+}
+
+/// A page of a list. `next` asks for the page after it; none after the last.
+#[derive(Serialize)]
+struct List<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+/// `GET /api/monitoring/events`.
+pub(super) fn events(rows: &[Recorded], next: Option<String>) -> Vec<u8> {
+    text(&List { items: rows.iter().filter_map(event).collect(), next })
+}
+
+/// `GET /api/monitoring/errors`.
+pub(super) fn errors(rows: &[ListedError], next: Option<String>) -> Vec<u8> {
+    let items = rows.iter().map(|ListedError { agent, row }| ErrorShape::new(agent.as_ref().map(Id), row));
+    text(&List { items: items.collect(), next })
+}
+
+/// `GET /api/monitoring/alerts`.
+pub(super) fn alerts(rows: &[AlertEpisode], next: Option<String>) -> Vec<u8> {
+    text(&List { items: rows.iter().map(Alert::episode).collect(), next })
+}
+
+/// `GET /api/monitoring/runs`.
+pub(super) fn runs(rows: &[ListedRun], next: Option<String>) -> Vec<u8> {
+    text(&List { items: rows.iter().map(|listed| Run::new(Id(&listed.agent), &listed.run)).collect(), next })
 }
 
 /// `GET /readyz`, when it is 200.

@@ -1,60 +1,180 @@
-use std::sync::mpsc::{SyncSender, sync_channel};
+//! Keeps a reader running for each registry source that the configuration names, and replaces readers as it changes.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::RunError;
+use super::{GRACE, RecordError};
 use crate::config::{Config, Source};
-use crate::discovery::{self, HttpSource};
+use crate::discovery::{self, HttpSource, Reading};
 use crate::engine::Message;
 use crate::monitor::Input;
-use crate::supervise::{Failure, Parts};
+use crate::supervise::{Failure, PartError, Parts};
 
-/// Starts a part for each registry source.
-pub(super) fn discover(
-    parts: &mut Parts,
-    config: &Config,
-    inbox: &SyncSender<Message>,
-    stop: &CancellationToken,
-) -> Result<(), RunError> {
-    let refresh = config.registry.refresh;
-    let mut file_stops = Vec::new();
-    for (index, source) in config.registry.sources.iter().enumerate() {
-        let inbox = inbox.clone();
-        match source {
-            Source::File { path } => {
-                let (file_stop, stopped) = sync_channel(0);
-                file_stops.push(file_stop);
-                let path = path.clone();
-                parts.spawn_thread("registry", move || {
-                    // The engine ends before this part only when everything ends.
-                    let send = |input| drop(inbox.send(Message::Input(input)));
-                    discovery::poll_file(index, &path, refresh, &stopped, send);
-                    Ok::<(), Failure>(())
-                })?;
-            }
-            Source::Http { url, token_file, timeout } => {
-                let http = HttpSource { url: url.clone(), token_file: token_file.clone(), timeout: *timeout };
-                let (stop, seed) = (stop.clone(), u64::from(std::process::id()) + index as u64);
-                parts.spawn("registry", async move {
-                    // What does not fit now comes again at the next refresh.
-                    let send = |input| drop(inbox.try_send(Message::Input(input)));
-                    discovery::poll_http(index, http, refresh, seed, stop, send).await;
-                    Ok::<(), Failure>(())
-                });
-            }
-            Source::Flags(agents) => {
+/// Where readings come in and are given the place that their source has now. The heart hears of a new configuration
+/// here too: so no reading is ever taken for that of another source, however late its reader is.
+pub(super) struct Desk {
+    inbox: SyncSender<Message>,
+    posts: Mutex<Posts>,
+    posted: watch::Sender<Vec<Post>>,
+}
+
+#[derive(Default)]
+struct Posts {
+    /// The sources by their places.
+    list: Vec<Post>,
+    /// The number of the next new one.
+    next: u64,
+}
+
+/// What one reader reads.
+#[derive(Clone)]
+struct Post {
+    /// Never given twice.
+    number: u64,
+    source: Source,
+    refresh: Duration,
+}
+
+impl Desk {
+    /// For the sources the heart begins with.
+    pub(super) fn new(config: &Config, inbox: SyncSender<Message>) -> Desk {
+        let desk = Desk { inbox, posts: Mutex::default(), posted: watch::Sender::new(Vec::new()) };
+        desk.fill(&mut desk.lock(), config);
+        desk
+    }
+
+    /// Tells the heart of a new configuration, and readers of new posts. A source that stays keeps its reader.
+    ///
+    /// # Errors
+    /// When the heart cannot be told now: then nothing has changed.
+    pub(super) fn change(&self, config: &Arc<Config>) -> Result<(), RecordError> {
+        let mut posts = self.lock();
+        self.inbox.try_send(Message::Input(Input::Settings(Arc::clone(config)))).map_err(|error| match error {
+            TrySendError::Full(_) => RecordError::Busy,
+            TrySendError::Disconnected(_) => RecordError::Stopped,
+        })?;
+        self.fill(&mut posts, config);
+        Ok(())
+    }
+
+    fn fill(&self, posts: &mut Posts, config: &Config) {
+        let refresh = config.registry.refresh;
+        let mut before = std::mem::take(&mut posts.list);
+        for (index, source) in config.registry.sources.iter().enumerate() {
+            let same = |post: &Post| post.source == *source && post.refresh == refresh;
+            let post = before.iter().position(same).map(|place| before.remove(place)).unwrap_or_else(|| {
+                posts.next += 1;
+                Post { number: posts.next, source: source.clone(), refresh }
+            });
+            if let Source::Flags(agents) = source {
                 let reading = Ok(discovery::flags(agents));
-                // The inbox is as good as empty: nothing runs yet.
-                let _ = inbox.try_send(Message::Input(Input::Source { index, reading }));
+                // Room is there: at the start the inbox is empty, and later these never change.
+                let _ = self.inbox.try_send(Message::Input(Input::Source { index, reading }));
             }
-            Source::Match { .. } => {}
+            posts.list.push(post);
+        }
+        self.posted.send_replace(posts.list.clone());
+    }
+
+    /// Takes in what a reader read. Never waits: what does not fit now comes again at the next refresh.
+    fn take(&self, number: u64, reading: Reading) {
+        let posts = self.lock();
+        // One that was replaced and does not know it yet has nothing to say.
+        let Some(index) = posts.list.iter().position(|post| post.number == number) else { return };
+        let _ = self.inbox.try_send(Message::Input(Input::Source { index, reading }));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Posts> {
+        self.posts.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Runs the readers until `stop` fires.
+///
+/// # Errors
+/// When one of them fails, or cannot be started.
+pub(super) async fn discover(desk: Arc<Desk>, stop: CancellationToken) -> Result<(), Failure> {
+    let mut posted = desk.posted.subscribe();
+    let mut asked: HashMap<u64, CancellationToken> = HashMap::new();
+    let mut readers = JoinSet::new();
+    while !stop.is_cancelled() {
+        let posts = posted.borrow_and_update().clone();
+        asked.retain(|number, asked| {
+            let stays = posts.iter().any(|post| post.number == *number);
+            if !stays {
+                asked.cancel();
+            }
+            stays
+        });
+        for post in posts {
+            if let Entry::Vacant(place) = asked.entry(post.number) {
+                let stop = place.insert(stop.child_token()).clone();
+                readers.spawn(read(post, Arc::clone(&desk), stop));
+            }
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = posted.changed() => break,
+                Some(ended) = readers.join_next() => match ended? {
+                    (_, Ok(())) => {}
+                    (number, Err(error)) if asked.contains_key(&number) => return Err(error),
+                    (_, Err(error)) => tracing::warn!(%error, "a reader of a former registry source did not end well"),
+                },
+            }
         }
     }
-    let stop = stop.clone();
-    parts.spawn("registry-stop", async move {
-        stop.cancelled().await;
-        drop(file_stops);
-        Ok::<(), Failure>(())
-    });
+    while let Some(ended) = readers.join_next().await {
+        ended?.1?;
+    }
     Ok(())
+}
+
+/// Reads one source until asked to stop.
+async fn read(post: Post, desk: Arc<Desk>, stop: CancellationToken) -> (u64, Result<(), Failure>) {
+    let number = post.number;
+    let ended = match start(post, desk, &stop) {
+        Ok(Some(reader)) => reader.run(GRACE).await.map_err(PartError::into),
+        Ok(None) => Ok(()),
+        Err(error) => Err(error.into()),
+    };
+    (number, ended)
+}
+
+/// Starts the parts of a reader; `None` for a source that nobody need read.
+fn start(post: Post, desk: Arc<Desk>, stop: &CancellationToken) -> std::io::Result<Option<Parts>> {
+    let Post { number, source, refresh } = post;
+    let mut parts = Parts::new(stop.clone());
+    let stop = stop.clone();
+    let take = move |reading| desk.take(number, reading);
+    match source {
+        Source::File { path } => {
+            let (open, stopped) = sync_channel(0);
+            parts.spawn_thread("registry", move || {
+                discovery::poll_file(&path, refresh, &stopped, take);
+                Ok::<(), Failure>(())
+            })?;
+            parts.spawn("registry-stop", async move {
+                stop.cancelled().await;
+                drop(open);
+                Ok::<(), Failure>(())
+            });
+        }
+        Source::Http { url, token_file, timeout } => {
+            let seed = u64::from(std::process::id()) + number;
+            parts.spawn("registry", async move {
+                discovery::poll_http(HttpSource { url, token_file, timeout }, refresh, seed, stop, take).await;
+                Ok::<(), Failure>(())
+            });
+        }
+        Source::Flags(_) | Source::Match { .. } => return Ok(None),
+    }
+    Ok(Some(parts))
 }

@@ -63,6 +63,43 @@ pub enum RunError {
     Part(#[from] PartError),
 }
 
+/// Why another configuration did not come into force. The old one still is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Too much is waiting already: try again.
+    #[error("the daemon is too busy")]
+    Busy,
+    /// The daemon has ended.
+    #[error("the daemon has ended")]
+    Stopped,
+    /// The endpoint's token cannot be read.
+    #[error("cannot read the token of the endpoint from {}", path.display())]
+    Token {
+        /// Where it should be.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Without its token the endpoint would stand open: it goes on listening where it does until the next start.
+    #[error("{listen} can be reached from beyond this host until the next start: keep api.token_file, or restart")]
+    Unguarded {
+        /// Where it listens.
+        listen: SocketAddr,
+    },
+    /// The socket cannot be given its new permissions.
+    #[error("cannot change the socket")]
+    Socket(#[from] SocketError),
+}
+
+impl From<RecordError> for ReloadError {
+    fn from(error: RecordError) -> ReloadError {
+        match error {
+            RecordError::Stopped => ReloadError::Stopped,
+            RecordError::Busy | RecordError::Refused(_) => ReloadError::Busy,
+        }
+    }
+}
+
 /// Why something told to the daemon was not recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {

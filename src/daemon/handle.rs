@@ -3,10 +3,13 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use tokio::sync::{broadcast, oneshot};
 
-use super::RecordError;
+use super::live::Live;
+use super::{RecordError, ReloadError};
+use crate::clock::Clock;
+use crate::config::Config;
 use crate::engine::Message;
 use crate::feed::{Feed, Update};
-use crate::model::{AgentId, ErrorReport, EventReport, Recorded, Snapshot};
+use crate::model::{AgentId, ErrorReport, EventReport, Now, Recorded, Snapshot};
 use crate::monitor::{Answer, Input, Report};
 
 /// Asks and tells a daemon. Cheap to clone; stays valid after the daemon has ended, and then says so.
@@ -14,15 +17,28 @@ use crate::monitor::{Answer, Input, Report};
 pub struct Handle {
     feed: Feed,
     inbox: SyncSender<Message>,
+    live: Arc<Live>,
+    clock: Arc<dyn Clock>,
+    started: Now,
 }
 
 impl Handle {
-    pub(super) fn new(feed: Feed, inbox: SyncSender<Message>) -> Handle {
-        Handle { feed, inbox }
+    pub(super) fn new(feed: Feed, inbox: SyncSender<Message>, live: Arc<Live>, clock: Arc<dyn Clock>) -> Handle {
+        let started = clock.now();
+        Handle { feed, inbox, live, clock, started }
     }
 
     pub(super) fn feed(&self) -> &Feed {
         &self.feed
+    }
+
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// When the daemon began.
+    pub(super) fn started(&self) -> Now {
+        self.started
     }
 
     pub(super) fn inbox(&self) -> &SyncSender<Message> {
@@ -53,6 +69,49 @@ impl Handle {
     /// See [`RecordError`].
     pub async fn record_error(&self, agent: AgentId, error: ErrorReport) -> Result<Vec<Recorded>, RecordError> {
         self.record(agent, Report::Error(error)).await
+    }
+
+    /// Brings another configuration into force, all at once. Returns the keys whose new value takes effect at the next
+    /// start: those of the state directory, the endpoint's address and the socket. Reads the endpoint's token from its
+    /// file: not for an async task.
+    ///
+    /// # Errors
+    /// See [`ReloadError`]: then nothing has changed.
+    pub fn reload(&self, config: Config) -> Result<Vec<&'static str>, ReloadError> {
+        self.live.reload(config)
+    }
+
+    /// Notes that a new configuration could not even be read: it shows beside the other reloads.
+    pub fn reload_failed(&self, reason: &str) {
+        self.live.reload_failed(reason);
+    }
+
+    /// Tells who counts the lines of the log that are lost; answers about the daemon itself show the number.
+    pub fn count_lost_log_lines(&self, count: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.live.count_lost_log_lines(count);
+    }
+
+    /// Whether watching goes on: the engine answers, and the last sampling pass is less than three intervals ago. The
+    /// disk has no part in it. Waits for the engine, so the caller decides for how long.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn watching(&self) -> Result<(), String> {
+        let (told, answer) = oneshot::channel();
+        let anybody = AgentId::new("?").expect("a short text without control characters");
+        let answered = Answer::new(move |_| {
+            let _ = told.send(()); // who asked may have gone
+        });
+        // A full inbox is one that the engine works on; whether it does shows below.
+        if self.send(Input::Inspect { agent: anybody, answer: answered }).is_ok() && answer.await.is_err() {
+            return Err("the engine has ended".to_owned());
+        }
+        let last = self.latest().own.last_tick_mono.unwrap_or(self.started.mono);
+        let (age, limit) = (self.clock.now().mono.since(last), self.live.config().sampling.interval * 3);
+        if age > limit {
+            return Err(format!("no complete sampling pass for {}s", age.as_secs()));
+        }
+        Ok(())
     }
 
     async fn record(&self, agent: AgentId, report: Report) -> Result<Vec<Recorded>, RecordError> {

@@ -3,10 +3,11 @@
 mod discover;
 mod error;
 mod handle;
+mod live;
 mod sources;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -26,7 +27,10 @@ use crate::process::ProcessSource;
 use crate::store::{self, Committed, JournalPage, Opened, Reader, StateLock};
 use crate::supervise;
 
-pub use error::{RecordError, RunError, StartError};
+use discover::Desk;
+use live::Live;
+
+pub use error::{RecordError, ReloadError, RunError, StartError};
 pub use handle::Handle;
 
 /// How long the parts have to end.
@@ -61,10 +65,11 @@ impl Parts {
 pub struct Daemon {
     handle: Handle,
     tcp: TcpListener,
-    socket: Socket,
+    socket: Arc<Socket>,
     address: SocketAddr,
     api: Api,
     guard: Guard,
+    desk: Arc<Desk>,
     monitor: Monitor,
     inbox: Receiver<Message>,
     writer: store::Writer,
@@ -85,7 +90,9 @@ impl Daemon {
         let tcp = TcpListener::bind(listen).await.map_err(|source| StartError::Listen { listen, source })?;
         let address = tcp.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let socket = Socket::bind(&config.ingest.socket, config.ingest.mode, config.ingest.group.as_deref())?;
-        let guard = guard(&config.api)?;
+        let socket = Arc::new(socket);
+        let token = token(&config.api).map_err(|(path, source)| StartError::Token { path, source })?;
+        let guard = Guard::new(&config.api.allowed_hosts, token);
 
         let clock = parts.clock;
         let now = clock.now();
@@ -100,9 +107,11 @@ impl Daemon {
         let waker: Waker = Arc::new(move || drop(wake.try_send(Message::Wake)));
         let source = (parts.processes)(waker).map_err(|source| StartError::Processes { source })?;
         let monitor = Monitor::new(Arc::clone(&config), source, resume, now);
-        let handle = Handle::new(feed, sender);
-        let api = Api::new(sources::sources(&handle, &clock, &config, reader, stats), Limits::default());
-        Ok(Daemon { handle, tcp, socket, address, api, guard, monitor, inbox, writer, store, clock, config })
+        let desk = Arc::new(Desk::new(&config, sender.clone()));
+        let live = Live::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&desk), guard.clone(), &socket);
+        let handle = Handle::new(feed, sender, Arc::new(live), Arc::clone(&clock));
+        let api = Api::new(sources::sources(&handle, &clock, address, reader, stats), Limits::default());
+        Ok(Daemon { handle, tcp, socket, address, api, guard, desk, monitor, inbox, writer, store, clock, config })
     }
 
     /// Where the endpoint listens.
@@ -112,7 +121,7 @@ impl Daemon {
 
     /// The dashboard's address.
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        url(self.address)
     }
 
     /// The Unix socket.
@@ -135,7 +144,7 @@ impl Daemon {
     /// # Errors
     /// Names the part that failed, or those that did not end in time.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RunError> {
-        let Daemon { handle, tcp, socket, address: _, api, guard, monitor, inbox, writer, store, clock, config } = self;
+        let Daemon { handle, tcp, socket, api, guard, desk, monitor, inbox, writer, store, clock, .. } = self;
         let stop = CancellationToken::new();
         let mut parts = supervise::Parts::new(stop.clone());
 
@@ -145,7 +154,7 @@ impl Daemon {
         })?;
         let feed = handle.feed().clone();
         parts.spawn_thread("engine", move || engine::run(monitor, &*clock, &inbox, &store, &feed))?;
-        discover::discover(&mut parts, &config, handle.inbox(), &stop)?;
+        parts.spawn("discovery", discover::discover(desk, stop.clone()));
 
         let counts = api.counts();
         let limits = Limits::default();
@@ -204,21 +213,17 @@ fn episodes(resume: &Resume) -> Episodes {
     alerts.map(|(key, episode)| ((key.agent.and_then(id_of), Arc::clone(&key.rule)), episode)).collect()
 }
 
-/// The guard of the endpoint, with its token if there is one.
-fn guard(api: &config::Api) -> Result<Guard, StartError> {
-    let token = match &api.token_file {
-        None => None,
-        Some(path) => Some(token(path)?),
-    };
-    Ok(Guard::new(&api.allowed_hosts, token))
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}/")
 }
 
-fn token(path: &Path) -> Result<String, StartError> {
-    let failed = |source| StartError::Token { path: path.to_owned(), source };
+/// The endpoint's token, if it has one; else from which file it could not be read, and why.
+fn token(api: &config::Api) -> Result<Option<String>, (PathBuf, std::io::Error)> {
+    let Some(path) = &api.token_file else { return Ok(None) };
+    let failed = |source| (path.clone(), source);
     let text = std::fs::read_to_string(path).map_err(failed)?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(failed(std::io::Error::other("it holds no token")));
+    match text.trim() {
+        "" => Err(failed(std::io::Error::other("it holds no token"))),
+        token => Ok(Some(token.to_owned())),
     }
-    Ok(token.to_owned())
 }

@@ -1,14 +1,15 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Handle;
-use crate::api::{self, AgentHistory, Sources};
-use crate::clock::Clock;
-use crate::config::Config;
+use super::{Handle, url};
+use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Sources};
+use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
-use crate::model::{AgentId, Sample, Timestamp};
+use crate::model::{AgentId, Page, Sample, Timestamp};
 use crate::monitor::Input;
-use crate::store::{JournalPage, Reader, StoreError, StoreStats};
+use crate::store::{self, JournalPage, Reader, StoreError, StoreStats};
 
 /// How far back an agent's page shows every sample, and at most how many.
 const METRICS: (Duration, u32) = (Duration::from_secs(3600), 3600);
@@ -16,26 +17,94 @@ const EVENTS: u32 = 50;
 const ERRORS: u32 = 20;
 const RUNS: u32 = 20;
 
-/// What the endpoint answers from.
+/// What the endpoint at `address` answers from.
 pub(super) fn sources(
     handle: &Handle,
     clock: &Arc<dyn Clock>,
-    config: &Arc<Config>,
+    address: SocketAddr,
     reader: Reader,
     stats: Arc<StoreStats>,
 ) -> Sources {
-    let (inbox, interval, now) = (handle.inbox().clone(), config.sampling.interval, Arc::clone(clock));
+    let (inbox, live, now) = (handle.inbox().clone(), Arc::clone(handle.live()), Arc::clone(clock));
+    let storage = Arc::clone(&stats);
     Sources {
         feed: handle.feed().clone(),
         clock: Arc::clone(clock),
-        interval: Arc::new(move || interval),
-        storage: Arc::new(move || stats.trouble().map_or(Ok(()), Err)),
+        interval: Arc::new(move || live.config().sampling.interval),
+        storage: Arc::new(move || storage.trouble().map_or(Ok(()), Err)),
+        lists: lists(&reader),
         history: Arc::new(move |id| history(&reader, id, now.now().wall).map_err(|error| error.chain())),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
             drop(inbox.try_send(Message::Input(Input::Inspect { agent, answer })));
         }),
+        own: own(handle, clock, address, stats),
     }
+}
+
+fn lists(reader: &Reader) -> Lists {
+    Lists {
+        events: look(reader, Reader::list_events),
+        errors: look(reader, |reader, page| {
+            let listed = |row: store::ErrorRow| ListedError {
+                agent: row.agent.as_ref().map(|(_, id)| id.clone()),
+                row: error_row(row),
+            };
+            Ok(reader.list_errors(page)?.into_iter().map(listed).collect())
+        }),
+        alerts: look(reader, Reader::list_alerts),
+        runs: look(reader, Reader::list_runs),
+    }
+}
+
+fn look<R: 'static>(reader: &Reader, question: fn(&Reader, &Page) -> Result<Vec<R>, StoreError>) -> Look<Page, Vec<R>> {
+    let reader = reader.clone();
+    Arc::new(move |page| question(&reader, page).map_err(|error| error.chain()))
+}
+
+/// What the daemon knows of itself.
+fn own(
+    handle: &Handle,
+    clock: &Arc<dyn Clock>,
+    address: SocketAddr,
+    stats: Arc<StoreStats>,
+) -> Arc<dyn Fn() -> OwnFacts + Send + Sync> {
+    let (live, clock, started) = (Arc::clone(handle.live()), Arc::clone(clock), handle.started());
+    Arc::new(move || {
+        let config = live.config();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        OwnFacts {
+            pid: std::process::id(),
+            started_at: started.wall,
+            uptime: clock.now().mono.since(started.mono),
+            cpu: own_cpu_time(),
+            memory_bytes: own_memory_bytes(),
+            url: url(address),
+            socket: config.ingest.socket.clone(),
+            database: DatabaseFacts {
+                path: config.storage.directory.join(store::FILE_NAME),
+                size_bytes: count(&stats.database_size_bytes),
+                queue_length: count(&stats.queue_length),
+                commits: count(&stats.commits),
+                expired_rows: count(&stats.expired_rows),
+                samples_dropped: count(&stats.dropped_samples),
+                entries_dropped: count(&stats.dropped_entries),
+                runs_dropped: count(&stats.dropped_runs),
+            },
+            reloads: live.reloads(),
+            log_lines_dropped: live.log_lines_dropped(),
+        }
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn own_memory_bytes() -> Option<u64> {
+    crate::process::linux::own_memory_bytes().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn own_memory_bytes() -> Option<u64> {
+    None
 }
 
 /// What is kept of one agent.
@@ -44,19 +113,17 @@ fn history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<Agent
     let number = agent.number;
     let page = |limit| JournalPage { agent: Some(number), before: None, limit };
     let metrics = reader.metrics(number, now - METRICS.0, METRICS.1)?;
-    let errors = reader.errors(page(ERRORS))?.into_iter().map(|row| api::ErrorRow {
-        id: row.id,
-        at: row.at,
-        report: row.report,
-        resolved: row.resolved,
-        fingerprint: None,
-    });
     Ok(Some(AgentHistory {
         metrics: metrics.into_iter().map(|metrics| Sample { agent: number, metrics }).collect(),
         events: reader.events(page(EVENTS))?,
-        errors: errors.collect(),
+        errors: reader.errors(page(ERRORS))?.into_iter().map(error_row).collect(),
         runs: reader.runs(number, RUNS)?,
         unresolved: reader.unresolved(number)?,
         agent,
     }))
+}
+
+fn error_row(row: store::ErrorRow) -> api::ErrorRow {
+    let store::ErrorRow { id, agent: _, at, report, resolved } = row;
+    api::ErrorRow { id, at, report, resolved, fingerprint: None }
 }

@@ -4,6 +4,7 @@ mod agent;
 mod alert;
 mod host;
 mod journal;
+mod list;
 mod process;
 mod sample;
 mod snapshot;
@@ -13,9 +14,13 @@ pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, R
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert};
 pub use host::HostReading;
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
+pub use list::{AlertEpisode, ListedRun, Page};
 pub use process::{
-    BootId, Cpu, ExitStatus, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
+    BootId, Cpu, ExitStatus, Image, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
+    Script,
 };
-pub use sample::{Batch, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick};
+pub use sample::{
+    Batch, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick,
+};
 pub use snapshot::{ActiveAlert, AgentView, Leftovers, Observed, OwnState, ProcessView, Snapshot, SourceState};
 pub use time::{Mono, Now, ParseTimeError, Timestamp};

@@ -105,6 +105,34 @@ pub struct ProcessRow {
     pub age: Duration,
 }
 
+/// What is known of the program that a process runs. Untrusted text, and secrets may be in it: never shown, never kept.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Image {
+    /// The path of the executable, without what the kernel adds to that of a deleted one; none where it may not be read.
+    pub exe: Option<Box<str>>,
+    /// The command line, bounded, empty words at its end taken off.
+    pub words: Vec<Box<str>>,
+    /// The script that an interpreter runs; none where there is none or its folder may not be read.
+    pub script: Option<Script>,
+}
+
+/// A file that an interpreter runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Script {
+    /// Its absolute path, as the process was given it.
+    pub path: Box<str>,
+    /// The same with every link resolved, as the process sees the file tree; none where that cannot be done.
+    pub resolved: Option<Box<str>>,
+}
+
+/// Without the arguments: what is printed for finding a mistake must not give a secret away.
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Image { exe, words, script } = self;
+        write!(f, "Image {{ exe: {exe:?}, words: {}, script: {script:?} }}", words.len())
+    }
+}
+
 /// Bytes that a process caused to be read from and written to storage, children that it waited for included.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Io {

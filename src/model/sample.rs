@@ -132,6 +132,29 @@ pub struct RunEnd {
     pub reason: Arc<str>,
 }
 
+/// A process that outlived its agent.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LeftoverRow {
+    /// Whose it was.
+    pub agent: AgentNumber,
+    /// Which process.
+    pub process: ProcessKey,
+    /// The boot it lives in.
+    pub boot: BootId,
+    /// Its short name: untrusted text.
+    pub name: Arc<str>,
+    /// When its agent ended.
+    pub since: Timestamp,
+    /// Resident memory when it was last read, bytes.
+    pub memory_bytes: u64,
+    /// What it and the children it waited for used since then, microseconds.
+    pub cpu_us: u64,
+    /// What they had used before, microseconds: where a new daemon goes on.
+    pub used_before_us: u64,
+    /// When it ended; none while it lives.
+    pub ended_at: Option<Timestamp>,
+}
+
 /// What one step wants stored, all or nothing.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Batch {
@@ -143,6 +166,8 @@ pub struct Batch {
     pub samples: Vec<Sample>,
     /// New and changed runs, told apart by agent, boot and root.
     pub runs: Vec<RunRow>,
+    /// New and changed leftovers, told apart by agent, boot and process.
+    pub leftovers: Vec<LeftoverRow>,
     /// Lines of the journal, in order.
     pub entries: Vec<Entry>,
     /// Alerts whose state changed.
@@ -156,6 +181,7 @@ impl Batch {
             && self.agents.is_empty()
             && self.samples.is_empty()
             && self.runs.is_empty()
+            && self.leftovers.is_empty()
             && self.entries.is_empty()
             && self.alerts.is_empty()
     }
@@ -168,6 +194,8 @@ pub struct Resume {
     pub last_tick: u64,
     /// The agents that are still in the database.
     pub agents: Vec<ResumedAgent>,
+    /// Leftovers that had not ended.
+    pub leftovers: Vec<LeftoverRow>,
     /// Alerts that were pending or firing.
     pub alerts: Vec<StoredAlert>,
 }

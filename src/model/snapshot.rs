@@ -176,6 +176,10 @@ pub struct SourceState {
     pub good_at: Option<Timestamp>,
     /// What went wrong since then, if anything.
     pub error: Option<Arc<str>>,
+    /// When it began to go wrong; none while it is well.
+    pub failing_since: Option<Timestamp>,
     /// Records in its last good list.
     pub records: usize,
+    /// Records of that list that could not be used.
+    pub skipped: usize,
 }

@@ -25,6 +25,10 @@ pub(super) struct Agent {
     pub gone_at: Option<Mono>,
     /// Its present run, or its last.
     pub run: Option<Run>,
+    /// The process that its root, a launcher, started to be the agent in its place.
+    pub program: Option<Program>,
+    /// Whether one that was found by its program stays in the lists for a while.
+    pub lingers: bool,
     /// What its tree used, over all runs.
     pub tree: Account,
     /// What its leftovers used.
@@ -43,6 +47,8 @@ pub(super) struct Agent {
     pub metrics: Metrics,
     /// The status and counts of its last row of history.
     pub recorded: Option<(Arc<str>, u64, Option<u64>)>,
+    /// Whether what the last run left behind was told.
+    pub left_told: bool,
     /// Whether reading its tree failed at the last pass, which has been told.
     pub failing: bool,
     /// Whether the next pass, even one for a few, is to read it.
@@ -90,11 +96,35 @@ pub(super) struct Sum {
     pub failed: bool,
 }
 
+/// A process that a launcher started to be the agent in its place: its end is the agent's.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// Who it is.
+    pub key: ProcessKey,
+    /// Its end, once that was told.
+    pub end: Option<ProgramEnd>,
+    /// How the launcher ended, should it never be known how the program did.
+    pub launcher: Option<ExitStatus>,
+}
+
+/// The end of a program, as far as it was told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProgramEnd {
+    /// When it was told first.
+    pub at: Mono,
+    /// How it ended.
+    pub status: Option<ExitStatus>,
+    /// Whether nothing more will be told.
+    pub settled: bool,
+}
+
 /// One life of the root process.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     /// The root.
     pub root: ProcessKey,
+    /// The root it began with, which names its row: the launcher of `root`, if that ended first.
+    pub first: ProcessKey,
     /// The boot it lives in.
     pub boot: BootId,
     /// When it started.
@@ -109,8 +139,24 @@ pub(super) struct Run {
     pub root_cpu: Cpu,
     /// `own + children` of the other members then, microseconds.
     pub others_us: u64,
+    /// Kills for memory in its cgroup, when it was last alive.
+    pub oom_kills: Option<u64>,
     /// Its end.
     pub end: Option<End>,
+    /// Whether its registry says that it ended although it runs.
+    pub denied: Denied,
+}
+
+/// What became of a registry's word that a running agent has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum Denied {
+    /// It says no such thing.
+    #[default]
+    No,
+    /// It was seen once: the process may be about to end.
+    Seen,
+    /// It was told, once for this run.
+    Told,
 }
 
 /// The end of a run, as far as it is known.
@@ -120,6 +166,8 @@ pub(super) struct End {
     pub at: Timestamp,
     /// How it ended.
     pub status: Option<ExitStatus>,
+    /// Whether the kernel killed it for memory.
+    pub oom_killed: Option<bool>,
     /// The word of the run's row; none until it is told.
     pub reason: Option<Arc<str>>,
     /// When it is told even without a status.
@@ -154,6 +202,8 @@ impl Agent {
             fact: Fact::NoPid,
             gone_at: None,
             run: None,
+            program: None,
+            lingers: false,
             left: Account::default(),
             unresolved: 0,
             rules: Vec::new(),
@@ -162,6 +212,7 @@ impl Agent {
             read_at: None,
             metrics,
             recorded: None,
+            left_told: true,
             failing: false,
             due: false,
             view: None,
@@ -187,7 +238,7 @@ impl Agent {
             if self.is_unregistered() {
                 verdict.status = "unknown".into();
                 verdict.reason = Some("known only by what it writes".into());
-            } else if verdict.state == Observed::Running {
+            } else if verdict.state == Observed::Running && !self.is_found() {
                 verdict.reason = Some("no longer registered".into());
             }
         }
@@ -199,14 +250,25 @@ impl Agent {
         &*self.stored.source == super::UNREGISTERED
     }
 
-    /// Whether it belongs into the lists: somebody names it, or something of it lives, or it writes.
+    /// Whether it was found by its program, and nobody claims it.
+    pub(super) fn is_found(&self) -> bool {
+        self.claim.is_none() && self.stored.source.starts_with("match:")
+    }
+
+    /// The name of the rule that found it, if one did.
+    pub(super) fn found_as(&self) -> Option<&str> {
+        self.stored.source.strip_prefix("match:").filter(|_| self.is_found())
+    }
+
+    /// Whether it belongs into the lists: somebody names it, or something of it lives or did lately, or it writes.
     pub(super) fn is_listed(&self) -> bool {
-        self.claim.is_some() || self.root().is_some() || self.left_sum.processes > 0 || self.is_unregistered()
+        let lives = self.root().is_some() || self.left_sum.processes > 0;
+        self.claim.is_some() || lives || self.lingers || self.is_unregistered()
     }
 
     /// Says that the fact is another now.
     pub(super) fn observe(&mut self, fact: Fact, now: Now) {
-        let lives = matches!(fact, Fact::Running | Fact::Shared { state: Observed::Running, .. });
+        let lives = matches!(fact, Fact::Running | Fact::Ourselves | Fact::Shared { state: Observed::Running, .. });
         self.gone_at = if lives { None } else { self.gone_at.or(Some(now.mono)) };
         self.fact = fact;
         self.view = None;
@@ -224,15 +286,16 @@ impl Agent {
     pub(super) fn run_row(&self) -> Option<RunRow> {
         let run = self.run.as_ref()?;
         let end = run.end.as_ref().and_then(|end| {
-            let oom_killed = match end.status {
-                Some(ExitStatus::Signal(9)) | None => None,
-                Some(_) => Some(false),
-            };
-            Some(RunEnd { at: end.at, status: end.status, oom_killed, reason: Arc::clone(end.reason.as_ref()?) })
+            Some(RunEnd {
+                at: end.at,
+                status: end.status,
+                oom_killed: end.oom_killed,
+                reason: Arc::clone(end.reason.as_ref()?),
+            })
         });
         Some(RunRow {
             agent: self.stored.number,
-            root: run.root,
+            root: run.first,
             boot: Arc::clone(&run.boot),
             started_at: run.started_at,
             end,
@@ -271,11 +334,41 @@ impl Account {
 }
 
 impl Run {
+    /// One that begins.
+    pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
+        Run {
+            root,
+            first: root,
+            boot,
+            started_at,
+            cpu_before_us,
+            peak_memory_bytes: None,
+            last_memory_bytes: None,
+            root_cpu: Cpu::default(),
+            others_us: 0,
+            oom_kills: None,
+            end: None,
+            denied: Denied::No,
+        }
+    }
+
+    /// One that the last daemon watched. `total_us`: what the agent has used.
+    pub(super) fn resumed(root: ProcessKey, row: &RunRow, total_us: u64) -> Run {
+        Run {
+            first: row.root,
+            peak_memory_bytes: row.peak_memory_bytes,
+            last_memory_bytes: row.last_memory_bytes,
+            root_cpu: row.root_cpu,
+            ..Run::new(root, Arc::clone(&row.boot), row.started_at, total_us.saturating_sub(row.cpu_us))
+        }
+    }
+
     /// Notes the end, which waits a moment for its cause.
     pub(super) fn end(&mut self, status: Option<ExitStatus>, now: Now) {
         let end = self.end.get_or_insert_with(|| End {
             at: now.wall,
             status: None,
+            oom_killed: None,
             reason: None,
             deadline: now.mono + STATUS_PATIENCE,
         });

@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::model::{
-    AgentId, AgentNumber, AgentView, Batch, ErrorReport, EventReport, ProcessView, Record, Recorded, Snapshot,
-    Timestamp,
+    AgentId, AgentNumber, AgentView, Batch, ErrorReport, EventReport, LeftoverRow, ProcessView, Record, Recorded,
+    Snapshot, Timestamp,
 };
 
 /// Every way in which the world can change the monitor's mind, besides the processes themselves.
@@ -114,6 +114,6 @@ pub struct AgentDetail {
     pub view: AgentView,
     /// The processes of its tree, the root first.
     pub processes: Vec<ProcessView>,
-    /// The processes that outlived it.
-    pub leftovers: Vec<ProcessView>,
+    /// The processes that outlived it and live.
+    pub leftovers: Vec<LeftoverRow>,
 }

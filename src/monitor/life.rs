@@ -1,19 +1,19 @@
-//! How an agent's root process is found, how it ends, and what is told of it.
+//! How an agent's root process is found, and what the kernel tells of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ledger::{Counter, while_away};
+use crate::ledger::while_away;
 use crate::model::{
-    Body, Entry, EventReport, ExitStatus, Mono, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
-    RunRow, StartGuard,
+    Body, Entry, ExitStatus, Mono, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, RunRow,
+    StartGuard,
 };
 use crate::process::{ReadError, Watch};
 use crate::tree::{AgentIndex, Owner};
 use crate::verdict::{Fact, Replaced, contradiction, is_expected};
 
-use super::agent::Run;
-use super::{FULL_SCANS, Monitor, warning};
+use super::agent::{Denied, Run};
+use super::{FULL_SCANS, Monitor, event, warning};
 
 /// Start times are read in hundredths of a second, and time passes between a fork and its reading.
 const FORK_SLACK: Duration = Duration::from_millis(100);
@@ -31,6 +31,12 @@ impl Monitor {
         let guard = agent.claim.as_ref().map(|claim| claim.record.guard.clone()).unwrap_or_default();
         if agent.root().is_some_and(|root| root.pid == pid && self.means(&guard, root)) {
             return;
+        }
+        if let Some(old) = self.agents[index.0].root() {
+            self.end_run(index, old, None, Some("superseded"), now);
+        }
+        if self.source.own_pid() == Some(pid) {
+            return self.agent(index).observe(Fact::Ourselves, now);
         }
         if let Some(owner) = self.holder(pid).filter(|owner| *owner != index) {
             let owner = &self.agents[owner.0];
@@ -107,17 +113,14 @@ impl Monitor {
     }
 
     /// The agent whose root has this pid.
-    fn holder(&self, pid: Pid) -> Option<AgentIndex> {
+    pub(super) fn holder(&self, pid: Pid) -> Option<AgentIndex> {
         let key = self.forest.at(pid)?;
         let index = *self.roots.get(&key)?;
         (self.agents[index.0].root() == Some(key)).then_some(index)
     }
 
     /// From now on this process is the agent's root.
-    fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
-        if let Some(old) = self.agents[index.0].root() {
-            self.end_run(index, old, None, Some("superseded"), now);
-        }
+    pub(super) fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
         if let Err(error) = self.source.keep(row.key, Watch::Exit) {
             if !matches!(error, ReadError::Gone) {
                 self.own.read_errors += 1;
@@ -127,19 +130,12 @@ impl Monitor {
         let started_at = now.wall - row.age;
         self.plant(index, row, now);
         let boot = Arc::clone(&self.boot);
+        let oom_kills = self.source.oom_kills(row.key);
         let agent = &mut self.agents[index.0];
-        let first = agent.run.is_none() && agent.stored.restarts == 0;
-        agent.run = Some(Run {
-            root: row.key,
-            boot,
-            started_at,
-            cpu_before_us: agent.tree.cpu.total(),
-            peak_memory_bytes: None,
-            last_memory_bytes: None,
-            root_cpu: crate::model::Cpu::default(),
-            others_us: 0,
-            end: None,
-        });
+        // The number of one that was found is free again after its end: who gets it is somebody else.
+        let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
+        let run = Run::new(row.key, boot, started_at, agent.tree.cpu.total());
+        agent.run = Some(Run { oom_kills, ..run });
         agent.observe(Fact::Running, now);
         if !first {
             agent.stored.restarts += 1;
@@ -161,7 +157,7 @@ impl Monitor {
                 self.adopt_shares(key, owner);
             }
         } else {
-            let born = self.scanned_at.is_some_and(|at| row.age < now.mono.since(at));
+            let born = self.is_born(row, now);
             self.forest.insert(row, owner, now.wall - row.age, born);
             self.full_scans = FULL_SCANS;
         }
@@ -174,7 +170,7 @@ impl Monitor {
     }
 
     /// A member came over from another account: what is still on its way below it comes along.
-    fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
+    pub(super) fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
         let Some(seen) = self.forest.get(key).and_then(|member| member.seen) else { return };
         let account = self.agents[owner.agent.0].account(owner.left);
         account.cpu.adopt(&seen.cpu);
@@ -186,34 +182,33 @@ impl Monitor {
 
     /// Goes on with the run that the last daemon watched, if its root still lives.
     pub(super) fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) {
+        let (root, counted) = self.root_to_resume(index, row, now);
         let agent = self.agent(index);
-        agent.run = Some(Run {
-            root: row.root,
-            boot: Arc::clone(&row.boot),
-            started_at: row.started_at,
-            cpu_before_us: agent.tree.cpu.total().saturating_sub(row.cpu_us),
-            peak_memory_bytes: row.peak_memory_bytes,
-            last_memory_bytes: row.last_memory_bytes,
-            root_cpu: row.root_cpu,
-            others_us: row.others_us,
-            end: None,
-        });
+        // The word of a registry goes into the database when it comes: the last daemon has told of this one.
+        let told = agent.stored.registry_status.as_deref().is_some_and(|status| !is_expected(status));
+        let denied = if told { Denied::Told } else { Denied::No };
+        agent.run = Some(Run { denied, ..Run::resumed(root, row, agent.tree.cpu.total()) });
         if let Some(end) = &row.end {
             let run = agent.run.as_mut().expect("just set");
             run.end(end.status, now);
             let known = run.end.as_mut().expect("just set");
             known.at = end.at;
+            known.oom_killed = end.oom_killed;
             known.reason = Some(Arc::clone(&end.reason));
             return agent.observe(Fact::Exited { status: end.status, seen: true }, now);
         }
-        let alive = if row.boot == self.boot { self.source.look(row.root.pid).ok() } else { None };
-        let alive = alive.filter(|found| found.key == row.root && found.state != ProcessState::Zombie);
+        let alive = if row.boot == self.boot { self.source.look(root.pid).ok() } else { None };
+        let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
         let kept = alive.filter(|found| self.source.keep(found.key, Watch::Exit).is_ok());
         let Some(found) = kept else {
-            return self.end_run(index, row.root, None, Some("unobserved"), now);
+            return self.end_run(index, root, None, Some("unobserved"), now);
         };
         self.plant(index, &found, now);
-        if let Ok(reading) = self.source.read(found.key, false) {
+        let oom_kills = self.source.oom_kills(found.key);
+        if let Some(run) = &mut self.agent(index).run {
+            run.oom_kills = oom_kills;
+        }
+        if counted && let Ok(reading) = self.source.read(found.key, false) {
             let before = row.root_cpu;
             let agent = self.agent(index);
             agent.tree.cpu.add(while_away(
@@ -240,7 +235,8 @@ impl Monitor {
             .collect();
         // A last reading while the dead can still be read: zombies keep their counters.
         let mut last_readings = false;
-        for (process, _) in &exits {
+        for (process, status) in &exits {
+            self.note_program_end(*process, *status, now);
             if let Some(index) = self.roots.get(process).copied() {
                 let agent = self.agent(index);
                 if agent.root() == Some(*process) {
@@ -277,7 +273,7 @@ impl Monitor {
 
     /// A child of a member is a member, whether or not it is ever read: what it starts in turn is a member too.
     fn take_fork(&mut self, parent: Pid, child: Pid, at: Mono, now: Now) {
-        let Some(owner) = self.forest.kin(parent) else { return };
+        let Some(owner) = self.forest.kin(parent).filter(|_| self.source.own_pid() != Some(child)) else { return };
         match self.source.look(child) {
             // Much younger than the fork: the number went round, and means a stranger now.
             Ok(row) if row.age + FORK_SLACK < now.mono.since(at) => self.forest.remember(child, owner.agent),
@@ -292,150 +288,12 @@ impl Monitor {
 
     /// A member that became another program has another name.
     fn take_exec(&mut self, pid: Pid) {
+        self.recognise_again(pid);
         if let Some(key) = self.forest.at(pid)
             && let Ok(row) = self.source.look(pid)
             && let Some(member) = self.forest.get_mut(key)
         {
             member.name = row.name;
-        }
-    }
-
-    /// The root process ended, or the run is over for another reason: what is left of its tree is leftovers.
-    pub(super) fn end_run(
-        &mut self,
-        index: AgentIndex,
-        root: ProcessKey,
-        status: Option<ExitStatus>,
-        reason: Option<&str>,
-        now: Now,
-    ) {
-        let row = self.source.look(root.pid).ok().filter(|row| row.key == root);
-        let zombie = row.is_some_and(|row| row.state == ProcessState::Zombie);
-        let agent = self.agent(index);
-        let Some(run) = agent.run.as_mut().filter(|run| run.root == root) else { return };
-        let first = run.end.is_none();
-        run.end(status, now);
-        let status = run.end.as_ref().and_then(|end| end.status);
-        let superseded = reason == Some("superseded");
-        if !superseded {
-            let gone = if zombie { Fact::Zombie(status) } else { Fact::Exited { status, seen: true } };
-            agent.observe(gone, now);
-        }
-        agent.metrics.cpu_percent = None;
-        agent.metrics.memory_bytes = None;
-        agent.metrics.process_count = None;
-        agent.metrics.thread_count = None;
-        agent.read_at = None;
-        agent.view = None;
-        self.changed = true;
-        if first {
-            self.leave_behind(index, root, superseded);
-        }
-        match reason {
-            Some(reason) => {
-                let end = self.agent(index).run.as_mut().and_then(|run| run.end.as_mut()).expect("just ended");
-                end.reason = Some(reason.into());
-                self.batch.runs.extend(self.agents[index.0].run_row());
-                let reason_event = format!("run_{reason}");
-                let message = format!("the run of process {} is over: {reason}", root.pid);
-                self.tell(index, warning(&reason_event, &message), now);
-            }
-            None if status.is_some() => self.tell_end(index, now),
-            None => {}
-        }
-    }
-
-    /// The tree of an ended root goes on as leftovers, on an account of its own.
-    fn leave_behind(&mut self, index: AgentIndex, root: ProcessKey, root_lives: bool) {
-        let tree = Owner { agent: index, left: false };
-        let left = Owner { agent: index, left: true };
-        let keys: Vec<ProcessKey> = self
-            .forest
-            .iter()
-            .filter(|(key, member)| member.owner == tree && (root_lives || *key != root))
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            self.forest.get_mut(key).expect("just seen").owner = left;
-            self.adopt_shares(key, left);
-        }
-        if root_lives {
-            self.roots.remove(&root);
-        }
-    }
-
-    /// Tells the ends whose cause did not come in time.
-    pub(super) fn tell_overdue_ends(&mut self, now: Now) {
-        let overdue: Vec<AgentIndex> = self
-            .roots
-            .values()
-            .copied()
-            .filter(|index| {
-                let end = self.agents[index.0].run.as_ref().and_then(|run| run.end.as_ref());
-                end.is_some_and(|end| end.reason.is_none() && end.deadline <= now.mono)
-            })
-            .collect();
-        for index in overdue {
-            self.tell_end(index, now);
-        }
-    }
-
-    /// Tells the end of a run, once.
-    fn tell_end(&mut self, index: AgentIndex, now: Now) {
-        let agent = self.agent(index);
-        let ended_on_request = agent
-            .claim
-            .as_ref()
-            .and_then(|claim| claim.record.status.as_deref())
-            .is_some_and(|status| !is_expected(status));
-        let Some(run) = agent.run.as_mut() else { return };
-        let root = run.root;
-        let Some(end) = run.end.as_mut().filter(|end| end.reason.is_none()) else { return };
-        let status = end.status;
-        let orderly = ended_on_request || status.is_some_and(ExitStatus::is_orderly);
-        let word = if orderly { "stopped" } else { "error" };
-        end.reason = Some(word.into());
-        let row = agent.run_row().expect("there is a run");
-        let oom_killed = row.end.as_ref().and_then(|end| end.oom_killed);
-        self.batch.runs.push(row);
-        let totals = self.agent(index).totals(now);
-        self.batch.agents.push(totals);
-        let how = status.map_or_else(|| "how is not known".to_owned(), |status| status.to_string());
-        let (code, signal) = match status {
-            Some(ExitStatus::Code(code)) => (Some(code), None),
-            Some(ExitStatus::Signal(_)) => (None, status.and_then(ExitStatus::signal_name)),
-            None => (None, None),
-        };
-        let facts = [
-            ("reason", word.into()),
-            ("pid", root.pid.get().into()),
-            ("exit_code", code.into()),
-            ("exit_signal", signal.into()),
-            ("oom_killed", oom_killed.into()),
-        ];
-        self.tell(index, event(word, &format!("process {} ended: {how}", root.pid), facts), now);
-        if self.forest.get(root).is_none() {
-            self.roots.remove(&root);
-            self.source.release(root);
-        }
-    }
-
-    /// The root's place in the tree is gone: it was reaped. Its cause may still be on its way.
-    pub(super) fn root_vanished(&mut self, index: AgentIndex, root: ProcessKey, now: Now) {
-        if self.agents[index.0].root() == Some(root) {
-            self.end_run(index, root, None, None, now);
-        }
-        let agent = self.agent(index);
-        if let Fact::Zombie(status) = agent.fact {
-            agent.observe(Fact::Exited { status, seen: true }, now);
-        }
-        let told = agent
-            .run
-            .as_ref()
-            .is_none_or(|run| run.root != root || run.end.as_ref().is_some_and(|end| end.reason.is_some()));
-        if told {
-            self.roots.remove(&root);
-            self.source.release(root);
         }
     }
 
@@ -445,15 +303,4 @@ impl Monitor {
         let entry = Entry { agent: Some((stored.number, stored.id.clone())), at: now.wall, body };
         self.batch.entries.push(entry);
     }
-
-    /// The counters of a member, for the row of a run.
-    pub(super) fn last_counters(&self, key: ProcessKey) -> Counter {
-        let seen = self.forest.get(key).and_then(|member| member.seen);
-        seen.map(|seen| seen.cpu.last()).unwrap_or_default()
-    }
-}
-
-fn event<const N: usize>(word: &str, message: &str, facts: [(&str, serde_json::Value); N]) -> Body {
-    let metadata: serde_json::Map<_, _> = facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    Body::Event(EventReport { event_type: word.into(), message: message.into(), metadata: metadata.into() })
 }

@@ -4,14 +4,18 @@
 //! about it. A thread drives it in the daemon, a loop drives years of it in a simulation.
 
 mod agent;
+mod ends;
 mod exchange;
+mod leftovers;
 mod life;
+mod matching;
+mod program;
 mod roster;
 mod tick;
 mod view;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +32,7 @@ use crate::timers::Timer;
 use crate::tree::{AgentIndex, Forest};
 
 use agent::Agent;
+use matching::Matching;
 use roster::Roster;
 
 /// The source of agents that are known only by what they write.
@@ -58,6 +63,8 @@ pub struct Monitor {
     source: Box<dyn ProcessSource>,
     boot: BootId,
     roster: Roster,
+    /// What finds agents by their programs; none where nothing is configured to.
+    matching: Option<Matching>,
     agents: Vec<Agent>,
     by_id: BTreeMap<AgentId, AgentIndex>,
     by_number: HashMap<AgentNumber, AgentIndex>,
@@ -101,26 +108,29 @@ impl Monitor {
     /// A monitor that goes on where the last one stopped.
     pub fn new(config: Arc<Config>, source: Box<dyn ProcessSource>, resume: Resume, now: Now) -> Monitor {
         let timers = Timers {
-            tick: Timer::new(config.sampling.interval, now.mono + config.sampling.interval),
+            // At once: whoever asks is not to wait for a whole interval until there is an answer.
+            tick: Timer::new(config.sampling.interval, now.mono),
             io: Timer::new(IO_PERIOD, now.mono),
             alerts: Timer::new(config.alerts.interval, now.mono + config.alerts.interval),
             upkeep: Timer::new(UPKEEP, now.mono + UPKEEP),
             prune: Timer::new(PRUNE, now.mono + UPKEEP),
         };
         let discovery = if source.tells_forks() { "events" } else { "scan" };
+        let forest = Forest::new(source.own_pid());
         let mut monitor = Monitor {
             boot: source.boot(),
             roster: Roster::new(&config.registry.sources, now.mono),
+            matching: Matching::new(&config.registry, now.mono),
             config,
             source,
             agents: Vec::new(),
             by_id: BTreeMap::new(),
             by_number: HashMap::new(),
             roots: HashMap::new(),
-            forest: Forest::default(),
+            forest,
             alerts: BTreeMap::new(),
             timers,
-            early: Some(now.mono),
+            early: None,
             full_scans: FULL_SCANS,
             scanned_at: None,
             unsettled: false,
@@ -155,10 +165,11 @@ impl Monitor {
     pub fn step(&mut self, now: Now) -> Vec<Effect> {
         self.take_events(now);
         self.tell_overdue_ends(now);
+        let look = self.look_if_due(now);
         if let Some(missed) = self.timers.tick.fire(now.mono) {
             self.own.ticks_skipped += missed;
             self.sample_all(now);
-        } else if self.early.is_some_and(|due| due <= now.mono) {
+        } else if look || self.early.is_some_and(|due| due <= now.mono) {
             self.sample_due(now);
         }
         if self.timers.alerts.fire(now.mono).is_some() {
@@ -191,7 +202,7 @@ impl Monitor {
         let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
         let ends = self.roots.values().filter_map(|index| self.agents[index.0].run.as_ref());
         let ends = ends.filter_map(|run| run.end.as_ref()).filter(|end| end.reason.is_none()).map(|end| end.deadline);
-        ends.chain(self.early).fold(timer, Mono::min)
+        ends.chain(self.early).chain(self.look_due()).fold(timer, Mono::min)
     }
 
     fn finish(&mut self, now: Now) -> Vec<Effect> {
@@ -216,6 +227,9 @@ impl Monitor {
             }
             // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
             self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
+        }
+        for row in resume.leftovers {
+            self.resume_leftover(row, now);
         }
         for stored in resume.alerts {
             if let Some(state) = stored.state {
@@ -316,6 +330,7 @@ impl Monitor {
             agent.view = None;
             let row = agent.totals(now);
             self.batch.agents.push(row);
+            self.make_way(index, now);
             self.locate(index, now);
         }
     }
@@ -353,29 +368,36 @@ impl Monitor {
     }
 
     fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
-        if config.registry.sources != self.config.registry.sources {
-            self.roster = Roster::new(&config.registry.sources, now.mono);
+        if config.registry != self.config.registry {
+            self.matching = Matching::new(&config.registry, now.mono);
         }
         self.timers.tick.change(config.sampling.interval, now.mono);
         self.timers.alerts.change(config.alerts.interval, now.mono);
-        self.config = config;
+        let before = std::mem::replace(&mut self.config, config);
         for agent in &mut self.agents {
             agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
         }
-        let known: BTreeSet<Arc<str>> = self.config.alerts.rules.iter().map(|rule| Arc::clone(&rule.name)).collect();
-        self.alerts.retain(|key, _| known.contains(&key.rule));
+        self.end_orphaned_alerts(now);
+        if self.config.registry.sources != before.registry.sources {
+            self.roster.change(&self.config.registry.sources, now.mono);
+            self.take_claims(now);
+        }
         self.changed = true;
     }
 
     /// Writes down totals and last sightings, from which another daemon would go on.
     fn write_down(&mut self, now: Now) {
         for agent in &mut self.agents {
-            if agent.root().is_none() {
-                continue;
+            let Some(root) = agent.root() else { continue };
+            if let Some(run) = &mut agent.run {
+                // So that a kill of long ago, of another process of that cgroup, is not taken for this one's.
+                run.oom_kills = self.source.oom_kills(root);
             }
             self.batch.agents.push(agent.totals(now));
             self.batch.runs.extend(agent.run_row());
         }
+        let leftovers = self.all_leftovers();
+        self.batch.leftovers.extend(leftovers);
     }
 
     /// Writes a `warning` of the daemon's own into the journal.
@@ -389,4 +411,10 @@ impl Monitor {
 fn warning(reason: &str, message: &str) -> Body {
     let metadata = serde_json::Map::from_iter([("reason".to_owned(), reason.into())]);
     Body::Event(EventReport { event_type: "warning".into(), message: message.into(), metadata: metadata.into() })
+}
+
+/// An event with facts about it.
+fn event<const N: usize>(word: &str, message: &str, facts: [(&str, serde_json::Value); N]) -> Body {
+    let metadata: serde_json::Map<_, _> = facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    Body::Event(EventReport { event_type: word.into(), message: message.into(), metadata: metadata.into() })
 }

@@ -18,15 +18,37 @@ pub(super) struct Roster {
 }
 
 struct Listing {
+    /// None: the built-in rules.
+    source: Option<config::Source>,
     state: SourceState,
     records: Vec<Record>,
     /// When the last good read was, by the monotonic clock.
     good_at: Option<Mono>,
     /// When it was configured: before the first good read its age counts from here.
     since: Mono,
-    /// Whether it can never go stale: it says the same for ever.
+    /// Whether it can never go stale: it says the same for ever, or it is this monitor that looks.
     constant: bool,
+    /// Whether its agents are found by their programs.
+    found: bool,
     told: BTreeSet<Arc<str>>,
+}
+
+impl Listing {
+    /// Not read yet.
+    fn new(source: Option<&config::Source>, now: Mono) -> Listing {
+        let name = source.map_or_else(|| "match".to_owned(), config::Source::name).into();
+        let found = matches!(source, None | Some(config::Source::Match { .. }));
+        Listing {
+            source: source.cloned(),
+            state: SourceState { name, good_at: None, error: None, failing_since: None, records: 0, skipped: 0 },
+            records: Vec::new(),
+            good_at: None,
+            since: now,
+            constant: found || matches!(source, Some(config::Source::Flags(_))),
+            found,
+            told: BTreeSet::new(),
+        }
+    }
 }
 
 /// What a reading changed.
@@ -39,17 +61,41 @@ pub(super) struct Changes {
 }
 
 impl Roster {
-    /// No source has been read yet.
+    /// No source has been read yet. Without any there are the built-in rules.
     pub(super) fn new(sources: &[config::Source], now: Mono) -> Roster {
-        let listing = |source: &config::Source| Listing {
-            state: SourceState { name: source.name().into(), good_at: None, error: None, records: 0 },
-            records: Vec::new(),
-            good_at: None,
-            since: now,
-            constant: matches!(source, config::Source::Flags(_)),
-            told: BTreeSet::new(),
+        let mut roster = Roster { sources: Vec::new() };
+        roster.change(sources, now);
+        roster
+    }
+
+    /// Other sources are configured. Those that stay keep what they said, wherever they stand now.
+    pub(super) fn change(&mut self, sources: &[config::Source], now: Mono) {
+        let mut before = std::mem::take(&mut self.sources);
+        let mut listing =
+            |source: Option<&config::Source>| match before.iter().position(|listing| listing.source.as_ref() == source)
+            {
+                Some(place) => before.remove(place),
+                None => Listing::new(source, now),
+            };
+        self.sources = match sources {
+            [] => vec![listing(None)],
+            named => named.iter().map(|source| listing(Some(source))).collect(),
         };
-        Roster { sources: sources.iter().map(listing).collect() }
+    }
+
+    /// Whether every source that names agents was read once, well or not.
+    pub(super) fn heard(&self) -> bool {
+        let mut naming = self.sources.iter().filter(|source| !source.found);
+        naming.all(|source| source.good_at.is_some() || source.state.error.is_some())
+    }
+
+    /// Takes in that every process was looked at. `count`: how many agents there are of a source.
+    pub(super) fn looked(&mut self, count: impl Fn(&str) -> usize, now: Now) {
+        for source in self.sources.iter_mut().filter(|source| source.found) {
+            source.state.good_at = Some(now.wall);
+            source.good_at = Some(now.mono);
+            source.state.records = count(&source.state.name);
+        }
     }
 
     /// Takes in what came of reading a source. A failure keeps the last good list.
@@ -67,19 +113,23 @@ impl Roster {
                     tracing::warn!(source = %source.state.name, %error, "registry source cannot be read; its last good list stands");
                 }
                 source.state.error = Some(error);
+                source.state.failing_since = source.state.failing_since.or(Some(now.wall));
             }
-            Ok(SourceReading { records, skipped }) => {
+            Ok(SourceReading { records, skipped: complaints }) => {
                 if source.state.error.take().is_some() {
                     tracing::info!(source = %source.state.name, records = records.len(), "registry source is back");
                 } else if source.good_at.is_none() {
                     tracing::info!(source = %source.state.name, records = records.len(), "registry source read");
                 }
-                let still: BTreeSet<Arc<str>> = skipped.iter().cloned().collect();
-                for complaint in skipped {
+                let still: BTreeSet<Arc<str>> = complaints.iter().cloned().collect();
+                let skipped = complaints.len();
+                for complaint in complaints {
                     complain(complaint);
                 }
                 // What is mended may be told again should it come back.
                 source.told.retain(|complaint| still.contains(complaint));
+                source.state.failing_since = None;
+                source.state.skipped = skipped;
                 source.state.good_at = Some(now.wall);
                 source.good_at = Some(now.mono);
                 source.state.records = records.len();
@@ -115,6 +165,11 @@ impl Roster {
             }
         }
         (claims, passed_over)
+    }
+
+    /// Whether every source has been read well since the start.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sources.iter().all(|source| source.constant || source.good_at.is_some())
     }
 
     /// Whether a source was read well after `then`, so that what it says was said knowing what happened then.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::ledger::{Counter, Ledger, Share};
 use crate::model::{
-    Io, IoReading, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessState, Reading, Sample, Tick,
+    Io, IoReading, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Reading,
+    Sample, Tick,
 };
 use crate::process::{ReadError, Scan, Watch};
 use crate::tree::{Admission, AgentIndex, Member, Seen};
@@ -23,6 +24,7 @@ impl Monitor {
         }
         self.host = self.source.host();
         self.pass(now);
+        self.tell_denials(now);
         self.own.last_tick_at = Some(now.wall);
         self.own.last_tick_mono = Some(now.mono);
     }
@@ -56,15 +58,16 @@ impl Monitor {
 
     /// Finds the processes that became members since the last pass.
     fn discover(&mut self, now: Now) {
-        if self.source.tells_forks() && self.full_scans == 0 {
+        if self.source.tells_forks() && self.full_scans == 0 && !self.is_looking() {
             self.scanned_at = Some(now.mono);
             return;
         }
-        let scope = if self.full_scans > 0 { Scan::All } else { Scan::New };
+        let scope = if self.full_scans > 0 || self.is_looking() { Scan::All } else { Scan::New };
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
         match self.source.scan(scope, &mut rows) {
             Ok(count) => {
+                self.find_agents(&rows, now);
                 self.own.reads_denied += count.denied;
                 self.own.read_errors += count.failed;
                 let since = self.scanned_at.map(|at| now.mono.since(at));
@@ -73,7 +76,7 @@ impl Monitor {
                 let taken = self.forest.adopt(&mut rows, |row| Admission {
                     started_at: now.wall - row.age,
                     // What the last scan did not show began since; a first look at a whole tree goes by its age.
-                    born: scope == Scan::New || since.is_some_and(|since| row.age < since),
+                    born: scope == Scan::New || since.is_some_and(|since| row.age <= since),
                 });
                 for key in taken {
                     self.keep_member(key);
@@ -85,6 +88,11 @@ impl Monitor {
             }
         }
         self.rows = rows;
+    }
+
+    /// Whether a process began since the last scan, so that all it used was used where it is now.
+    pub(super) fn is_born(&self, row: &ProcessRow, now: Now) -> bool {
+        self.scanned_at.is_some_and(|at| row.age <= now.mono.since(at))
     }
 
     pub(super) fn keep_member(&mut self, key: ProcessKey) {
@@ -116,6 +124,7 @@ impl Monitor {
         }
         for index in &due {
             self.charge(*index, io, now);
+            self.note_leftovers(*index, now);
         }
         due
     }
@@ -159,6 +168,7 @@ impl Monitor {
         let parents: HashMap<Pid, Option<Pid>> = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
         for (key, member) in left {
             self.pass_on(&member, &parents);
+            self.leftover_ended(key, &member, now);
             match self.roots.get(&key).copied() {
                 Some(index) => self.root_vanished(index, key, now),
                 None => self.source.release(key),
@@ -258,6 +268,12 @@ impl Monitor {
         if failing != std::mem::replace(&mut agent.failing, failing) && failing {
             self.tell(index, warning("sampling_failed", "a process of its tree could not be read"), now);
         }
+    }
+
+    /// The counters of a member, for the row of a run.
+    fn last_counters(&self, key: ProcessKey) -> Counter {
+        let seen = self.forest.get(key).and_then(|member| member.seen);
+        seen.map(|seen| seen.cpu.last()).unwrap_or_default()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessState, ProcessView, Rule,
-    Severity, Snapshot,
+    ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessView, Rule, Severity,
+    Snapshot,
 };
 use crate::tree::{AgentIndex, Owner};
 
@@ -52,7 +52,7 @@ impl Monitor {
         Some(AgentDetail {
             view,
             processes: self.processes(Owner { agent: index, left: false }),
-            leftovers: self.processes(Owner { agent: index, left: true }),
+            leftovers: self.leftovers(index),
         })
     }
 
@@ -89,7 +89,7 @@ impl Monitor {
         members
             .filter_map(|(key, member)| {
                 let seen = member.seen.as_ref()?;
-                (!owner.left || seen.state != ProcessState::Zombie).then(|| ProcessView {
+                Some(ProcessView {
                     pid: key.pid,
                     parent: member.parent,
                     name: member.name.clone(),

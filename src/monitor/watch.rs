@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use crate::alerts::{self, Sighting, Turn};
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Body, Condition, Entry, Metric, Now, Observed, Rule, StoredAlert,
+    AgentNumber, AlertKey, AlertNote, AlertState, Body, Condition, Entry, Metric, Now, Observed, Rule, Severity,
+    StoredAlert,
 };
 use crate::tree::AgentIndex;
+use crate::verdict::{Fact, is_expected};
 
-use super::Monitor;
-use super::agent::Agent;
+use super::agent::{Agent, Denied};
+use super::{Monitor, warning};
 
 impl Monitor {
     /// Looks at every rule for every agent.
@@ -31,6 +33,28 @@ impl Monitor {
         for rule in config.alerts.rules.iter().filter(|rule| rule.enabled && is_own(&rule.condition)) {
             let sighting = self.own_sighting(rule, now);
             self.turn(None, rule, sighting, elapsed, now);
+        }
+    }
+
+    /// Tells of agents that run although their registry says that they ended: at the second look, since one that is just
+    /// ending is no contradiction.
+    pub(super) fn tell_denials(&mut self, now: Now) {
+        for place in 0..self.agents.len() {
+            let agent = &mut self.agents[place];
+            let running = agent.fact == Fact::Running;
+            let word = agent.claim.as_ref().and_then(|claim| claim.record.status.as_deref());
+            let denies = running && word.is_some_and(|word| !is_expected(word));
+            let Some(run) = agent.run.as_mut().filter(|run| run.end.is_none()) else { continue };
+            let before = run.denied;
+            run.denied = match (before, denies) {
+                (Denied::Told, _) | (Denied::Seen, true) => Denied::Told,
+                (Denied::No, true) => Denied::Seen,
+                (_, false) => Denied::No,
+            };
+            if (before, run.denied) == (Denied::Seen, Denied::Told) {
+                let reason = agent.verdict().reason.unwrap_or_default();
+                self.tell(AgentIndex(place), warning("claimed_ended_but_running", &reason), now);
+            }
         }
     }
 
@@ -82,10 +106,45 @@ impl Monitor {
         self.changed = true;
     }
 
+    /// Ends the alerts that no rule looks after any more, now that the rules are others.
+    pub(super) fn end_orphaned_alerts(&mut self, now: Now) {
+        let config = Arc::clone(&self.config);
+        let has_rule = |key: &AlertKey| match key.agent.and_then(|number| self.by_number.get(&number)) {
+            Some(index) => self.agents[index.0].rules.iter().any(|rule| config.alerts.rules[*rule].name == key.rule),
+            None => config.alerts.rules.iter().any(|rule| rule.enabled && rule.name == key.rule),
+        };
+        let orphans: Vec<AlertKey> = self.alerts.keys().filter(|key| !has_rule(key)).cloned().collect();
+        for key in orphans {
+            let state = self.alerts.remove(&key);
+            self.batch.alerts.push(StoredAlert { key: key.clone(), state: None, episode: None });
+            let index = key.agent.and_then(|number| self.by_number.get(&number).copied());
+            if let Some(index) = index {
+                self.agents[index.0].view = None;
+            }
+            if !matches!(state, Some(AlertState::Firing { .. })) {
+                continue;
+            }
+            let agent = index.map(|index| &self.agents[index.0].stored);
+            let message = format!("{} is over: it is no longer configured", key.rule).into();
+            tracing::info!(alert = %key.rule, agent = agent.map_or("", |agent| agent.id.as_str()), "{message}");
+            let note = AlertNote {
+                rule: key.rule,
+                severity: Severity::Warning,
+                firing: false,
+                message,
+                value: None,
+                threshold: None,
+            };
+            let whose = agent.map(|agent| (agent.number, agent.id.clone()));
+            self.batch.entries.push(Entry { agent: whose, at: now.wall, body: Body::Alert(note) });
+        }
+    }
+
     fn sighting(&self, agent: &Agent, rule: &Rule) -> Sighting {
         if !agent.is_listed() {
-            // Nobody names it and nothing of it lives: there is nothing left to complain of.
-            return Sighting::Over(None);
+            // Nobody names it and nothing of it lives: there is nothing left to complain of. But whoever could name it
+            // has to have been asked.
+            return if self.roster.is_complete() { Sighting::Over(None) } else { Sighting::Missing };
         }
         match &rule.condition {
             condition @ (Condition::Above { metric, .. } | Condition::Below { metric, .. }) => {

@@ -5,7 +5,7 @@ pub mod linux;
 
 use std::path::PathBuf;
 
-use crate::model::{BootId, HostReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{BootId, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
 
 /// Facts about the processes of one machine.
 ///
@@ -14,6 +14,9 @@ use crate::model::{BootId, HostReading, Mono, Pid, ProcessEvent, ProcessKey, Pro
 pub trait ProcessSource: Send {
     /// Which boot of the machine start ticks belong to.
     fn boot(&self) -> BootId;
+
+    /// The process that this runs in, which is never watched; none where the processes are not of this machine.
+    fn own_pid(&self) -> Option<Pid>;
 
     /// The machine as a whole.
     fn host(&mut self) -> HostReading;
@@ -31,6 +34,13 @@ pub trait ProcessSource: Send {
     /// [`ReadError::Gone`] when there is none of that pid, [`ReadError::Denied`] when there is one that may not be read.
     fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError>;
 
+    /// What is known of the program that a process runs. Dear: asked once for a process, and when it may have changed.
+    ///
+    /// # Errors
+    /// [`ReadError::Gone`] when it has ended or its pid is another process now, [`ReadError::Denied`] when not even its
+    /// command line may be read.
+    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError>;
+
     /// From now on this process will be read at every tick, until [`release`](ProcessSource::release). The end of one
     /// watched as [`Watch::Exit`] is told by [`drain`](ProcessSource::drain).
     ///
@@ -44,6 +54,10 @@ pub trait ProcessSource: Send {
     /// [`ReadError::Gone`] when it has been reaped, [`ReadError::Denied`] when it may not be read.
     fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError>;
 
+    /// How many processes of its cgroup were killed for memory, ever: of the cgroup that a process kept as
+    /// [`Watch::Exit`] is or was in. `None` where that cannot be known.
+    fn oom_kills(&mut self, process: ProcessKey) -> Option<u64>;
+
     /// Ends what [`keep`](ProcessSource::keep) began. A process that was not kept is no mistake.
     fn release(&mut self, process: ProcessKey);
 
@@ -52,9 +66,6 @@ pub trait ProcessSource: Send {
 
     /// Whether every fork is told by [`drain`](ProcessSource::drain), so that no scan is needed to find children.
     fn tells_forks(&self) -> bool;
-
-    /// The monotonic clock, as the readings carry it.
-    fn now(&self) -> Mono;
 }
 
 /// How much a scan looks at.

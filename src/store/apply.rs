@@ -9,15 +9,15 @@ use rusqlite::{Connection, ToSql, params};
 
 use super::StoreError;
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Batch, Body, Entry, ExitStatus, JsonObject, MemoryMethod, RunRow,
-    Sample, StoredAgent, StoredAlert, Tick, Timestamp,
+    AgentNumber, AlertKey, AlertNote, AlertState, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow,
+    MemoryMethod, RunRow, Sample, StoredAgent, StoredAlert, Tick, Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE};
 
 /// Journal kinds, as in the schema.
 pub(super) const EVENT: i64 = 0;
 pub(super) const ERROR: i64 = 1;
-const FIRED: i64 = 2;
+pub(super) const FIRED: i64 = 2;
 const ENDED: i64 = 3;
 
 /// The most statuses kept in a table of their own; a registry that makes up a new word each time must not grow it for
@@ -50,6 +50,9 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     }
     for row in &batch.runs {
         run(connection, row)?;
+    }
+    for row in &batch.leftovers {
+        leftover(connection, row)?;
     }
     let mut applied = Applied { ids: Vec::with_capacity(batch.entries.len()), errors_of: BTreeSet::new() };
     for item in &batch.entries {
@@ -211,6 +214,28 @@ fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
     execute(connection, sql, values).map(drop)
 }
 
+fn leftover(connection: &Connection, leftover: &LeftoverRow) -> Result<(), StoreError> {
+    let sql = "insert into leftover (agent_number, boot, start_ticks, pid, command, since, memory_bytes, cpu_us,
+                                     used_before_us, ended_at)
+               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+               on conflict (agent_number, start_ticks, pid, boot) do update set
+                   command = excluded.command, since = excluded.since, memory_bytes = excluded.memory_bytes,
+                   cpu_us = excluded.cpu_us, ended_at = excluded.ended_at";
+    let values = params![
+        leftover.agent.get(),
+        leftover.boot,
+        leftover.process.start_ticks,
+        leftover.process.pid.get(),
+        leftover.name,
+        leftover.since.sql(),
+        leftover.memory_bytes,
+        leftover.cpu_us,
+        leftover.used_before_us,
+        leftover.ended_at.map(Timestamp::sql),
+    ];
+    execute(connection, sql, values).map(drop)
+}
+
 fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
     let number = entry.agent.as_ref().map(|(number, _)| *number);
     let (at, agent) = (entry.at.sql(), number.map(AgentNumber::get));
@@ -328,6 +353,13 @@ pub(super) fn delete_runs(connection: &Connection, cutoff: Timestamp) -> Result<
     execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
 }
 
+/// Deletes some leftovers that ended before `cutoff`.
+pub(super) fn delete_leftovers(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
+    let sql =
+        "delete from leftover where id in (select id from leftover where ended_at < ?1 order by ended_at limit ?2)";
+    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+}
+
 /// Deletes some agents that were last heard of before `cutoff`, that no registry names, and that left nothing else: no
 /// run, no line of the journal, no alert. Samples are as old as the last run.
 pub(super) fn delete_agents(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
@@ -335,6 +367,7 @@ pub(super) fn delete_agents(connection: &Connection, cutoff: Timestamp) -> Resul
                    select number from agent a
                     where registry_status is null and last_seen < ?1
                       and not exists (select 1 from run where agent_number = a.number)
+                      and not exists (select 1 from leftover where agent_number = a.number)
                       and not exists (select 1 from journal where agent_number = a.number)
                       and not exists (select 1 from alert_state where agent_number = a.number)
                     limit ?2)";

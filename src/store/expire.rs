@@ -17,6 +17,7 @@ enum Stage {
     Ticks,
     Journal(JournalCursor),
     Runs,
+    Leftovers,
     Agents,
     Pages,
 }
@@ -43,6 +44,10 @@ impl Pruning {
             },
             Stage::Runs => {
                 let rows = apply::delete_runs(connection, cutoff)?;
+                (rows, (rows == 0).then_some(Stage::Leftovers))
+            }
+            Stage::Leftovers => {
+                let rows = apply::delete_leftovers(connection, cutoff)?;
                 (rows, (rows == 0).then_some(Stage::Agents))
             }
             Stage::Agents => {

@@ -69,7 +69,7 @@ pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
     let reader = Reader::new(lock.directory());
     let (handle, queue, shared) = queue::queue(listener);
     let stats = Arc::clone(&shared.stats);
-    let writer = Writer::new(lock, connection, queue, shared);
+    let writer = Writer::new(lock, connection, queue, shared, reader.clone());
     Ok(Opened { writer, handle, reader, resume, stats })
 }
 
@@ -77,7 +77,7 @@ pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another daemon has the state directory.
-    #[error("another daemon{} holds the state directory {}", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), directory.display())]
+    #[error("another daemon{} holds the state directory {}: stop it, or use another with --state-dir", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), directory.display())]
     Locked {
         /// Which.
         directory: PathBuf,
@@ -95,7 +95,7 @@ pub enum StoreError {
         remedy: &'static str,
     },
     /// A newer version of this program wrote the database. It was left as it is.
-    #[error("the database {} has schema {found}, this version knows {known}: use a newer agent-monitor or another state directory", path.display())]
+    #[error("the database {} has schema {found}, this version knows {known}: use a newer agent-monitor, or another state directory with --state-dir", path.display())]
     Newer {
         /// Which.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The file is no database of ours. It was left as it is.
-    #[error("{} {what}: move it away or use another state directory", path.display())]
+    #[error("{} {what}: move it away, or use another state directory with --state-dir", path.display())]
     Foreign {
         /// Which.
         path: PathBuf,
@@ -136,8 +136,8 @@ pub enum StoreError {
         /// Which.
         what: &'static str,
     },
-    /// It is in trouble, and closed until the next try.
-    #[error("the database is closed after trouble")]
+    /// It is in trouble and closed until the next try, or the writer has ended.
+    #[error("the database is closed")]
     Closed,
     /// A question took too long, or all connections were busy for too long.
     #[error("the answer took too long")]

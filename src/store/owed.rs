@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{AgentNumber, AlertKey, Batch, BootId, ProcessKey, RunRow, StoredAgent, StoredAlert};
+use crate::model::{AgentNumber, AlertKey, Batch, BootId, LeftoverRow, ProcessKey, RunRow, StoredAgent, StoredAlert};
 
-/// The most runs remembered: a crash loop must not fill the memory while the disk is full.
+/// The most runs remembered, and as many leftovers: a crash loop must not fill the memory while the disk is full.
 const RUN_LIMIT: usize = 4_096;
 
 /// What refused batches said of how things are, to be stored with the next one that is taken: whoever sends batches
@@ -12,11 +12,12 @@ const RUN_LIMIT: usize = 4_096;
 pub(super) struct Owed {
     agents: BTreeMap<AgentNumber, StoredAgent>,
     runs: HashMap<(AgentNumber, ProcessKey, BootId), RunRow>,
+    leftovers: HashMap<(AgentNumber, ProcessKey, BootId), LeftoverRow>,
     alerts: HashMap<AlertKey, StoredAlert>,
 }
 
 impl Owed {
-    /// Takes what must be remembered out of a batch. Returns how many runs were too many.
+    /// Takes what must be remembered out of a batch. Returns how many runs and leftovers were too many.
     pub(super) fn absorb(&mut self, batch: &mut Batch) -> usize {
         self.agents.extend(batch.agents.drain(..).map(|agent| (agent.number, agent)));
         self.alerts.extend(batch.alerts.drain(..).map(|alert| (alert.key.clone(), alert)));
@@ -29,18 +30,27 @@ impl Owed {
                 dropped += 1;
             }
         }
+        for leftover in batch.leftovers.drain(..) {
+            let key = (leftover.agent, leftover.process, leftover.boot.clone());
+            if self.leftovers.len() < RUN_LIMIT || self.leftovers.contains_key(&key) {
+                self.leftovers.insert(key, leftover);
+            } else {
+                dropped += 1;
+            }
+        }
         dropped
     }
 
     /// Whether nothing is owed.
     pub(super) fn is_empty(&self) -> bool {
-        self.agents.is_empty() && self.runs.is_empty() && self.alerts.is_empty()
+        self.agents.is_empty() && self.runs.is_empty() && self.leftovers.is_empty() && self.alerts.is_empty()
     }
 
     /// Puts what is owed in front of what `batch` says, which is newer.
     pub(super) fn settle(self, batch: &mut Batch) {
         batch.agents.splice(..0, self.agents.into_values());
         batch.runs.splice(..0, self.runs.into_values());
+        batch.leftovers.splice(..0, self.leftovers.into_values());
         batch.alerts.splice(..0, self.alerts.into_values());
     }
 }

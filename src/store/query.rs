@@ -1,5 +1,6 @@
 //! Everything that is read from the database.
 
+mod lists;
 mod resume;
 
 use std::collections::HashMap;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{ERROR, EVENT};
+use super::apply::{ERROR, EVENT, FIRED};
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, AlertKey, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
@@ -256,7 +257,6 @@ const RUN_COLUMNS: &str = "agent_number, boot, start_ticks, pid, started_at, end
                            root_children_us, others_us";
 
 fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
-    let pid = Pid::new(row.get(3)?).ok_or(rusqlite::Error::IntegralValueOutOfRange(3, row.get(3)?))?;
     let end = match row.get::<_, Option<String>>(5)? {
         None => None,
         Some(_) => Some(RunEnd {
@@ -272,7 +272,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     };
     Ok(RunRow {
         agent: agent_number(row, 0)?,
-        root: ProcessKey { start_ticks: row.get(2)?, pid },
+        root: process(row, 2)?,
         boot: row.get(1)?,
         started_at: time(row, 4)?,
         end,
@@ -336,6 +336,13 @@ fn metrics(row: &Row<'_>, statuses: &mut Statuses<'_>) -> rusqlite::Result<Metri
         error_count: row.get(9)?,
         message_count: row.get(10)?,
     })
+}
+
+/// A process, from its start ticks in this column and its pid in the next.
+fn process(row: &Row<'_>, column: usize) -> rusqlite::Result<ProcessKey> {
+    let number: i64 = row.get(column + 1)?;
+    let pid = Pid::new(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column + 1, number))?;
+    Ok(ProcessKey { start_ticks: row.get(column)?, pid })
 }
 
 fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {

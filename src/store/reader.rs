@@ -33,6 +33,7 @@ struct Pool {
 struct State {
     idle: Vec<Source>,
     lent: usize,
+    closed: bool,
 }
 
 struct Source {
@@ -45,6 +46,16 @@ impl Reader {
     pub fn new(directory: &Path) -> Reader {
         let state = Mutex::new(State::default());
         Reader(Arc::new(Pool { path: directory.join(FILE_NAME), state, freed: Condvar::new() }))
+    }
+
+    /// Closes all connections, for all clones: the last to close a database in WAL mode removes its log, and only one
+    /// that can write is able to, <https://sqlite.org/wal.html#read_only_databases>. Waits for questions under way.
+    pub(super) fn close(&self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.idle.clear();
+        let busy = |state: &mut State| state.lent > 0;
+        drop(self.0.freed.wait_timeout_while(state, DEADLINE, busy));
     }
 
     /// Asks one question, as one transaction.
@@ -108,9 +119,12 @@ struct Loan<'p> {
 
 impl Pool {
     fn lend(&self) -> Result<Loan<'_>, StoreError> {
-        let full = |state: &mut State| state.lent >= CONNECTIONS;
+        let full = |state: &mut State| state.lent >= CONNECTIONS && !state.closed;
         let (mut state, _) =
             self.freed.wait_timeout_while(self.lock(), DEADLINE, full).unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
         if full(&mut state) {
             return Err(StoreError::Deadline);
         }
@@ -126,10 +140,12 @@ impl Pool {
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
+        let source = self.source.take().filter(|_| !state.closed);
+        state.idle.extend(source);
         state.lent -= 1;
-        state.idle.extend(self.source.take());
         drop(state);
-        self.pool.freed.notify_one();
+        // All: besides those who wait for a connection, there may be one who waits for all of them.
+        self.pool.freed.notify_all();
     }
 }
 
@@ -176,5 +192,29 @@ mod tests {
         }));
         assert!(panicked.is_err());
         assert_eq!(reader.0.lock().lent, 0);
+    }
+
+    #[test]
+    fn closing_waits_for_a_question_and_ends_all_others() {
+        let (_directory, reader) = database();
+        let clone = reader.clone();
+        let (asked, told) = std::sync::mpsc::channel();
+        let answer = std::thread::spawn(move || {
+            clone.read(|connection| {
+                asked.send(()).unwrap();
+                // Long enough that closing has begun, should it not wait.
+                let long = "with recursive n (i) as (select 1 union all select i + 1 from n limit 100000)
+                            select count(*) from n";
+                connection.query_row(long, [], |row| row.get::<_, i64>(0))
+            })
+        });
+        told.recv().unwrap();
+        reader.close();
+        let state = reader.0.lock();
+        assert_eq!((state.lent, state.idle.len()), (0, 0));
+        drop(state);
+        assert_eq!(answer.join().unwrap().unwrap(), 100_000);
+        let refused = reader.read(|_| Ok(()));
+        assert!(matches!(refused, Err(StoreError::Closed)), "{refused:?}");
     }
 }

@@ -11,7 +11,7 @@ use super::expire::Pruning;
 use super::owed::Owed;
 use super::queue::{Op, Shared};
 use super::stats::add;
-use super::{FILE_NAME, StateLock, StoreError, apply, database, query};
+use super::{FILE_NAME, Reader, StateLock, StoreError, apply, database, query};
 use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Mono, Now, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply};
@@ -33,6 +33,7 @@ pub struct Writer {
     words: apply::Words,
     queue: Receiver<Op>,
     shared: Arc<Shared>,
+    reader: Reader,
     /// Of batches that met trouble.
     owed: Owed,
     outage: Option<Outage>,
@@ -57,12 +58,19 @@ type Stored = (Batch, Option<Reply>);
 type StoredAll = (Vec<Vec<i64>>, Vec<(AgentNumber, u64)>);
 
 impl Writer {
-    pub(super) fn new(lock: StateLock, connection: Connection, queue: Receiver<Op>, shared: Arc<Shared>) -> Writer {
+    pub(super) fn new(
+        lock: StateLock,
+        connection: Connection,
+        queue: Receiver<Op>,
+        shared: Arc<Shared>,
+        reader: Reader,
+    ) -> Writer {
         let writer = Writer {
             connection: Some(connection),
             words: apply::Words::default(),
             queue,
             shared,
+            reader,
             owed: Owed::default(),
             outage: None,
             believed: None,
@@ -74,7 +82,7 @@ impl Writer {
         writer
     }
 
-    /// Works until every handle is gone and the queue is empty, then closes the database.
+    /// Works until every handle is gone and the queue is empty, then closes the database, for reading too.
     pub fn run(mut self) {
         let mut group = Vec::new();
         while self.take(&mut group) {
@@ -327,6 +335,7 @@ impl Writer {
             self.settle();
         }
         let Some(connection) = self.connection.take() else { return };
+        self.reader.close();
         let closed = connection
             .pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))
             .and_then(|()| connection.close().map_err(|(_, error)| error));

@@ -4,5 +4,6 @@
 
 mod guard;
 mod limits;
+mod lists;
 mod shapes;
 mod world;

@@ -9,7 +9,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use agent_monitor::api::{AgentHistory, Api, Counts, ErrorRow, Guard, Limits, Listener, Sources, serve};
+use agent_monitor::api::{
+    AgentHistory, Api, Counts, DatabaseFacts, ErrorRow, Guard, Limits, ListedError, Listener, Lists, OwnFacts, Reloads,
+    Sources, serve,
+};
 use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::feed::{Episodes, Feed};
 use agent_monitor::model::*;
@@ -143,7 +146,9 @@ pub(crate) fn snapshot() -> Snapshot {
                 name: "file:/run/broker/agents.json".into(),
                 good_at: Some(NEW_YEAR),
                 error: None,
+                failing_since: None,
                 records: 2,
+                skipped: 0,
             }],
             ..OwnState::default()
         },
@@ -238,7 +243,17 @@ pub(crate) fn detail() -> AgentDetail {
             process(4243, Some(pid(4242)), Some(4_000_000_000), "sh"),
             process(4244, Some(pid(4242)), None, "<b>"),
         ],
-        leftovers: vec![process(4250, Some(pid(1)), Some(0), "sleep")],
+        leftovers: vec![LeftoverRow {
+            agent: number(1),
+            process: ProcessKey { pid: pid(4250), start_ticks: 1 },
+            boot: "boot".into(),
+            name: "sleep".into(),
+            since: after(3),
+            memory_bytes: 1 << 20,
+            cpu_us: 1_500_000,
+            used_before_us: 0,
+            ended_at: None,
+        }],
     }
 }
 
@@ -251,6 +266,77 @@ pub(crate) fn sources() -> Sources {
         storage: Arc::new(|| Ok(())),
         history: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
         inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
+        lists: lists(),
+        own: Arc::new(own),
+    }
+}
+
+/// Rows with the ids from `page.before` down to 1, at most `page.limit`.
+fn ids(page: &Page, highest: i64) -> impl Iterator<Item = i64> + use<> {
+    let first = page.before.map_or(highest, |before| before - 1);
+    (1..=first).rev().take(page.limit as usize)
+}
+
+/// A database with seven of everything, which looks at nothing but the page's place and length.
+fn lists() -> Lists {
+    let kept = history();
+    let (report, run) = (kept.errors[0].report.clone(), kept.runs[1].clone());
+    Lists {
+        events: Arc::new(|page| Ok(ids(page, 7).map(|id| event(Some(id), Some("coder-1"), "started")).collect())),
+        errors: Arc::new(move |page| {
+            let row = |row_id| ErrorRow {
+                id: row_id,
+                at: after(4),
+                report: report.clone(),
+                resolved: row_id % 2 == 0,
+                fingerprint: None,
+            };
+            let listed = |row_id| ListedError { agent: (row_id != 6).then(|| id("coder-1")), row: row(row_id) };
+            Ok(ids(page, 7).map(listed).collect())
+        }),
+        alerts: Arc::new(|page| {
+            let episode = |row_id| AlertEpisode {
+                id: row_id,
+                agent: (row_id != 6).then(|| id("coder-1")),
+                rule: "high_cpu".into(),
+                severity: Severity::Warning,
+                firing: row_id == 7,
+                message: "coder-1: cpu_percent is 123.5, above 80".into(),
+                value: Some(123.456),
+                threshold: Some(80.0),
+                started_at: after(3),
+                ended_at: (row_id < 6).then(|| after(5)),
+            };
+            Ok(ids(page, 7).map(episode).collect())
+        }),
+        runs: Arc::new(move |page| {
+            let listed = |row_id| ListedRun { id: row_id, agent: id("coder-1"), run: run.clone() };
+            Ok(ids(page, 7).map(listed).collect())
+        }),
+    }
+}
+
+pub(crate) fn own() -> OwnFacts {
+    OwnFacts {
+        pid: 4711,
+        started_at: NEW_YEAR,
+        uptime: Duration::from_millis(65_999),
+        cpu: Duration::from_micros(1_234_567),
+        memory_bytes: Some(9 << 20),
+        url: "http://127.0.0.1:7717/".into(),
+        socket: "/run/agent-monitor/agent-monitor.sock".into(),
+        database: DatabaseFacts {
+            path: "/var/lib/agent-monitor/agent-monitor.db".into(),
+            size_bytes: 123_456,
+            queue_length: 1,
+            commits: 2,
+            expired_rows: 3,
+            samples_dropped: 4,
+            entries_dropped: 5,
+            runs_dropped: 6,
+        },
+        reloads: Reloads::default(),
+        log_lines_dropped: Some(7),
     }
 }
 

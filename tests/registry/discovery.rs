@@ -1,36 +1,26 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 
 use agent_monitor::clock::monotonic;
-use agent_monitor::discovery::{HttpSource, poll_file, poll_http};
+use agent_monitor::discovery::{HttpSource, Reading, poll_file, poll_http};
 use agent_monitor::model::Mono;
-use agent_monitor::monitor::{Input, SourceReading};
+use agent_monitor::monitor::SourceReading;
 use tokio_util::sync::CancellationToken;
 
 use super::server::{Server, json, runtime, serve, serve_text};
 use super::*;
-
-type Reading = Result<SourceReading, Arc<str>>;
 
 /// A running `poll_file`: what it sends, what stops it.
 fn watch(path: &Path, refresh: Duration) -> (Receiver<Reading>, mpsc::Sender<()>, JoinHandle<()>) {
     let (stop, stopped) = mpsc::channel();
     let (send, readings) = mpsc::channel();
     let path = path.to_owned();
-    let thread = thread::spawn(move || poll_file(3, &path, refresh, &stopped, |input| send.send(sent(input)).unwrap()));
+    let thread = thread::spawn(move || poll_file(&path, refresh, &stopped, |reading| send.send(reading).unwrap()));
     (readings, stop, thread)
-}
-
-fn sent(input: Input) -> Reading {
-    match input {
-        Input::Source { index: 3, reading } => reading,
-        _ => panic!("sent for another source"),
-    }
 }
 
 #[test]
@@ -96,9 +86,9 @@ fn a_url_is_asked_again_after_failures_and_until_it_is_stopped() {
     let cancel = stop.clone();
     let began = monotonic();
     let mut times: Vec<Mono> = Vec::new();
-    let polling = poll_http(3, source, Duration::from_millis(10), 1, stop, |input| {
+    let polling = poll_http(source, Duration::from_millis(10), 1, stop, |input| {
         times.push(monotonic());
-        send.send(sent(input)).unwrap();
+        send.send(input).unwrap();
         if times.len() == 5 {
             cancel.cancel();
         }
@@ -127,9 +117,9 @@ fn a_stalled_source_is_stopped_and_delays_no_other() {
     let stop = CancellationToken::new();
     let cancel = stop.clone();
     let mut answers = 0;
-    let slow = poll_http(3, source(&stalled), DEADLINE, 1, stop.clone(), |_| panic!("answered"));
-    let quick = poll_http(3, source(&good), Duration::from_millis(5), 1, stop, |input| {
-        assert!(sent(input).is_ok());
+    let slow = poll_http(source(&stalled), DEADLINE, 1, stop.clone(), |_| panic!("answered"));
+    let quick = poll_http(source(&good), Duration::from_millis(5), 1, stop, |input| {
+        assert!(input.is_ok());
         answers += 1;
         // The stalled one has been asked by now, and goes on waiting.
         if stalled.served.load(Ordering::SeqCst) == 1 && answers >= 5 {

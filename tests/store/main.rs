@@ -4,6 +4,7 @@
 
 mod crash;
 mod expire;
+mod lists;
 mod refuse;
 mod rows;
 mod support;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AgentId, AlertKey, AlertState, Batch, Body, Entry, EventReport, ExitStatus, Io, JsonObject, MemoryMethod, Metrics,
-    Recorded, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, StoredAlert, Tick,
+    AgentId, AlertKey, AlertState, Batch, Body, Entry, EventReport, ExitStatus, Io, JsonObject, LeftoverRow,
+    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent,
+    StoredAlert, Tick,
 };
 use agent_monitor::store::JournalPage;
 
@@ -46,7 +47,19 @@ fn full_batch() -> Batch {
         message: "high_cpu fires".into(),
     };
     let pending = AlertState::Pending { since: after(5), held: Duration::from_millis(4_321) };
+    let leftover = |agent: u32, ended_at| LeftoverRow {
+        agent: number(agent),
+        process: ProcessKey { start_ticks: 99, pid: Pid::new(300 + i64::from(agent)).unwrap() },
+        boot: "0e4b7c3a-boot".into(),
+        name: "mcp-server".into(),
+        since: after(9),
+        memory_bytes: 50 << 20,
+        cpu_us: 2_500_000,
+        used_before_us: 7,
+        ended_at,
+    };
     Batch {
+        leftovers: vec![leftover(1, None), leftover(2, Some(after(10)))],
         tick: Some(Tick { ordinal: 41, at: after(10) }),
         agents: vec![
             StoredAgent {
@@ -144,6 +157,13 @@ fn everything_shows_in_the_views() {
             format!("agent-2|202|{start}|{end}|null|null|null|unobserved|1.5|100.0|null"),
         ]
     );
+    assert_eq!(
+        view("leftovers"),
+        [
+            format!("agent-1|301|mcp-server|{end}|50.0|2.5|null"),
+            format!("agent-2|302|mcp-server|{end}|50.0|2.5|2026-01-01 12:00:10.000"),
+        ]
+    );
     store.stop();
 }
 
@@ -158,6 +178,7 @@ fn the_columns_are_those_of_the_contract() {
             "agent_id, timestamp, cpu_percent, memory_mb, memory_method, status, error_count, message_count, \
              process_count, thread_count, cpu_seconds, read_bytes, written_bytes",
         ),
+        ("leftovers", "agent_id, pid, command, since, memory_mb, cpu_seconds, ended_at"),
         ("agent_events", "id, agent_id, event_type, message, metadata, timestamp"),
         ("error_logs", "id, agent_id, error_type, message, stack_trace, timestamp, resolved, fingerprint"),
         ("alerts", "id, agent_id, type, severity, state, message, value, threshold, started_at, resolved_at"),
@@ -187,6 +208,7 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
     assert_eq!(
         store.resume,
         Resume {
+            leftovers: batch.leftovers[..1].to_vec(),
             last_tick: 41,
             agents: vec![
                 // The totals of the agent that runs stand beside those of its newest sample.

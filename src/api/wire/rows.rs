@@ -9,8 +9,8 @@ use super::AgentMetrics;
 use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, Body, ErrorReport, EventReport, ExitStatus, JsonObject, Metrics, Pid, ProcessView,
-    Recorded, RunRow, Timestamp,
+    ActiveAlert, AgentId, AgentView, AlertEpisode, Body, ErrorReport, EventReport, ExitStatus, JsonObject, LeftoverRow,
+    Metrics, Pid, ProcessView, Recorded, RunRow, Timestamp,
 };
 
 /// METRIC: the same numbers as a row.
@@ -94,7 +94,7 @@ pub(super) fn event(recorded: &Recorded) -> Option<Event<'_>> {
 #[derive(Serialize)]
 pub(super) struct ErrorShape<'a> {
     id: i64,
-    agent_id: Id<'a>,
+    agent_id: Option<Id<'a>>,
     error_type: &'a str,
     message: &'a str,
     stack_trace: Option<&'a str>,
@@ -104,7 +104,7 @@ pub(super) struct ErrorShape<'a> {
 }
 
 impl<'a> ErrorShape<'a> {
-    pub(super) fn new(agent_id: Id<'a>, row: &'a ErrorRow) -> ErrorShape<'a> {
+    pub(super) fn new(agent_id: Option<Id<'a>>, row: &'a ErrorRow) -> ErrorShape<'a> {
         let ErrorReport { error_type, message, stack, metadata: _ } = &row.report;
         ErrorShape {
             id: row.id,
@@ -119,7 +119,7 @@ impl<'a> ErrorShape<'a> {
     }
 }
 
-/// ALERT, one that fires.
+/// ALERT.
 #[derive(Serialize)]
 pub(super) struct Alert<'a> {
     /// Where in the journal it fired; none if that could not be stored.
@@ -149,6 +149,21 @@ impl<'a> Alert<'a> {
             threshold: alert.threshold,
             started_at: Time(alert.since),
             resolved_at: None,
+        }
+    }
+
+    pub(super) fn episode(episode: &'a AlertEpisode) -> Alert<'a> {
+        Alert {
+            id: Some(episode.id),
+            agent_id: episode.agent.as_ref().map(Id),
+            r#type: &episode.rule,
+            severity: episode.severity.word(),
+            state: if episode.firing { "firing" } else { "resolved" },
+            message: &episode.message,
+            value: episode.value.map(one_decimal),
+            threshold: episode.threshold,
+            started_at: Time(episode.started_at),
+            resolved_at: episode.ended_at.map(Time),
         }
     }
 }
@@ -229,22 +244,22 @@ pub(super) struct Leftover<'a> {
     agent_id: Id<'a>,
     pid: u32,
     command: &'a str,
-    since: Option<Time>,
-    memory_mb: Option<f64>,
-    cpu_seconds: Option<f64>,
+    since: Time,
+    memory_mb: f64,
+    cpu_seconds: f64,
     ended_at: Option<Time>,
 }
 
 impl<'a> Leftover<'a> {
-    pub(super) fn new(agent_id: Id<'a>, view: &'a ProcessView) -> Leftover<'a> {
+    pub(super) fn new(agent_id: Id<'a>, row: &'a LeftoverRow) -> Leftover<'a> {
         Leftover {
             agent_id,
-            pid: view.pid.get(),
-            command: &view.name,
-            since: None,
-            memory_mb: Some(mib(view.memory_bytes)),
-            cpu_seconds: None,
-            ended_at: None,
+            pid: row.process.pid.get(),
+            command: &row.name,
+            since: Time(row.since),
+            memory_mb: mib(row.memory_bytes),
+            cpu_seconds: seconds(row.cpu_us),
+            ended_at: row.ended_at.map(Time),
         }
     }
 }

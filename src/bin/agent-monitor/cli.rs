@@ -21,10 +21,97 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the daemon in the foreground
     Run(RunOptions),
+    /// One screen: health of the daemon, firing alerts, a line per agent
+    Status(ClientOptions),
+    /// One agent: identity, processes, runs, recent samples, events, errors, leftovers
+    Agent {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        client: ClientOptions,
+    },
+    /// The latest events
+    Events {
+        /// Only this type, such as `error`
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        #[command(flatten)]
+        list: ListOptions,
+    },
+    /// The latest unresolved errors
+    Errors {
+        /// Resolved ones too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        list: ListOptions,
+    },
+    /// The alerts that fire
+    Alerts {
+        /// Those that are over too
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        list: ListOptions,
+    },
+    /// Check the configuration: tell every problem at once, else print what is in force
+    Check(ConfigOptions),
 }
 
 #[derive(Args)]
 pub(crate) struct RunOptions {
+    #[command(flatten)]
+    pub(crate) config: ConfigOptions,
+
+    /// Take two readings one second apart, print them, and end: no database, no socket
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// With --once: print the dashboard document
+    #[arg(long, requires = "once")]
+    pub(crate) json: bool,
+}
+
+/// Which daemon is asked, and how the answer is printed.
+#[derive(Args)]
+pub(crate) struct ClientOptions {
+    /// The address of the daemon [default: that of the daemon of this user, else of this host]
+    #[arg(long, value_name = "URL", conflicts_with = "socket")]
+    pub(crate) url: Option<String>,
+
+    /// The Unix socket of the daemon [env: AGENT_MONITOR_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Print the JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl ClientOptions {
+    /// The socket that was named.
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct ListOptions {
+    /// Only of this agent
+    #[arg(long, value_name = "ID")]
+    pub(crate) agent: Option<String>,
+
+    /// At most so many
+    #[arg(long, value_name = "NUMBER", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) limit: u32,
+
+    #[command(flatten)]
+    pub(crate) client: ClientOptions,
+}
+
+/// What decides about the configuration.
+#[derive(Args)]
+pub(crate) struct ConfigOptions {
     /// The configuration file [env: AGENT_MONITOR_CONFIG] [default: /etc/agent-monitor.toml if it exists]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -57,20 +144,17 @@ pub(crate) struct RunOptions {
     /// What is logged: error, warn, info, debug or trace [env: AGENT_MONITOR_LOG] [default: info]
     #[arg(long, value_name = "LEVEL")]
     log: Option<String>,
-
-    /// Take two readings one second apart, print them, and end: no database, no socket
-    #[arg(long)]
-    pub(crate) once: bool,
-
-    /// With --once: print the dashboard document
-    #[arg(long, requires = "once")]
-    pub(crate) json: bool,
 }
 
-impl RunOptions {
+impl ConfigOptions {
     /// The configuration file that was named.
     pub(crate) fn config(&self) -> Option<PathBuf> {
         self.config.clone().or_else(|| variable("AGENT_MONITOR_CONFIG").map(PathBuf::from))
+    }
+
+    /// The state directory that a flag names.
+    pub(crate) fn state_dir(&self) -> Option<PathBuf> {
+        self.state_dir.clone()
     }
 
     /// What flags change in the configuration, and the environment where no flag does.

@@ -4,37 +4,30 @@ use std::path::PathBuf;
 
 use agent_monitor::config::Directories;
 
-use crate::failure::{Failure, Kind};
-
 const NAME: &str = "agent-monitor";
 
-/// The state and runtime directories.
-///
-/// # Errors
-/// When neither the service manager nor the user's environment names a place.
-pub(crate) fn directories() -> Result<Directories, Failure> {
+/// The state and runtime directories; `None` when neither the service manager nor the user's environment names a place.
+/// `state` is the state directory where a flag names it.
+pub(crate) fn directories(state: Option<PathBuf>) -> Option<Directories> {
     let given = |name: &str| variable(name).map(|list| first_of(&list));
     let root = rustix::process::geteuid().is_root();
-    let state = match (given("STATE_DIRECTORY"), root) {
-        (Some(state), _) => state,
-        (None, true) => PathBuf::from("/var/lib").join(NAME),
-        (None, false) => user_state()?.join(NAME),
+    let state = state.or_else(|| variable("AGENT_MONITOR_STATE_DIR").map(PathBuf::from));
+    let state = match state.and_then(|path| std::path::absolute(path).ok()).or_else(|| given("STATE_DIRECTORY")) {
+        Some(state) => state,
+        None if root => PathBuf::from("/var/lib").join(NAME),
+        None => user_state()?.join(NAME),
     };
     let runtime = match (given("RUNTIME_DIRECTORY"), root) {
         (Some(runtime), _) => runtime,
         (None, true) => PathBuf::from("/run").join(NAME),
         (None, false) => variable("XDG_RUNTIME_DIR").map_or_else(|| state.clone(), |dir| PathBuf::from(dir).join(NAME)),
     };
-    Ok(Directories { state, runtime })
+    Some(Directories { state, runtime })
 }
 
-fn user_state() -> Result<PathBuf, Failure> {
+fn user_state() -> Option<PathBuf> {
     let state = variable("XDG_STATE_HOME").map(PathBuf::from);
-    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-    state.or_else(home).ok_or_else(|| {
-        let error = anyhow::anyhow!("nowhere to keep history: neither XDG_STATE_HOME nor HOME is set; use --state-dir");
-        Failure::new(Kind::Unusable, error)
-    })
+    state.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".local/state")))
 }
 
 /// systemd lists several directories with colons; the first is ours.

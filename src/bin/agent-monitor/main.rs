@@ -1,12 +1,18 @@
 //! The program: reads the command line, calls the library, says what went wrong and ends with the right code.
 
+mod agent;
 mod cli;
+mod client;
 mod environment;
 mod failure;
+mod lists;
 mod logging;
+mod notify;
 mod once;
+mod output;
 mod run;
 mod signals;
+mod status;
 mod table;
 
 use std::io::Write;
@@ -31,6 +37,12 @@ fn main() -> ExitCode {
 fn perform(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(options) if options.once => once::once(&options),
-        Command::Run(options) => run::run(&options),
+        Command::Run(options) => run::run(options.config),
+        Command::Status(options) => status::status(&options),
+        Command::Agent { id, client } => agent::agent(&client, &id),
+        Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
+        Command::Errors { all, list } => lists::errors(&list, all),
+        Command::Alerts { all, list } => lists::alerts(&list, all),
+        Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }

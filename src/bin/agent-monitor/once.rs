@@ -16,7 +16,10 @@ use agent_monitor::{api, registry};
 use anyhow::Context;
 
 use crate::cli::RunOptions;
+use crate::client::Document;
 use crate::failure::Failure;
+use crate::output::{print, print_json};
+use crate::table::Colour;
 use crate::{run, table};
 
 /// Time from the first reading to the second.
@@ -24,17 +27,11 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Reads twice and prints.
 pub(crate) fn once(options: &RunOptions) -> Result<(), Failure> {
-    let config = run::configuration(options)?;
-    let snapshot = look(config)?;
-    let text = if options.json {
-        let mut text = api::dashboard(&Present::alone(snapshot));
-        text.push(b'\n');
-        text
-    } else {
-        table::agents(&snapshot).into_bytes()
-    };
-    std::io::stdout().write_all(&text).context("cannot write to standard output")?;
-    Ok(())
+    let config = run::configuration(&options.config)?;
+    let text = String::from_utf8(api::dashboard(&Present::alone(look(config)?))).context("no JSON")?;
+    let value = serde_json::from_str(&text).context("no JSON")?;
+    let document = Document { text, value };
+    if options.json { print_json(&document) } else { print(&table::agents(&document.value, Colour::of_stdout())) }
 }
 
 fn look(config: Config) -> Result<Arc<Snapshot>, Failure> {

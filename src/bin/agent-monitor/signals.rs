@@ -1,10 +1,10 @@
-//! Signals: the first SIGTERM or SIGINT asks for an orderly end, the second ends at once.
+//! Signals: the first SIGTERM or SIGINT asks for an orderly end, the second ends at once; SIGHUP asks for a reload.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures_util::StreamExt;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use futures_util::{Stream, StreamExt};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_tokio::Signals;
 
 /// Completes at the first SIGTERM or SIGINT. Must be called within the runtime.
@@ -27,4 +27,12 @@ pub(crate) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
             );
         }
     })
+}
+
+/// Gives something for each SIGHUP; for one, when several come while nobody looks. Must be called within the runtime.
+///
+/// # Errors
+/// When a handler cannot be installed.
+pub(crate) fn reloads() -> std::io::Result<impl Stream<Item = ()> + Unpin> {
+    Ok(Signals::new([SIGHUP])?.map(drop))
 }

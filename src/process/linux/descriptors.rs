@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -51,6 +52,8 @@ pub(super) struct Kept {
     pub(super) files: Option<Files>,
     /// Whether its `io` was once refused: it is not asked for again.
     pub(super) io_denied: bool,
+    /// What counts the out-of-memory kills of its cgroup: known while it lives, asked when it has ended.
+    pub(super) oom_counter: Option<PathBuf>,
 }
 
 /// Who keeps its files when there is not room for all: the lesser one.
@@ -85,7 +88,7 @@ impl Descriptors {
             Watch::Exit => Rank::Root,
             Watch::Counters => Rank::Member,
         };
-        self.kept.insert(process, Kept { rank, files: None, io_denied: false });
+        self.kept.insert(process, Kept { rank, files: None, io_denied: false, oom_counter: None });
     }
 
     pub(super) fn remove(&mut self, process: ProcessKey) {

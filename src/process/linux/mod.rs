@@ -12,6 +12,9 @@ mod exits;
 mod host;
 mod kernel;
 mod listing;
+mod oom;
+mod own;
+mod program;
 mod stat;
 mod tree;
 
@@ -35,10 +38,11 @@ use self::listing::{Lister, Memory, Met};
 use self::stat::Stat;
 use self::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
-use crate::model::{BootId, HostReading, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{BootId, HostReading, Image, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
+pub use self::own::{identify, own_memory_bytes};
 
 /// Called from a thread of the source when [`drain`](ProcessSource::drain) has something to give. Must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -47,6 +51,7 @@ pub type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct LinuxSource {
     root: PathBuf,
     boot: BootId,
+    own_pid: Option<Pid>,
     reader: Reader,
     lister: Lister,
     memory: Memory,
@@ -120,6 +125,7 @@ impl LinuxSource {
         let (sender, events) = mpsc::channel();
         source.exits = Some(Exits::start(source.reader.tree.clone(), sender, wake).map_err(StartError::Exits)?);
         source.events = events;
+        source.own_pid = source.reader.tree.own_pid();
         Ok(source)
     }
 
@@ -135,6 +141,7 @@ impl LinuxSource {
         Ok(LinuxSource {
             root: root.to_owned(),
             boot: tree.boot()?,
+            own_pid: None,
             reader: Reader { tree: Arc::new(tree), machine },
             lister: Lister::new(),
             memory: Memory::default(),
@@ -160,6 +167,10 @@ impl LinuxSource {
 impl ProcessSource for LinuxSource {
     fn boot(&self) -> BootId {
         self.boot.clone()
+    }
+
+    fn own_pid(&self) -> Option<Pid> {
+        self.own_pid
     }
 
     fn host(&mut self) -> HostReading {
@@ -226,6 +237,16 @@ impl ProcessSource for LinuxSource {
         }
     }
 
+    /// Finding a script may look at the file system that it is on, and waits for that.
+    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
+        let file = self.reader.tree.open_file(process.pid, "stat")?;
+        let image = program::image(&self.reader.tree, process.pid)?;
+        // Read last: whoever is shown was not reaped before, so the image is its own.
+        let mut buffer = [0; TEXT_BYTES];
+        let shown = self.reader.stat(file, process.pid, &mut buffer)?.start_ticks;
+        if shown == process.start_ticks { Ok(image) } else { Err(ReadError::Gone) }
+    }
+
     fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
         self.release(process);
         let files = Files::open(&self.reader.tree, process.pid)?;
@@ -243,6 +264,11 @@ impl ProcessSource for LinuxSource {
             births.keep(process);
         }
         self.descriptors.insert(process, watch);
+        if watch == Watch::Exit
+            && let Some(kept) = self.descriptors.get(process)
+        {
+            kept.oom_counter = oom::counter(&self.root, process.pid);
+        }
         self.descriptors.offer(process, files, self.pidfds());
         Ok(())
     }
@@ -270,6 +296,10 @@ impl ProcessSource for LinuxSource {
         Ok(reading)
     }
 
+    fn oom_kills(&mut self, process: ProcessKey) -> Option<u64> {
+        oom::count(self.descriptors.get(process)?.oom_counter.as_deref()?)
+    }
+
     fn release(&mut self, process: ProcessKey) {
         self.descriptors.remove(process);
         if let Some(exits) = &mut self.exits {
@@ -295,10 +325,6 @@ impl ProcessSource for LinuxSource {
 
     fn tells_forks(&self) -> bool {
         self.births.is_some()
-    }
-
-    fn now(&self) -> Mono {
-        monotonic()
     }
 }
 

@@ -49,6 +49,12 @@ impl Tree {
         }
     }
 
+    /// The process that asks, in the numbers of this `/proc`: proc_pid(5), `/proc/self`.
+    pub(super) fn own_pid(&self) -> Option<Pid> {
+        let name = rustix::fs::readlinkat(&self.directory, "self", Vec::new()).ok()?;
+        name.to_str().ok()?.parse().ok().and_then(Pid::new)
+    }
+
     /// The directory itself, to list it.
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
@@ -64,6 +70,21 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         rustix::fs::openat(&self.directory, Name::new(pid, file).as_c_str(), flags, Mode::empty())
             .map_err(|errno| self.failed(errno, pid, file))
+    }
+
+    /// Where a link of a process leads, such as `exe`.
+    pub(super) fn link(&self, pid: Pid, link: &'static str) -> Result<Vec<u8>, ReadError> {
+        match rustix::fs::readlinkat(&self.directory, Name::new(pid, link).as_c_str(), Vec::new()) {
+            Ok(target) => Ok(target.into_bytes()),
+            Err(errno) => Err(self.failed(errno, pid, link)),
+        }
+    }
+
+    /// The root folder of a process: chroot(2) and mount namespaces give it one of its own.
+    pub(super) fn open_root(&self, pid: Pid) -> Result<OwnedFd, ReadError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.directory, Name::new(pid, "root").as_c_str(), flags, Mode::empty())
+            .map_err(|errno| self.failed(errno, pid, "root"))
     }
 
     /// Reads a file of a process from its start. One that was kept open never shows another process: once its own was
@@ -95,7 +116,8 @@ impl Tree {
         ReadError::Parse { path: self.file_path(pid, file), what }
     }
 
-    fn failed(&self, errno: Errno, pid: Pid, file: &'static str) -> ReadError {
+    /// What it means that the kernel refuses a file of a process.
+    pub(super) fn failed(&self, errno: Errno, pid: Pid, file: &'static str) -> ReadError {
         match errno {
             Errno::NOENT | Errno::SRCH => ReadError::Gone,
             _ => failure(errno, self.file_path(pid, file)),

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
-use super::{AGENT_COLUMNS, RUN_COLUMNS, agent, agent_number, run, time};
-use crate::model::{AgentNumber, AlertKey, AlertState, Io, Resume, ResumedAgent, RunRow, StoredAlert};
+use super::{AGENT_COLUMNS, RUN_COLUMNS, agent, agent_number, process, run, time};
+use crate::model::{AgentNumber, AlertKey, AlertState, Io, LeftoverRow, Resume, ResumedAgent, RunRow, StoredAlert};
 
 /// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.
 const RESUME_SAMPLES: u32 = 100_000;
@@ -30,7 +30,8 @@ pub(in crate::store) fn resume(connection: &Connection) -> rusqlite::Result<Resu
         })?
         .collect::<rusqlite::Result<_>>()?;
     take_totals(connection, &mut agents)?;
-    Ok(Resume { last_tick: last_tick(connection)?, agents, alerts: alerts(connection)? })
+    let leftovers = leftovers(connection)?;
+    Ok(Resume { leftovers, last_tick: last_tick(connection)?, agents, alerts: alerts(connection)? })
 }
 
 /// Adds the totals of their newest samples to agents that were running. An agent that runs has a sample in nearly every
@@ -55,6 +56,26 @@ fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite
         }
     }
     Ok(())
+}
+
+fn leftovers(connection: &Connection) -> rusqlite::Result<Vec<LeftoverRow>> {
+    let sql = "select agent_number, start_ticks, pid, boot, command, since, memory_bytes, cpu_us, used_before_us
+                 from leftover
+                where ended_at is null";
+    let leftover = |row: &Row<'_>| {
+        Ok(LeftoverRow {
+            agent: agent_number(row, 0)?,
+            process: process(row, 1)?,
+            boot: row.get(3)?,
+            name: row.get(4)?,
+            since: time(row, 5)?,
+            memory_bytes: row.get(6)?,
+            cpu_us: row.get(7)?,
+            used_before_us: row.get(8)?,
+            ended_at: None,
+        })
+    };
+    connection.prepare(sql)?.query_map([], leftover)?.collect()
 }
 
 fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {

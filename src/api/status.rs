@@ -1,0 +1,145 @@
+//! The daemon about itself, and whether all is well with it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::Sources;
+use super::error::Problem;
+use super::render::json;
+use super::routes::Shared;
+use super::wire::{self, Check, Ready, Refused};
+use crate::model::Timestamp;
+
+/// What the daemon knows of itself beside its snapshot.
+#[derive(Clone, PartialEq, Debug)]
+pub struct OwnFacts {
+    /// Its process.
+    pub pid: u32,
+    /// When it began to work.
+    pub started_at: Timestamp,
+    /// For how long it has.
+    pub uptime: Duration,
+    /// Processor time that it used.
+    pub cpu: Duration,
+    /// Memory that it holds, bytes.
+    pub memory_bytes: Option<u64>,
+    /// The dashboard's address.
+    pub url: String,
+    /// The Unix socket.
+    pub socket: PathBuf,
+    /// The database.
+    pub database: DatabaseFacts,
+    /// What became of reloads of the configuration.
+    pub reloads: Reloads,
+    /// Lines of its log that were lost; none where nobody counts them.
+    pub log_lines_dropped: Option<u64>,
+}
+
+/// How the database is doing. Counts since the start.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct DatabaseFacts {
+    /// Where it is.
+    pub path: PathBuf,
+    /// With its log, bytes.
+    pub size_bytes: u64,
+    /// Operations that wait to be written.
+    pub queue_length: u64,
+    /// Transactions.
+    pub commits: u64,
+    /// Rows deleted for their age.
+    pub expired_rows: u64,
+    /// Samples that could not be stored.
+    pub samples_dropped: u64,
+    /// Events, errors and alert transitions that could not be stored.
+    pub entries_dropped: u64,
+    /// Runs that could not be stored.
+    pub runs_dropped: u64,
+}
+
+/// What became of reloads of the configuration.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Reloads {
+    /// Those that took effect.
+    pub done: u64,
+    /// Those that changed nothing, because the new configuration could not be used.
+    pub failed: u64,
+    /// When the last one was; none before the first.
+    pub last_at: Option<Timestamp>,
+    /// Why it failed, if it did.
+    pub error: Option<Arc<str>>,
+    /// Keys whose new value takes effect at the next start.
+    pub need_restart: Vec<&'static str>,
+}
+
+pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
+    let Sources { feed, clock, own, interval, .. } = &shared.sources;
+    let health = Health::of(&shared.sources);
+    let counts = &shared.counts;
+    let refused = Refused {
+        requests_refused: counts.refused.load(Ordering::Relaxed),
+        requests_panicked: counts.panics.load(Ordering::Relaxed),
+        connections_failed: counts.accept_failures.load(Ordering::Relaxed),
+    };
+    let trouble = (shared.sources.storage)().err();
+    let now = clock.now().wall;
+    let present = feed.present();
+    let shape =
+        wire::Status::new(health.word(), now, interval(), &present.snapshot, own(), trouble.as_deref(), &refused);
+    json(StatusCode::OK, wire::text(&shape))
+}
+
+pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    let health = Health::of(&shared.sources);
+    let checks = serde_json::value::to_raw_value(&health.checks).expect("strings always have a JSON form");
+    match &health.late {
+        None => Ok(json(StatusCode::OK, wire::text(&Ready { status: health.word(), checks: &checks }))),
+        Some(reason) => Err(Problem::unavailable(reason.as_str()).with_checks(checks)),
+    }
+}
+
+/// What was looked at, and what came of it.
+struct Health {
+    /// Why nothing is known of the present.
+    late: Option<String>,
+    checks: Vec<Check>,
+}
+
+impl Health {
+    fn of(Sources { feed, clock, interval, storage, .. }: &Sources) -> Health {
+        let own = &feed.present().snapshot.own;
+        let limit = interval() * 3;
+        let late = match own.last_tick_mono {
+            None => Some("no sampling pass has ended yet".to_owned()),
+            Some(at) if clock.now().mono.since(at) > limit => {
+                Some(format!("no complete sampling pass for more than {}", humantime::format_duration(limit)))
+            }
+            Some(_) => None,
+        };
+        let check = |name: String, trouble: Option<String>| {
+            let status = if trouble.is_some() { "failing" } else { "ok" };
+            Check { name, status, detail: trouble }
+        };
+        let storage = storage().err().map(|reason| (*reason).to_owned());
+        let mut checks = vec![check("sampling".into(), late.clone()), check("storage".into(), storage)];
+        checks.extend(
+            own.sources
+                .iter()
+                .map(|source| check(format!("registry {}", source.name), source.error.as_deref().map(str::to_owned))),
+        );
+        Health { late, checks }
+    }
+
+    fn word(&self) -> &'static str {
+        match &self.late {
+            Some(_) => "failing",
+            None if self.checks.iter().any(|check| check.detail.is_some()) => "degraded",
+            None => "ready",
+        }
+    }
+}

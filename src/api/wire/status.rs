@@ -1,0 +1,195 @@
+//! The shape of `GET /api/monitoring/status`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::rows::{Time, mib, seconds};
+use crate::api::{OwnFacts, Reloads};
+use crate::model::{Snapshot, SourceState, Timestamp};
+
+/// `GET /api/monitoring/status`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct Status<'a> {
+    /// As in `/readyz`: `ready`, `degraded`, or `failing` where that answers 503.
+    status: &'static str,
+    version: &'static str,
+    pid: u32,
+    url: String,
+    socket: String,
+    started_at: Time,
+    generated_at: Time,
+    /// Seconds.
+    uptime: u64,
+    cpu_seconds: f64,
+    memory_mb: Option<f64>,
+    sampling: Sampling,
+    registry: Vec<Source<'a>>,
+    database: Database<'a>,
+    config: Config,
+    agents: usize,
+    alerts_firing: usize,
+    counters: Counters<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sampling {
+    /// Seconds.
+    interval: f64,
+    last_tick_at: Option<Time>,
+    tick: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Source<'a> {
+    source: &'a str,
+    /// `ok`, `failing`, or `waiting` before the first reading.
+    status: &'static str,
+    error: Option<&'a str>,
+    failing_since: Option<Time>,
+    /// The last good read.
+    read_at: Option<Time>,
+    /// Seconds since then.
+    age: Option<u64>,
+    records: usize,
+    records_skipped: usize,
+}
+
+impl<'a> Source<'a> {
+    fn new(state: &'a SourceState, now: Timestamp) -> Source<'a> {
+        Source {
+            source: &state.name,
+            status: match (&state.error, state.good_at) {
+                (Some(_), _) => "failing",
+                (None, Some(_)) => "ok",
+                (None, None) => "waiting",
+            },
+            error: state.error.as_deref(),
+            failing_since: state.failing_since.map(Time),
+            read_at: state.good_at.map(Time),
+            age: state.good_at.map(|at| now.since(at).as_secs()),
+            records: state.records,
+            records_skipped: state.skipped,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Database<'a> {
+    path: String,
+    status: &'static str,
+    error: Option<&'a str>,
+    size_bytes: u64,
+    queue_length: u64,
+    commits: u64,
+    expired_rows: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    last_reload_successful: bool,
+    last_reload_at: Option<Time>,
+    error: Option<String>,
+    /// Keys whose new value takes effect at the next start.
+    need_restart: Vec<&'static str>,
+}
+
+impl From<&Reloads> for Config {
+    fn from(reloads: &Reloads) -> Config {
+        Config {
+            // What was read at the start could be used, or there would be nobody to ask.
+            last_reload_successful: reloads.error.is_none(),
+            last_reload_at: reloads.last_at.map(Time),
+            error: reloads.error.as_deref().map(str::to_owned),
+            need_restart: reloads.need_restart.clone(),
+        }
+    }
+}
+
+/// What was lost, skipped or refused since the start.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Counters<'a> {
+    ticks_skipped: u64,
+    read_errors: u64,
+    reads_denied: u64,
+    samples_dropped: u64,
+    entries_dropped: u64,
+    runs_dropped: u64,
+    log_lines_dropped: Option<u64>,
+    reloads: u64,
+    reloads_failed: u64,
+    #[serde(flatten)]
+    refused: &'a Refused,
+}
+
+/// What this edge itself refused or lost since the start.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api) struct Refused {
+    pub(in crate::api) requests_refused: u64,
+    pub(in crate::api) requests_panicked: u64,
+    pub(in crate::api) connections_failed: u64,
+}
+
+impl<'a> Status<'a> {
+    /// `trouble` is what the database said when it last refused.
+    pub(in crate::api) fn new(
+        status: &'static str,
+        now: Timestamp,
+        interval: Duration,
+        snapshot: &'a Snapshot,
+        own: OwnFacts,
+        trouble: Option<&'a str>,
+        refused: &'a Refused,
+    ) -> Status<'a> {
+        let (sampled, kept) = (&snapshot.own, &own.database);
+        Status {
+            status,
+            version: env!("CARGO_PKG_VERSION"),
+            pid: own.pid,
+            started_at: Time(own.started_at),
+            generated_at: Time(now),
+            uptime: own.uptime.as_secs(),
+            cpu_seconds: seconds(u64::try_from(own.cpu.as_micros()).unwrap_or(u64::MAX)),
+            memory_mb: own.memory_bytes.map(mib),
+            sampling: Sampling {
+                interval: interval.as_secs_f64(),
+                last_tick_at: sampled.last_tick_at.map(Time),
+                tick: snapshot.tick,
+            },
+            registry: sampled.sources.iter().map(|state| Source::new(state, now)).collect(),
+            database: Database {
+                path: kept.path.display().to_string(),
+                status: if trouble.is_some() { "failing" } else { "ok" },
+                error: trouble,
+                size_bytes: kept.size_bytes,
+                queue_length: kept.queue_length,
+                commits: kept.commits,
+                expired_rows: kept.expired_rows,
+            },
+            config: Config::from(&own.reloads),
+            agents: snapshot.agents.len(),
+            alerts_firing: snapshot.alerts.len(),
+            counters: Counters {
+                ticks_skipped: sampled.ticks_skipped,
+                read_errors: sampled.read_errors,
+                reads_denied: sampled.reads_denied,
+                samples_dropped: kept.samples_dropped,
+                entries_dropped: kept.entries_dropped,
+                runs_dropped: kept.runs_dropped,
+                log_lines_dropped: own.log_lines_dropped,
+                reloads: own.reloads.done,
+                reloads_failed: own.reloads.failed,
+                refused,
+            },
+            socket: own.socket.display().to_string(),
+            url: own.url,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! `agent ID`: one agent whole.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::cli::ClientOptions;
+use crate::client::Client;
+use crate::failure::Failure;
+use crate::lists::{error_row, event_row};
+use crate::output::{print, print_json};
+use crate::table::{Cell, Colour, Column, Look, UNKNOWN, number, printable, table, tenths, word};
+
+/// Samples that are shown, of the last hour's.
+const SAMPLES: usize = 10;
+
+/// Asks and prints.
+pub(crate) fn agent(options: &ClientOptions, id: &str) -> Result<(), Failure> {
+    let document = Client::find(options)?.get(&format!("/api/monitoring/agents/{}", encoded(id)))?;
+    if options.json {
+        return print_json(&document);
+    }
+    print(&page(&document.value, Colour::of_stdout()))
+}
+
+/// RFC 3986, 2.1: everything but the unreserved.
+fn encoded(id: &str) -> String {
+    let mut text = String::new();
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+fn page(agent: &Value, colour: Colour) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<11} {value}");
+    };
+    let shown = |value: &Value| value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable);
+    let plain = |value: &Value| if value.is_null() { UNKNOWN.to_owned() } else { value.to_string() };
+    let latest = &agent["latest"];
+    line("agent", colour.paint(Look::Bold, &shown(&agent["agentId"])));
+    line("name", shown(&agent["name"]));
+    line("status", format!("{} (registry: {})", shown(&agent["status"]), shown(&agent["registryStatus"])));
+    line("observed", [shown(&agent["state"]), reason(agent)].concat());
+    line("source", shown(&agent["source"]));
+    line("process", format!("{}, since {}", plain(&agent["pid"]), shown(&agent["startedAt"])));
+    line("restarts", plain(&agent["restarts"]));
+    line(
+        "now",
+        format!(
+            "{} % CPU, {} MiB ({}), {} processes, {} threads",
+            plain(&latest["cpuPercent"]),
+            plain(&latest["memoryMb"]),
+            shown(&latest["memoryMethod"]),
+            plain(&latest["processCount"]),
+            plain(&latest["threadCount"]),
+        ),
+    );
+    line(
+        "in all",
+        format!(
+            "{} s CPU, {} bytes read, {} bytes written, {} unresolved errors, {} messages",
+            plain(&latest["cpuSeconds"]),
+            plain(&latest["readBytes"]),
+            plain(&latest["writtenBytes"]),
+            plain(&latest["errorCount"]),
+            plain(&latest["messageCount"]),
+        ),
+    );
+    let alerts: Vec<String> = agent["alerts"].as_array().into_iter().flatten().map(shown).collect();
+    if !alerts.is_empty() {
+        line("alerts", colour.paint(Look::Bad, &alerts.join(", ")));
+    }
+    if agent["metadata"].as_object().is_some_and(|metadata| !metadata.is_empty()) {
+        line("metadata", printable(&agent["metadata"].to_string()));
+    }
+    for section in SECTIONS {
+        section.write(agent, colour, &mut text);
+    }
+    text
+}
+
+fn reason(agent: &Value) -> String {
+    agent["stateReason"].as_str().map(|reason| format!(": {}", printable(reason))).unwrap_or_default()
+}
+
+/// A list of the document as a table under its name.
+struct Section {
+    key: &'static str,
+    title: &'static str,
+    columns: &'static [Column],
+    row: fn(&Value) -> Vec<Cell>,
+    limit: usize,
+}
+
+const SECTIONS: [Section; 6] = [
+    Section {
+        key: "processes",
+        title: "Processes",
+        columns: &[
+            Column::Numbers("PID"),
+            Column::Numbers("PARENT"),
+            Column::Words("COMMAND"),
+            Column::Words("STATE"),
+            Column::Words("USER"),
+            Column::Numbers("CPU %"),
+            Column::Numbers("MEMORY MiB"),
+            Column::Numbers("THREADS"),
+        ],
+        row: |process| {
+            vec![
+                number(&process["pid"]),
+                number(&process["ppid"]),
+                word(&process["command"]),
+                word(&process["state"]),
+                word(&process["user"]),
+                tenths(&process["cpuPercent"]),
+                tenths(&process["memoryMb"]),
+                number(&process["threadCount"]),
+            ]
+        },
+        limit: usize::MAX,
+    },
+    Section {
+        key: "leftovers",
+        title: "Leftovers",
+        columns: &[Column::Numbers("PID"), Column::Words("COMMAND"), Column::Numbers("MEMORY MiB")],
+        row: |left| vec![number(&left["pid"]), word(&left["command"]), tenths(&left["memory_mb"])],
+        limit: usize::MAX,
+    },
+    Section {
+        key: "runs",
+        title: "Runs",
+        columns: &[
+            Column::Numbers("PID"),
+            Column::Words("STARTED"),
+            Column::Words("ENDED"),
+            Column::Words("REASON"),
+            Column::Words("EXIT"),
+            Column::Numbers("CPU s"),
+            Column::Numbers("PEAK MiB"),
+        ],
+        row: |run| {
+            let exit = match (run["exit_signal"].as_str(), run["exit_code"].as_u64()) {
+                (Some(signal), _) => printable(signal),
+                (None, Some(code)) => code.to_string(),
+                (None, None) => UNKNOWN.to_owned(),
+            };
+            vec![
+                number(&run["pid"]),
+                word(&run["started_at"]),
+                word(&run["ended_at"]),
+                word(&run["reason"]),
+                Cell::new(exit),
+                tenths(&run["cpu_seconds"]),
+                tenths(&run["peak_memory_mb"]),
+            ]
+        },
+        limit: usize::MAX,
+    },
+    Section {
+        key: "metrics",
+        title: "Latest samples",
+        columns: &[
+            Column::Words("TIME"),
+            Column::Numbers("CPU %"),
+            Column::Numbers("MEMORY MiB"),
+            Column::Numbers("PROCS"),
+            Column::Words("STATUS"),
+        ],
+        row: |sample| {
+            vec![
+                word(&sample["timestamp"]),
+                tenths(&sample["cpu_percent"]),
+                tenths(&sample["memory_mb"]),
+                number(&sample["process_count"]),
+                word(&sample["status"]),
+            ]
+        },
+        limit: SAMPLES,
+    },
+    Section {
+        key: "events",
+        title: "Events",
+        columns: &[Column::Words("TIME"), Column::Words("AGENT"), Column::Words("TYPE"), Column::Words("MESSAGE")],
+        row: event_row,
+        limit: usize::MAX,
+    },
+    Section {
+        key: "errors",
+        title: "Errors",
+        columns: &[
+            Column::Numbers("ID"),
+            Column::Words("TIME"),
+            Column::Words("AGENT"),
+            Column::Words("RESOLVED"),
+            Column::Words("ERROR"),
+        ],
+        row: error_row,
+        limit: usize::MAX,
+    },
+];
+
+impl Section {
+    /// An empty list says nothing, one that could not be had says so.
+    fn write(&self, agent: &Value, colour: Colour, text: &mut String) {
+        let title = colour.paint(Look::Bold, self.title);
+        match agent[self.key].as_array() {
+            None => {
+                let _ = writeln!(text, "\n{title}\nnot available now");
+            }
+            Some(list) if list.is_empty() => {}
+            Some(list) => {
+                let rows = list.iter().take(self.limit).map(self.row).collect();
+                let _ = write!(text, "\n{title}\n{}", table(self.columns, rows, colour));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_one_segment() {
+        assert_eq!(encoded("a/b %é?#.~-_Z"), "a%2Fb%20%25%C3%A9%3F%23.~-_Z");
+    }
+}

@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use super::{AgentId, RunRow, Severity, Timestamp};
+
+/// Which rows of a list, newest first.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Page {
+    /// Only this agent's.
+    pub agent: Option<AgentId>,
+    /// Only this type: of event, of error, or the alert's rule.
+    pub kind: Option<Arc<str>>,
+    /// Only what is still open, or only what is not: an error unresolved, an alert firing, a run not ended.
+    pub open: Option<bool>,
+    /// Only rows with a lower id: where the page before ended.
+    pub before: Option<i64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// One episode of an alert, from when it fired.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AlertEpisode {
+    /// Where in the journal it fired.
+    pub id: i64,
+    /// Whose; none for the daemon's own, and for an agent that is no longer known.
+    pub agent: Option<AgentId>,
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Whether it fires still.
+    pub firing: bool,
+    /// What was told when it fired.
+    pub message: Arc<str>,
+    /// The number that made it fire.
+    pub value: Option<f64>,
+    /// The number it was held against.
+    pub threshold: Option<f64>,
+    /// When it fired.
+    pub started_at: Timestamp,
+    /// When it was over; none while it fires, and for one whose end could not be stored.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A run in a list of runs of all agents.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ListedRun {
+    /// Its place in the order of all runs.
+    pub id: i64,
+    /// Whose.
+    pub agent: AgentId,
+    /// The run.
+    pub run: RunRow,
+}

@@ -1,0 +1,105 @@
+//! What outlives its agent: noted, charged and told until it ends.
+
+use std::sync::Arc;
+
+use crate::model::{LeftoverRow, Now, ProcessKey, ProcessState};
+use crate::process::Watch;
+use crate::tree::{AgentIndex, Left, Member, Owner};
+
+use super::{Monitor, warning};
+
+/// How many names a message gives.
+const NAMES: usize = 5;
+
+impl Monitor {
+    /// After a pass: notes what is new among an agent's leftovers, and tells once for each run that there are some. At the
+    /// pass after the end, not at the end itself: most children end with their agent, a moment later.
+    pub(super) fn note_leftovers(&mut self, index: AgentIndex, now: Now) {
+        let agent = &self.agents[index.0];
+        if agent.left_sum.processes == 0 {
+            return;
+        }
+        let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map_or(now.wall, |end| end.at);
+        let owner = Owner { agent: index, left: true };
+        let mut names = Vec::new();
+        let mut new = Vec::new();
+        for (key, member) in self.forest.iter_mut().filter(|(_, member)| member.owner == owner) {
+            if member.seen.is_none_or(|seen| seen.state == ProcessState::Zombie) {
+                continue;
+            }
+            names.push(format!("{} ({})", member.name, key.pid));
+            // What a leftover starts is a leftover, and all of its use counts.
+            let left = member.left.get_or_insert(Left { since, used_before_us: 0, noted: false });
+            if !std::mem::replace(&mut left.noted, true) {
+                new.push(key);
+            }
+        }
+        for key in new {
+            let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
+            self.batch.leftovers.extend(row);
+        }
+        if !std::mem::replace(&mut self.agent(index).left_told, true) {
+            let count = names.len();
+            let more = if count > NAMES { ", …" } else { "" };
+            names.truncate(NAMES);
+            let one = if count == 1 { "process" } else { "processes" };
+            let message = format!("{count} {one} outlived the agent: {}{more}", names.join(", "));
+            self.tell(index, warning("leftovers_found", &message), now);
+        }
+    }
+
+    /// A member is gone; if it was a leftover, that is over.
+    pub(super) fn leftover_ended(&mut self, key: ProcessKey, member: &Member, now: Now) {
+        if let Some(row) = self.row_of(key, member) {
+            self.batch.leftovers.push(LeftoverRow { ended_at: Some(now.wall), ..row });
+        }
+    }
+
+    /// What an agent left behind that lives.
+    pub(super) fn leftovers(&self, index: AgentIndex) -> Vec<LeftoverRow> {
+        let owner = Owner { agent: index, left: true };
+        let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
+        members.filter_map(|(key, member)| self.row_of(key, member)).collect()
+    }
+
+    /// All that is left behind, to be written down.
+    pub(super) fn all_leftovers(&self) -> Vec<LeftoverRow> {
+        self.forest.iter().filter_map(|(key, member)| self.row_of(key, member)).collect()
+    }
+
+    /// Goes on with a leftover that the last daemon noted, if it still lives.
+    pub(super) fn resume_leftover(&mut self, row: LeftoverRow, now: Now) {
+        let Some(index) = self.by_number.get(&row.agent).copied() else { return };
+        let alive = if row.boot == self.boot { self.source.look(row.process.pid).ok() } else { None };
+        let alive = alive.filter(|found| found.key == row.process && found.state != ProcessState::Zombie);
+        let kept = alive.filter(|found| self.source.keep(found.key, Watch::Counters).is_ok());
+        let reading = kept.as_ref().and_then(|found| self.source.read(found.key, false).ok());
+        let (Some(found), Some(reading)) = (kept, reading) else {
+            self.batch.leftovers.push(LeftoverRow { ended_at: Some(now.wall), ..row });
+            return;
+        };
+        let owner = Owner { agent: index, left: true };
+        self.forest.insert(&found, owner, now.wall - found.age, false);
+        let left = Left { since: row.since, used_before_us: row.used_before_us, noted: true };
+        self.forest.get_mut(found.key).expect("just put in").left = Some(left);
+        let used = (reading.cpu.own_us + reading.cpu.children_us).saturating_sub(row.used_before_us);
+        self.agents[index.0].left.cpu.add(used);
+    }
+
+    /// The row of a member that was noted as a leftover.
+    fn row_of(&self, key: ProcessKey, member: &Member) -> Option<LeftoverRow> {
+        let (left, seen) = (member.left.filter(|left| left.noted)?, member.seen.as_ref()?);
+        let used = seen.cpu.last();
+        Some(LeftoverRow {
+            agent: self.agents[member.owner.agent.0].stored.number,
+            process: key,
+            boot: Arc::clone(&self.boot),
+            name: (*member.name).into(),
+            since: left.since,
+            memory_bytes: seen.rss_bytes,
+            cpu_us: (used.own + used.children).saturating_sub(left.used_before_us),
+            used_before_us: left.used_before_us,
+            ended_at: None,
+        })
+    }
+}

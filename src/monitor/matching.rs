@@ -1,0 +1,391 @@
+//! Finds agents by the programs that processes run, where no registry names them.
+//!
+//! At every `registry.refresh` all processes are looked at. What one runs is asked once, and again when it may have
+//! become another: its name changed, it was told to have execed, or it was young. So a quiet host costs a scan.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{self, MatchBy};
+use crate::model::{AgentId, JsonObject, Mono, Now, OwnState, Pid, ProcessKey, ProcessRow, ProcessState, Timestamp};
+use crate::process::{ProcessSource, ReadError, Watch};
+use crate::recognise::{Family, OwnRule, Part, Recognised, Relative, Rules, Sign, families};
+use crate::timers::Timer;
+use crate::tree::{AgentIndex, Owner};
+use crate::verdict::{Fact, contradiction};
+
+use super::Monitor;
+use super::agent::Agent;
+
+/// A process may still become what it is to be: a shell execs, a script writes its title.
+const YOUTH: Duration = Duration::from_secs(10);
+
+/// How long an agent stays in the lists after its end.
+const LINGER: Duration = Duration::from_secs(600);
+
+/// What was found out about every process.
+pub(super) struct Matching {
+    rules: Rules,
+    timer: Timer,
+    /// Registries that were not heard by then are not waited for: what they name is not to be found here as well.
+    patience: Mono,
+    /// Whether the next pass looks.
+    looking: bool,
+    /// Counts the looks.
+    look: u64,
+    decisions: HashMap<Pid, Decision>,
+}
+
+/// What a process was found to run.
+struct Decision {
+    key: ProcessKey,
+    /// Its name then.
+    name: Box<str>,
+    /// Whether it is to be asked again.
+    again: bool,
+    /// The last look that saw it.
+    look: u64,
+    fit: Option<Box<Fit>>,
+}
+
+/// A process that runs an agent's program.
+struct Fit {
+    recognised: Recognised,
+    exe: Option<Box<str>>,
+    command: u64,
+    parent: Option<Pid>,
+    session: Option<Pid>,
+}
+
+impl Matching {
+    /// None when the sources name agents and none is to be found.
+    pub(super) fn new(registry: &config::Registry, now: Mono) -> Option<Matching> {
+        let own = |source: &config::Source| {
+            let config::Source::Match { agent, by } = source else { return None };
+            let sign = match by {
+                MatchBy::Program(name) => Sign::Program(name.as_str().into()),
+                MatchBy::CommandLine(pattern) => Sign::CommandLine(config::command_line_regex(pattern).ok()?),
+            };
+            Some(OwnRule { agent: agent.as_str().into(), sign })
+        };
+        let own: Vec<OwnRule> = registry.sources.iter().filter_map(own).collect();
+        let rules = match own.is_empty() {
+            true if registry.sources.is_empty() => Rules::built_in(),
+            true => return None,
+            false => Rules::own(own),
+        };
+        Some(Matching {
+            rules,
+            timer: Timer::new(registry.refresh, now),
+            patience: now + registry.refresh,
+            looking: false,
+            look: 0,
+            decisions: HashMap::new(),
+        })
+    }
+
+    fn due(&self, heard: bool) -> Mono {
+        if heard { self.timer.due() } else { self.timer.due().max(self.patience) }
+    }
+
+    /// Finds out what a process runs, if that is not known. `held`: the agent that was found and whose root it is. True
+    /// when it is no longer what it was.
+    fn decide(
+        &mut self,
+        source: &mut dyn ProcessSource,
+        row: &ProcessRow,
+        held: Option<&str>,
+        own: &mut OwnState,
+    ) -> bool {
+        let look = self.look;
+        if let Some(known) = self.decisions.get_mut(&row.key.pid).filter(|known| known.key == row.key)
+            && !known.again
+            && known.name == row.name
+        {
+            known.look = look;
+            if let Some(fit) = &mut known.fit {
+                (fit.parent, fit.session) = (row.parent, row.session);
+            }
+            return false;
+        }
+        let before = self.decisions.remove(&row.key.pid).filter(|known| known.key == row.key);
+        let before = before.and_then(|known| known.fit);
+        let was = before.as_ref().map(|fit| Arc::clone(&fit.recognised.agent));
+        let fit = match source.image(row.key) {
+            Ok(image) => {
+                let same = before.filter(|before| before.exe == image.exe).map(|before| before.recognised);
+                let found = self.rules.recognise(&image, same.as_ref());
+                staying(found, same, held, was.is_some()).map(|recognised| {
+                    Box::new(Fit {
+                        recognised,
+                        command: BuildHasherDefault::<DefaultHasher>::new().hash_one(&image.words),
+                        exe: image.exe,
+                        parent: row.parent,
+                        session: row.session,
+                    })
+                })
+            }
+            Err(ReadError::Gone) => return false,
+            Err(error) => {
+                let denied = matches!(error, ReadError::Denied { .. });
+                *(if denied { &mut own.reads_denied } else { &mut own.read_errors }) += 1;
+                before
+            }
+        };
+        let is = fit.as_ref().map(|fit| &fit.recognised.agent);
+        let changed = was.is_some() && was.as_ref() != is;
+        let again = row.age < YOUTH;
+        self.decisions.insert(row.key.pid, Decision { key: row.key, name: row.name.clone(), again, look, fit });
+        changed
+    }
+
+    /// What a process was last found to run.
+    fn fit(&self, process: ProcessKey) -> Option<&Fit> {
+        self.decisions.get(&process.pid).filter(|known| known.key == process)?.fit.as_deref()
+    }
+
+    /// Those that run an agent's program, put together.
+    fn families(&self) -> Vec<Family> {
+        let relatives = self.decisions.values().filter_map(|known| Some(known.fit.as_ref()?.relative(known.key)));
+        families(&relatives.collect::<Vec<_>>())
+    }
+}
+
+impl Fit {
+    fn relative(&self, key: ProcessKey) -> Relative<'_> {
+        Relative {
+            key,
+            parent: self.parent,
+            session: self.session,
+            recognised: &self.recognised,
+            exe: self.exe.as_deref(),
+            command: self.command,
+        }
+    }
+}
+
+/// What a process is now. `same`: what it was, running the same executable. `known`: it was something before.
+///
+/// The root of an agent stays that while it runs the same executable, whatever it writes over its command line; one that
+/// only the last daemon looked at as well, unless it is clearly something else.
+fn staying(found: Option<Recognised>, same: Option<Recognised>, held: Option<&str>, known: bool) -> Option<Recognised> {
+    match held {
+        None => found,
+        Some(_) if known => same.or(found),
+        Some(agent) => {
+            let still = found.filter(|found| *found.agent == *agent && found.part == Part::Agent);
+            Some(still.unwrap_or_else(|| Recognised { agent: agent.into(), part: Part::Agent, launcher: false }))
+        }
+    }
+}
+
+impl Monitor {
+    /// When all processes are to be looked at next.
+    pub(super) fn look_due(&self) -> Option<Mono> {
+        self.matching.as_ref().map(|matching| matching.due(self.roster.heard()))
+    }
+
+    /// Says that the next pass is to look at all processes, if that is due.
+    pub(super) fn look_if_due(&mut self, now: Now) -> bool {
+        let heard = self.roster.heard();
+        let Some(matching) = &mut self.matching else { return false };
+        matching.looking |= matching.due(heard) <= now.mono && matching.timer.fire(now.mono).is_some();
+        matching.looking
+    }
+
+    /// Whether this pass looks at all processes.
+    pub(super) fn is_looking(&self) -> bool {
+        self.matching.as_ref().is_some_and(|matching| matching.looking)
+    }
+
+    /// A process became another program.
+    pub(super) fn recognise_again(&mut self, pid: Pid) {
+        if let Some(known) = self.matching.as_mut().and_then(|matching| matching.decisions.get_mut(&pid)) {
+            known.again = true;
+        }
+    }
+
+    /// Finds agents among all processes, if this pass is to look; lets those go that ended a while ago.
+    pub(super) fn find_agents(&mut self, rows: &[ProcessRow], now: Now) {
+        self.let_found_go(now);
+        let Some(matching) = self.matching.as_mut().filter(|matching| matching.looking) else { return };
+        matching.looking = false;
+        matching.look += 1;
+        let mut became_another = Vec::new();
+        for row in rows.iter().filter(|row| !row.kernel && row.state != ProcessState::Zombie) {
+            let root_of = self.roots.get(&row.key).map(|index| &self.agents[index.0]);
+            let held = root_of.filter(|agent| agent.root() == Some(row.key)).and_then(Agent::found_as);
+            if matching.decide(&mut *self.source, row, held, &mut self.own) && held.is_some() {
+                became_another.push(row.key);
+            }
+        }
+        let look = matching.look;
+        matching.decisions.retain(|_, known| known.look == look);
+        let families = matching.families();
+        let recognised: HashMap<ProcessKey, &ProcessRow> =
+            rows.iter().filter(|row| matching.fit(row.key).is_some()).map(|row| (row.key, row)).collect();
+        for root in became_another {
+            self.give_up(self.roots[&root], now);
+        }
+        for family in families {
+            self.take_family(&family, &recognised, now);
+        }
+        let agents = &self.agents;
+        let of = |source: &str| {
+            let found = agents.iter().filter(|agent| agent.is_found() && agent.root().is_some());
+            found.filter(|agent| source == "match" || *agent.stored.source == *source).count()
+        };
+        self.roster.looked(of, now);
+    }
+
+    /// Makes the processes of one agent that one, or a new one.
+    fn take_family(&mut self, family: &Family, rows: &HashMap<ProcessKey, &ProcessRow>, now: Now) {
+        let holder = |key: &ProcessKey| {
+            let index = *self.roots.get(key)?;
+            (self.agents[index.0].root() == Some(*key)).then_some(index)
+        };
+        let index = match family.members.iter().find_map(holder) {
+            Some(index) => index,
+            None if self.loses_its_root(family, rows) => return,
+            None => match self.begin_found(&family.agent, rows[&family.root], now) {
+                Some(index) => index,
+                None => return,
+            },
+        };
+        // One that a registry names is no business of ours.
+        if !self.agents[index.0].is_found() {
+            return;
+        }
+        let owner = Owner { agent: index, left: false };
+        if self.agents[index.0].root() == Some(family.root)
+            && let Some(program) = family.program
+        {
+            self.watch_program(index, rows[&program], now);
+        }
+        for keeper in &family.keepers {
+            if self.forest.get(*keeper).is_none() {
+                self.take_in(rows[keeper], owner, Watch::Counters, now);
+            } else if self.forest.get(*keeper).is_some_and(|member| member.owner.agent != index) {
+                for key in self.forest.move_below(*keeper, owner) {
+                    self.adopt_shares(key, owner);
+                }
+            }
+        }
+    }
+
+    /// Whether these are of an agent whose root is gone without its end having been told yet: it died while the processes
+    /// were listed. Who goes on is decided when that is taken in.
+    fn loses_its_root(&self, family: &Family, rows: &HashMap<ProcessKey, &ProcessRow>) -> bool {
+        let Some(member) = self.forest.get(family.root).filter(|member| !member.owner.left) else { return false };
+        let agent = &self.agents[member.owner.agent.0];
+        let root_gone = agent.root().is_some_and(|root| !rows.contains_key(&root));
+        root_gone && agent.found_as() == Some(&*family.agent)
+    }
+
+    /// Takes a process into an agent's tree that need not hang there. False when it is gone.
+    pub(super) fn take_in(&mut self, row: &ProcessRow, owner: Owner, watch: Watch, now: Now) -> bool {
+        if self.source.keep(row.key, watch).is_err() {
+            return false;
+        }
+        if self.forest.get(row.key).is_none() {
+            let born = self.is_born(row, now);
+            self.forest.insert(row, owner, now.wall - row.age, born);
+        }
+        true
+    }
+
+    /// A new agent, whose root this process is.
+    fn begin_found(&mut self, agent: &str, row: &ProcessRow, now: Now) -> Option<AgentIndex> {
+        let source: Arc<str> = format!("match:{agent}").into();
+        let index = self.free_id(agent, &source).and_then(|id| self.agent_of(&id, &source, now))?;
+        let found = self.agent(index);
+        found.program = None;
+        found.stored.metadata = JsonObject::default();
+        self.begin_run(index, row, now);
+        let found = self.agent(index);
+        found.lingers = found.root().is_some();
+        found.root().map(|_| index)
+    }
+
+    /// `<agent>-<n>` with the lowest number that nobody in the lists has.
+    fn free_id(&self, agent: &str, source: &Arc<str>) -> Option<AgentId> {
+        let free = |id: &AgentId| {
+            let known = self.by_id.get(id).map(|index| &self.agents[index.0]);
+            known.is_none_or(|known| known.is_found() && known.stored.source == *source && !known.is_listed())
+        };
+        (1..=self.agents.len() + 1).filter_map(|n| AgentId::new(&format!("{agent}-{n}")).ok()).find(free)
+    }
+
+    /// What a registry names is not also found: an agent that was found at the process of this claim gives it up.
+    pub(super) fn make_way(&mut self, index: AgentIndex, now: Now) {
+        let Some(record) = self.agents[index.0].claim.as_ref().map(|claim| &claim.record) else { return };
+        let Some(member) = record.pid.and_then(|pid| self.forest.at(pid)) else { return };
+        let found = self.forest.get(member).expect("it is at its pid").owner.agent;
+        let other = &self.agents[found.0];
+        let Some(root) = other.root().filter(|_| found != index && other.is_found()) else { return };
+        let program = other.program.as_ref().is_some_and(|program| program.key == member && program.end.is_none());
+        let guard = record.guard.clone();
+        let Ok(row) = self.source.look(member.pid) else { return };
+        let stranger = contradiction(&guard, row.key, &self.boot, now.wall - row.age, row.kernel).is_some();
+        if row.key != member || stranger || member != root && !program {
+            return;
+        }
+        self.give_up(found, now);
+        self.agent(found).lingers = false;
+        if member != root {
+            // The launcher is nobody's: what is claimed is the program.
+            self.forest.remove(root);
+            self.source.release(root);
+        }
+    }
+
+    /// An agent's process is not it any more, though it lives.
+    fn give_up(&mut self, index: AgentIndex, now: Now) {
+        let Some(root) = self.agents[index.0].root() else { return };
+        self.end_run(index, root, None, Some("superseded"), now);
+        self.agent(index).observe(Fact::NoPid, now);
+    }
+
+    /// Lets agents that were found leave the lists when they ended a while ago.
+    fn let_found_go(&mut self, now: Now) {
+        for agent in self.agents.iter_mut().filter(|agent| agent.lingers && agent.root().is_none()) {
+            if agent.gone_at.is_none_or(|at| now.mono.since(at) >= LINGER) {
+                agent.lingers = false;
+                self.changed = true;
+            }
+        }
+    }
+
+    /// One that was found stays in the lists as long as it would have under the daemon before. `ended_at`: its end.
+    pub(super) fn resume_lingering(&mut self, index: AgentIndex, ended_at: Option<Timestamp>, now: Now) {
+        let agent = self.agent(index);
+        let ago = ended_at.map(|at| now.wall.since(at));
+        agent.lingers = agent.is_found() && ago.is_none_or(|ago| ago < LINGER);
+        if let Some(ago) = ago.filter(|_| agent.is_found()) {
+            agent.gone_at = Some(Mono(now.mono.0.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX))));
+        }
+    }
+
+    /// The process that `root`, which ended, started to be the agent in its place, of those that no look has seen yet.
+    pub(super) fn unseen_program(&mut self, index: AgentIndex, root: ProcessKey) -> Option<ProcessRow> {
+        let launcher = self.matching.as_ref()?.fit(root).filter(|fit| fit.recognised.launcher)?;
+        let (agent, session) = (Arc::clone(&launcher.recognised.agent), launcher.session);
+        let command = launcher.command;
+        let tree = Owner { agent: index, left: false };
+        let members = self.forest.iter().filter(|(key, member)| *key != root && member.owner == tree);
+        let members: Vec<ProcessKey> = members.map(|(key, _)| key).collect();
+        let matching = self.matching.as_mut()?;
+        members.into_iter().find_map(|key| {
+            let row = self.source.look(key.pid).ok()?;
+            if row.key != key || row.state == ProcessState::Zombie || row.session != session {
+                return None;
+            }
+            matching.decide(&mut *self.source, &row, None, &mut self.own);
+            let fit = matching.fit(key)?;
+            let fits = fit.recognised.agent == agent && fit.recognised.part == Part::Agent && fit.command != command;
+            fits.then_some(row)
+        })
+    }
+}

@@ -1,0 +1,49 @@
+//! Single questions about a process, for those who watch none: which one it is, and what this one holds.
+
+use std::path::PathBuf;
+
+use super::stat::{self, Stat};
+use super::tree::{TEXT_BYTES, Tree};
+use super::{Machine, Pid, ProcessKey, ReadError};
+use crate::model::BootId;
+
+/// Which process has this pid now, and in which boot of the machine.
+///
+/// # Errors
+/// As [`look`](crate::process::ProcessSource::look).
+pub fn identify(pid: Pid) -> Result<(ProcessKey, BootId), ReadError> {
+    let tree = Tree::open(PathBuf::from("/proc"))?;
+    let mut buffer = [0; TEXT_BYTES];
+    let text = tree.read(tree.open_file(pid, "stat")?, &mut buffer, pid, "stat")?;
+    let stat = Stat::parse(text).map_err(|what| tree.odd(what, pid, "stat"))?;
+    Ok((ProcessKey { start_ticks: stat.start_ticks, pid }, tree.boot()?))
+}
+
+/// The resident memory of this process, bytes: `/proc/PID/statm`.
+///
+/// # Errors
+/// Without a readable `/proc`.
+pub fn own_memory_bytes() -> Result<u64, ReadError> {
+    let pid = Pid::new(i64::from(std::process::id())).ok_or(ReadError::Gone)?;
+    let tree = Tree::open(PathBuf::from("/proc"))?;
+    let mut buffer = [0; TEXT_BYTES];
+    let text = tree.read(tree.open_file(pid, "statm")?, &mut buffer, pid, "statm")?;
+    let pages = stat::resident_pages(text).map_err(|what| tree.odd(what, pid, "statm"))?;
+    Ok(pages.saturating_mul(Machine::here().page_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_itself() {
+        let pid = Pid::new(i64::from(std::process::id())).unwrap();
+        let (key, boot) = identify(pid).unwrap();
+        assert_eq!((key.pid, identify(pid).unwrap()), (pid, (key, boot.clone())));
+        assert!(key.start_ticks > 0 && boot.len() == 36, "{key:?} {boot}");
+        let bytes = own_memory_bytes().unwrap();
+        assert!((1 << 20..1 << 33).contains(&bytes), "{bytes}");
+        assert!(matches!(identify(Pid::new(i64::from(i32::MAX)).unwrap()), Err(ReadError::Gone)));
+    }
+}

@@ -1,0 +1,154 @@
+//! The lists of everyone's rows: filtered, newest first, a page at a time.
+
+use rusqlite::{Connection, Row, ToSql, named_params};
+
+use super::{
+    ERROR, EVENT, ErrorRow, FIRED, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error, event, run, time,
+};
+use crate::model::{AlertEpisode, ListedRun, Page, Recorded, RunRow, Severity};
+
+impl Reader {
+    /// Events of all agents.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn list_events(&self, page: &Page) -> Result<Vec<Recorded>, StoreError> {
+        self.read(|connection| journal(connection, EVENT, page, event))
+    }
+
+    /// Occurrences of errors of all agents; open are those that are unresolved.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn list_errors(&self, page: &Page) -> Result<Vec<ErrorRow>, StoreError> {
+        self.read(|connection| journal(connection, ERROR, page, error))
+    }
+
+    /// Episodes of alerts; open are those that fire.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn list_alerts(&self, page: &Page) -> Result<Vec<AlertEpisode>, StoreError> {
+        let filters = format!(
+            "{} {} {}",
+            of_agent(page, "f.agent_number"),
+            when(page.kind.is_some(), "and f.type = :kind"),
+            match page.open {
+                None => "",
+                Some(true) => "and f.id in (select fired from alert_state)",
+                Some(false) => "and f.id not in (select fired from alert_state where fired is not null)",
+            }
+        );
+        // An episode that is neither open nor has an end recorded is over: its end could not be stored.
+        let sql = format!(
+            "select f.id, a.agent_id, f.type, f.severity, s.fired is not null and e.id is null, f.message, f.value,
+                    f.threshold, f.timestamp, e.timestamp
+               from journal f
+               left join agent a on a.number = f.agent_number
+               left join journal e on e.fired = f.id
+               left join alert_state s on s.fired = f.id
+              where f.kind = {FIRED} and f.id < :before {filters} order by f.id desc limit :limit"
+        );
+        self.read(|connection| rows(connection, &sql, page, alert))
+    }
+
+    /// Runs of all agents; open are those that go on.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn list_runs(&self, page: &Page) -> Result<Vec<ListedRun>, StoreError> {
+        let filters = format!(
+            "{} {} {}",
+            of_agent(page, "agent_number"),
+            when(page.kind.is_some(), "and reason = :kind"),
+            match page.open {
+                None => "",
+                Some(true) => "and ended_at is null",
+                Some(false) => "and ended_at is not null",
+            }
+        );
+        let sql = format!(
+            "select {RUN_COLUMNS}, id, (select agent_id from agent where number = agent_number)
+               from run where id < :before {filters} order by id desc limit :limit"
+        );
+        self.read(|connection| rows(connection, &sql, page, listed_run))
+    }
+}
+
+fn journal<T>(
+    connection: &Connection,
+    kind: i64,
+    page: &Page,
+    item: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let filters = format!(
+        "{} {} {}",
+        of_agent(page, "j.agent_number"),
+        when(page.kind.is_some(), "and j.type = :kind"),
+        // Literals, so that the index of unresolved errors can be used.
+        match page.open {
+            None => "",
+            Some(true) => "and j.resolved = 0",
+            Some(false) => "and j.resolved = 1",
+        }
+    );
+    let sql = format!(
+        "select j.id, j.agent_number, a.agent_id, j.timestamp, j.type, j.message, j.metadata, j.stack_trace, j.resolved
+           from journal j left join agent a on a.number = j.agent_number
+          where j.kind = {kind} and j.id < :before {filters} order by j.id desc limit :limit"
+    );
+    rows(connection, &sql, page, item)
+}
+
+fn of_agent(page: &Page, column: &str) -> String {
+    when(page.agent.is_some(), &format!("and {column} = (select number from agent where agent_id = :agent)")).to_owned()
+}
+
+fn when(given: bool, condition: &str) -> &str {
+    if given { condition } else { "" }
+}
+
+/// Asks `sql`, which names `:before` and `:limit`, and `:agent` and `:kind` where the page does.
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    page: &Page,
+    item: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let before = page.before.unwrap_or(i64::MAX);
+    let limit = page.limit.min(ROW_LIMIT);
+    let agent = page.agent.as_ref().map(crate::model::AgentId::as_str);
+    let mut values: Vec<(&str, &dyn ToSql)> = named_params! { ":before": before, ":limit": limit }.to_vec();
+    if agent.is_some() {
+        values.push((":agent", &agent));
+    }
+    if page.kind.is_some() {
+        values.push((":kind", &page.kind));
+    }
+    connection.prepare_cached(sql)?.query_map(&*values, item)?.collect()
+}
+
+fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
+    let agent = row.get::<_, Option<String>>(1)?;
+    Ok(AlertEpisode {
+        id: row.get(0)?,
+        agent: agent.map(|id| agent_id(&id, 1)).transpose()?,
+        rule: row.get(2)?,
+        severity: match row.get(3)? {
+            0 => Severity::Info,
+            1 => Severity::Warning,
+            _ => Severity::Critical,
+        },
+        firing: row.get(4)?,
+        message: row.get(5)?,
+        value: row.get(6)?,
+        threshold: row.get(7)?,
+        started_at: time(row, 8)?,
+        ended_at: row.get_ref(9)?.as_str_or_null()?.map(|_| time(row, 9)).transpose()?,
+    })
+}
+
+fn listed_run(row: &Row<'_>) -> rusqlite::Result<ListedRun> {
+    let run: RunRow = run(row)?;
+    Ok(ListedRun { id: row.get(16)?, agent: agent_id(&row.get::<_, String>(17)?, 17)?, run })
+}

@@ -1,0 +1,124 @@
+//! Lists of everyone's rows, held against what sqlite3 says of the promised views.
+
+use std::collections::BTreeSet;
+
+use agent_monitor::model::{AlertKey, AlertState, Batch, Page, RunEnd, RunRow, StoredAlert};
+
+use crate::support::{Store, after, agent, ask, error, event, number, of_agent, run_of, turn};
+
+const ALL: u32 = 100;
+
+/// Two agents with everything, in turns; the second error is resolved by hand, as nothing resolves errors yet.
+fn filled(directory: &std::path::Path) -> Store {
+    let store = Store::start(directory);
+    let entries = (0..12).map(|n| {
+        let body = match n % 3 {
+            0 => event(&format!("event {n}")),
+            1 => error(&format!("error {n}")),
+            _ => turn(if n < 6 { "high_cpu" } else { "agent_down" }, true),
+        };
+        of_agent(1 + n % 2, after(u64::from(n)), body)
+    });
+    let firing = |rule: &str, n| StoredAlert {
+        key: AlertKey { rule: rule.into(), agent: Some(number(n)) },
+        state: Some(AlertState::Firing {
+            since: after(2),
+            notified_at: after(2),
+            value: None,
+            message: "fires".into(),
+        }),
+        episode: None,
+    };
+    let alerts = vec![firing("high_cpu", 1), firing("high_cpu", 2), firing("agent_down", 1), firing("agent_down", 2)];
+    let ended = RunEnd { at: after(9), status: None, oom_killed: None, reason: "error".into() };
+    let runs = vec![run_of(1, 100), run_of(2, 200), RunRow { end: Some(ended), ..run_of(1, 101) }];
+    let agents = vec![agent(1), agent(2)];
+    store.store(Batch { agents, alerts, runs, entries: entries.collect(), ..Batch::default() }).unwrap();
+    let over = of_agent(1, after(20), turn("high_cpu", false));
+    let none = StoredAlert { state: None, ..firing("high_cpu", 1) };
+    store.store(Batch { entries: vec![over], alerts: vec![none], ..Batch::default() }).unwrap();
+    store.flush();
+    let connection = rusqlite::Connection::open(directory.join(agent_monitor::store::FILE_NAME)).unwrap();
+    assert_eq!(connection.execute("update journal set resolved = 1 where message = 'error 4'", []).unwrap(), 1);
+    store
+}
+
+fn page(agent: Option<&str>, kind: Option<&str>, open: Option<bool>) -> Page {
+    Page {
+        agent: agent.map(|id| agent_monitor::model::AgentId::new(id).unwrap()),
+        kind: kind.map(Into::into),
+        open,
+        before: None,
+        limit: ALL,
+    }
+}
+
+/// The list, and `sqlite3`'s answer to the same question, as ids.
+fn compare(listed: &[i64], directory: &std::path::Path, sql: &str, at_least: usize) {
+    let told: Vec<i64> = ask(directory, sql).iter().map(|id| id.parse().unwrap()).collect();
+    assert_eq!(listed, told, "{sql}");
+    assert!(listed.len() >= at_least, "{sql}: {listed:?}");
+}
+
+#[test]
+fn lists_say_what_the_views_say() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    let store = filled(&path);
+    let reader = &store.reader;
+    for (agent, kind) in [(None, None), (Some("agent-1"), None), (None, Some("started")), (Some("agent-2"), Some("no"))]
+    {
+        let whose = agent.map_or("1".to_owned(), |id| format!("agent_id = '{id}'"));
+        let what = |column| kind.map_or("1".to_owned(), |kind| format!("{column} = '{kind}'"));
+        let events: Vec<i64> =
+            reader.list_events(&page(agent, kind, None)).unwrap().iter().map(|row| row.id.unwrap()).collect();
+        let sql = format!("select id from agent_events where {whose} and {} order by id desc", what("event_type"));
+        compare(&events, &path, &sql, if kind == Some("no") { 0 } else { 2 });
+    }
+    for (open, state) in [(None, "1"), (Some(true), "resolved = 0"), (Some(false), "resolved = 1")] {
+        let errors = reader.list_errors(&page(None, Some("TypeError"), open)).unwrap();
+        assert!(errors.iter().all(|row| open.is_none_or(|open| row.resolved != open)), "{errors:?}");
+        let sql = format!("select id from error_logs where {state} order by id desc");
+        compare(&errors.iter().map(|row| row.id).collect::<Vec<_>>(), &path, &sql, 1);
+    }
+    for (open, state) in [(None, "1"), (Some(true), "state = 'firing'"), (Some(false), "state = 'resolved'")] {
+        for (kind, rule) in [(None, "1"), (Some("high_cpu"), "type = 'high_cpu'")] {
+            let alerts = reader.list_alerts(&page(None, kind, open)).unwrap();
+            assert!(alerts.iter().all(|alert| open.is_none_or(|open| alert.firing == open)), "{alerts:?}");
+            let sql = format!("select id from alerts where {state} and {rule} order by id desc");
+            compare(&alerts.iter().map(|alert| alert.id).collect::<Vec<_>>(), &path, &sql, 1);
+        }
+    }
+    let over = reader.list_alerts(&page(Some("agent-1"), Some("high_cpu"), Some(false))).unwrap();
+    assert_eq!((over[0].ended_at, over[0].value, over[0].threshold), (Some(after(20)), Some(99.5), Some(80.0)));
+
+    let pids = |page: &Page| -> Vec<String> {
+        reader.list_runs(page).unwrap().iter().map(|listed| listed.run.root.pid.to_string()).collect()
+    };
+    assert_eq!(pids(&page(None, None, None)), ["101", "200", "100"]);
+    assert_eq!(pids(&page(Some("agent-1"), None, None)), ["101", "100"]);
+    assert_eq!(pids(&page(None, None, Some(true))), ["200", "100"]);
+    assert_eq!(pids(&page(None, Some("error"), Some(false))), ["101"]);
+    assert_eq!(pids(&page(Some("nobody"), None, None)), [""; 0]);
+    store.stop();
+}
+
+#[test]
+fn pages_follow_one_another_without_gap_or_overlap() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = filled(&directory.path().canonicalize().unwrap());
+    let all: Vec<i64> = store.reader.list_alerts(&page(None, None, None)).unwrap().iter().map(|row| row.id).collect();
+    assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (4, 4));
+    let mut walked = Vec::new();
+    loop {
+        let before = walked.last().copied();
+        let next = store.reader.list_alerts(&Page { before, limit: 3, ..Page::default() }).unwrap();
+        assert!(next.len() <= 3);
+        if next.is_empty() {
+            break;
+        }
+        walked.extend(next.iter().map(|row| row.id));
+    }
+    assert_eq!(walked, all);
+    store.stop();
+}
