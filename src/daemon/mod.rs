@@ -149,8 +149,7 @@ impl Daemon {
         let counts = api.counts();
         let limits = Limits::default();
         let over_tcp = api.over_tcp(guard);
-        parts
-            .spawn("http", api::serve(Listener::Tcp(tcp), over_tcp, limits, Arc::clone(&counts), stop.clone()));
+        parts.spawn("http", api::serve(Listener::Tcp(tcp), over_tcp, limits, Arc::clone(&counts), stop.clone()));
         let unix = UnixListener::from_std(socket.listener.try_clone()?)?;
         parts.spawn("socket", api::serve(Listener::Unix(unix), api.over_socket(), limits, counts, stop.clone()));
 

@@ -134,6 +134,8 @@ pub(super) struct End {
     pub at: Timestamp,
     /// How it ended.
     pub status: Option<ExitStatus>,
+    /// Whether the kernel told it once already, without the status.
+    pub announced: bool,
     /// The word of the run's row; none until it is told.
     pub reason: Option<Arc<str>>,
     /// When it is told even without a status.
@@ -290,6 +292,7 @@ impl Run {
         let end = self.end.get_or_insert_with(|| End {
             at: now.wall,
             status: None,
+            announced: false,
             reason: None,
             deadline: now.mono + STATUS_PATIENCE,
         });
