@@ -50,6 +50,8 @@ struct Process {
     /// None: as its name says.
     image: Option<Image>,
     status: Option<ExitStatus>,
+    /// Its end was told without the status.
+    hidden: bool,
 }
 
 impl Host {
@@ -176,6 +178,15 @@ impl Host {
 
     /// Ends a process. It stays a zombie until [`reap`](Host::reap). Its children go to process 1.
     pub fn end(&self, pid: Pid, status: ExitStatus) {
+        self.end_as(pid, status, false);
+    }
+
+    /// The same, but its status is told only when it is reaped, as for a process of another user.
+    pub fn end_hidden(&self, pid: Pid, status: ExitStatus) {
+        self.end_as(pid, status, true);
+    }
+
+    fn end_as(&self, pid: Pid, status: ExitStatus, hidden: bool) {
         let mut table = self.lock();
         for process in table.processes.values_mut() {
             if process.row.parent == Some(pid) {
@@ -186,9 +197,10 @@ impl Host {
         process.row.state = ProcessState::Zombie;
         process.rss_bytes = 0;
         process.status = Some(status);
+        process.hidden = hidden;
         let key = process.row.key;
         if table.watched.contains(&key) {
-            table.events.push(ProcessEvent::Exited { process: key, status: Some(status) });
+            table.events.push(ProcessEvent::Exited { process: key, status: Some(status).filter(|_| !hidden) });
         }
     }
 
@@ -199,6 +211,9 @@ impl Host {
     pub fn reap(&self, pid: Pid) {
         let mut table = self.lock();
         let gone = table.processes.remove(&pid).expect("there is a process to wait for");
+        if gone.hidden && table.watched.contains(&gone.row.key) {
+            table.events.push(ProcessEvent::Exited { process: gone.row.key, status: gone.status });
+        }
         if let Some(parent) = gone.row.parent.and_then(|parent| table.processes.get_mut(&parent)) {
             parent.cpu.children_us += gone.cpu.own_us + gone.cpu.children_us;
             parent.io.read_bytes += gone.io.read_bytes;
@@ -274,6 +289,7 @@ impl Host {
             denied: false,
             image: parent.and_then(|parent| table.living(parent).image.clone()),
             status: None,
+            hidden: false,
         };
         table.processes.insert(pid, process);
         if let Some(parent) = parent.filter(|_| table.tells_forks) {

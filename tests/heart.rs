@@ -465,6 +465,31 @@ fn an_end_on_request_is_no_error() {
 }
 
 #[test]
+fn a_status_that_comes_after_the_process_is_gone_is_told() {
+    let mut bench = Bench::new(10 * SECOND);
+    let (quick, slow) = (bench.host.start("agent"), bench.host.start("agent"));
+    bench.registry(vec![record("quick", "online", Some(quick)), record("slow", "online", Some(slow))]);
+    bench.pass(20 * SECOND);
+    let errors = |bench: &Bench| -> Vec<String> {
+        bench.events().into_iter().filter(|(kind, _)| kind == "error").map(|(_, text)| text).collect()
+    };
+    // Ended and waited for before anybody looked: both are told at once, and it cannot be read any more.
+    bench.host.end_hidden(quick, killed());
+    bench.host.reap(quick);
+    bench.step();
+    assert_eq!(errors(&bench), [format!("process {quick} ended: SIGKILL")]);
+    bench.host.end_hidden(slow, killed());
+    bench.step();
+    assert_eq!(bench.agent("slow").state, Observed::Zombie);
+    bench.pass(SECOND / 2);
+    assert_eq!(errors(&bench).len(), 1, "it waits for the status");
+    bench.host.reap(slow);
+    bench.step();
+    assert_eq!(errors(&bench)[1], format!("process {slow} ended: SIGKILL"));
+    assert_eq!(bench.agent("slow").state_reason.as_deref(), Some(&*format!("process {slow} ended (SIGKILL)")));
+}
+
+#[test]
 fn what_outlives_its_agent_is_charged_to_an_account_of_its_own() {
     let mut bench = Bench::new(10 * SECOND);
     let pid = bench.host.start("agent");

@@ -168,6 +168,8 @@ pub(super) struct End {
     pub status: Option<ExitStatus>,
     /// Whether the kernel killed it for memory.
     pub oom_killed: Option<bool>,
+    /// Whether the kernel told it once already, without the status.
+    pub announced: bool,
     /// The word of the run's row; none until it is told.
     pub reason: Option<Arc<str>>,
     /// When it is told even without a status.
@@ -369,6 +371,7 @@ impl Run {
             at: now.wall,
             status: None,
             oom_killed: None,
+            announced: false,
             reason: None,
             deadline: now.mono + STATUS_PATIENCE,
         });

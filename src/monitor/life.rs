@@ -250,9 +250,10 @@ impl Monitor {
         }
         for (process, status) in exits {
             let Some(index) = self.roots.get(&process).copied() else { continue };
-            let again = self.agents[index.0].root() != Some(process);
             self.end_run(index, process, status, None, now);
-            if again && status.is_none() {
+            let end = self.agent(index).run.as_mut().and_then(|run| run.end.as_mut());
+            let Some(end) = end.filter(|_| status.is_none()) else { continue };
+            if std::mem::replace(&mut end.announced, true) {
                 // Told twice without a status: there will be none.
                 self.tell_end(index, now);
             }

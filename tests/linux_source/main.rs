@@ -7,6 +7,7 @@ mod foreign;
 mod memory;
 mod odd;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
@@ -166,6 +167,37 @@ fn an_end_is_told_once_with_its_status() {
         assert_eq!((reading.state, reading.rss_bytes), (ProcessState::Zombie, 0));
         child.end(); // reaped: the next round would see what is told of that
         assert_gone(source.read(key, false));
+    }
+}
+
+/// Each is reaped at once, perhaps just while the source asks how it ended.
+#[test]
+fn no_status_is_lost_to_a_parent_that_waits_quickly() {
+    const CHILDREN: usize = 300;
+    let release = rustix::system::uname().release().to_str().unwrap().to_owned();
+    let mut version = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    if (version.next(), version.next()) < (Some(6), Some(15)) {
+        return eprintln!("{release} does not tell how a process ended that was reaped");
+    }
+    let (mut source, woken) = source_and_wakes(ENOUGH);
+    let waiting = || Sleeper(sh("read line; exit 3").stdin(Stdio::piped()).spawn().unwrap());
+    let mut children: Vec<Sleeper> = (0..CHILDREN).map(|_| waiting()).collect();
+    for child in &children {
+        watched(&mut source, child, Watch::Exit);
+    }
+    for child in &mut children {
+        drop(child.0.stdin.take());
+        child.0.wait().unwrap();
+    }
+    let mut known = 0;
+    let mut unknown = HashMap::new();
+    while known < CHILDREN {
+        for (process, status) in ends(&mut source, &woken, 1) {
+            known += usize::from(status == Some(ExitStatus::Code(3)));
+            let times = unknown.entry(process).or_insert(0);
+            *times += usize::from(status.is_none());
+            assert!(*times < 2, "told twice that it is not known: {} of {CHILDREN} are", known);
+        }
     }
 }
 
