@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::alerts::{self, Sighting, Turn};
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Body, Condition, Entry, Metric, Now, Observed, Rule, Severity,
+    AgentNumber, AlertKey, AlertNote, AlertState, Body, Condition, Entry, Metric, Mono, Now, Observed, Rule, Severity,
     StoredAlert,
 };
 use crate::tree::AgentIndex;
@@ -17,8 +17,10 @@ use super::{Monitor, warning};
 impl Monitor {
     /// Looks at every rule for every agent.
     pub(super) fn evaluate(&mut self, now: Now) {
-        let elapsed = now.mono.since(self.evaluated_at);
-        self.evaluated_at = now.mono;
+        // By the rhythm, not by the moment: looks ten seconds apart must add up to ten seconds, however late each was.
+        let due = Mono(self.timers.alerts.due().0.saturating_sub(nanoseconds(self.config.alerts.interval)));
+        let elapsed = due.since(self.evaluated_at);
+        self.evaluated_at = due;
         let config = Arc::clone(&self.config);
         for place in 0..self.agents.len() {
             for rule in 0..self.agents[place].rules.len() {
@@ -192,6 +194,10 @@ impl Monitor {
         let firing = of_agent.filter(|(_, state)| matches!(state, AlertState::Firing { .. }));
         firing.map(|(key, _)| Arc::clone(&key.rule)).collect()
     }
+}
+
+fn nanoseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether a condition is about the daemon rather than about an agent.
