@@ -103,7 +103,15 @@ impl Frozen {
     }
 
     fn thaw(self) {
-        ptrace::detach(self.0, None).unwrap();
+        drop(self);
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // A process with a thread that its tracer holds cannot even be killed and waited for.
+        let thawed = ptrace::detach(self.0, None);
+        assert!(thawed.is_ok() || std::thread::panicking(), "{thawed:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::cli::ClientOptions;
-use crate::client::Client;
+use crate::client::{Client, encoded};
 use crate::failure::Failure;
 use crate::lists::{error_row, event_row};
 use crate::output::{print, print_json};
@@ -21,20 +21,6 @@ pub(crate) fn agent(options: &ClientOptions, id: &str) -> Result<(), Failure> {
         return print_json(&document);
     }
     print(&page(&document.value, Colour::of_stdout()))
-}
-
-/// RFC 3986, 2.1: everything but the unreserved.
-fn encoded(id: &str) -> String {
-    let mut text = String::new();
-    for byte in id.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
 }
 
 fn page(agent: &Value, colour: Colour) -> String {
@@ -222,15 +208,5 @@ impl Section {
                 let _ = write!(text, "\n{title}\n{}", table(self.columns, rows, colour));
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_one_segment() {
-        assert_eq!(encoded("a/b %é?#.~-_Z"), "a%2Fb%20%25%C3%A9%3F%23.~-_Z");
     }
 }

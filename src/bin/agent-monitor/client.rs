@@ -1,5 +1,6 @@
 //! Asks a running daemon: finds it, sends a GET, takes the answer.
 
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,8 +49,8 @@ enum Place {
     Url(Url),
 }
 
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Socket(path) => write!(f, "{}", path.display()),
             Place::Url(url) => write!(f, "{url}"),
@@ -171,6 +172,20 @@ fn web_url(text: &str) -> Result<Url, Failure> {
     }
 }
 
+/// A text as a part of a path or a query: all but the unreserved is escaped (RFC 3986, 2.1).
+pub(crate) fn encoded(id: &str) -> String {
+    let mut text = String::new();
+    for byte in id.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
 /// RFC 9110, 7.2.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
@@ -208,4 +223,14 @@ pub(crate) async fn ask(
     let status = answer.status();
     let bytes = to_bytes(Body::new(answer.into_body()), LIMIT_BYTES).await?;
     Ok((status, String::from_utf8(bytes.into())?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_one_segment() {
+        assert_eq!(encoded("a/b %é?#.~-_Z"), "a%2Fb%20%25%C3%A9%3F%23.~-_Z");
+    }
 }

@@ -1,9 +1,11 @@
 //! `events`, `errors`, `alerts`: the latest of each, newest first.
 
+use std::fmt::Write;
+
 use serde_json::Value;
 
 use crate::cli::ListOptions;
-use crate::client::Client;
+use crate::client::{Client, encoded};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::table::{Cell, Colour, Column, Look, number, printable, table, tenths, word};
@@ -50,15 +52,15 @@ fn list(
     columns: &[Column],
     row: fn(&Value) -> Vec<Cell>,
 ) -> Result<(), Failure> {
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("limit", &options.limit.to_string());
+    let mut route = format!("/api/monitoring/{name}?limit={}", options.limit);
     let agent = ("agent", options.agent.as_deref());
     for (key, value) in filters.iter().chain([&agent]) {
         if let Some(value) = value {
-            query.append_pair(key, value);
+            // Writing to a String cannot fail.
+            let _ = write!(route, "&{key}={}", encoded(value));
         }
     }
-    let document = Client::find(&options.client)?.get(&format!("/api/monitoring/{name}?{}", query.finish()))?;
+    let document = Client::find(&options.client)?.get(&route)?;
     if options.client.json {
         return print_json(&document);
     }
