@@ -14,7 +14,7 @@ const FILE_NAME: &str = "agent-monitor.lock";
 #[derive(Debug)]
 pub struct StateLock {
     directory: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl StateLock {
@@ -44,12 +44,20 @@ impl StateLock {
         }
         // For people; the lock holds without it, so a full disk must not keep the daemon from watching.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(StateLock { directory, _file: file })
+        Ok(StateLock { directory, file })
     }
 
     /// The directory, without symbolic links.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+}
+
+/// Closing the file would not do: a child that this program forks at this moment has a copy of it, flock(2), until it
+/// executes another program.
+impl Drop for StateLock {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }
 
@@ -93,4 +101,21 @@ pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StoreE
 
 pub(super) fn untrusted(path: &Path, problem: &'static str, remedy: &'static str) -> StoreError {
     StoreError::Untrusted { path: path.to_owned(), problem, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_file_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = StateLock::acquire(directory.path()).unwrap();
+        // What a child has between fork and exec.
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(StateLock::acquire(directory.path()), Err(StoreError::Locked { .. })));
+        drop(lock);
+        StateLock::acquire(directory.path()).unwrap();
+        drop(copy);
+    }
 }
