@@ -76,7 +76,7 @@ const AUTO_REAPING: &str = r#"
         for my $child (1 .. 3) {
             if (!fork) { 1 while used() < 0.8; select(undef, undef, undef, 2.5); exit }
         }
-        sleep 4;
+        wait; # until there is none left: their statuses are not kept
         print "done\n";
     }"#;
 
@@ -89,22 +89,23 @@ fn workloads() -> Option<Vec<Workload>> {
     let brief = child("n=0; while [ \\$n -lt 4000 ]; do n=\\$((\\$n + 1)); done");
     let mut beside = new("beside", "burn 150; echo done".into())?;
     beside.bystander = Some(beside.group.tree(&mut shell()));
-    let mut reaped = new("auto-reaped", "go".into())?;
-    reaped.tree = reaped.group.tree(Command::new("perl").args(["-e", AUTO_REAPING]));
-    let lone = child("burn 100; sleep 1000");
-    Some(vec![
+    let lone = child("burn 100; echo done; sleep 1000");
+    let mut all = vec![
         new("steady", "burn 200; echo done".into())?,
         new("brief", format!("i=0; while [ $i -lt 200 ]; do {brief}; sleep 0.01; i=$((i + 1)); done; echo done"))?,
         new("between", format!("for i in 1 2 3 4; do {}; sleep 0.3; done; echo done", child("burn 50")))?,
         new("execs", format!("{}; echo done", child("become 4")))?,
         beside,
-        Workload { tolerance: 0.05, counters: 2 + 2 * 3, ..reaped },
-        Workload {
-            tolerance: 0.02,
-            counters: 4 + 2 * 2,
-            ..new("daemonised", format!("({lone} &); burn 50; sleep 2; echo done"))?
-        },
-    ])
+        Workload { tolerance: 0.02, counters: 4 + 2 * 2, ..new("daemonised", format!("burn 50; ({lone} &)"))? },
+    ];
+    if Command::new("perl").arg("-e1").status().is_ok_and(|status| status.success()) {
+        let reaped = new("auto-reaped", "go".into())?;
+        let tree = reaped.group.tree(Command::new("perl").args(["-e", AUTO_REAPING]));
+        all.push(Workload { tree, tolerance: 0.05, counters: 2 + 2 * 3, ..reaped });
+    } else {
+        eprintln!("no perl: a shell cannot let its children go unwaited for");
+    }
+    Some(all)
 }
 
 #[test]
