@@ -53,9 +53,10 @@ impl StateLock {
     }
 }
 
+/// Closing the file would not do: a child that this program forks at this moment has a copy of it, flock(2), until it
+/// executes another program.
 impl Drop for StateLock {
     fn drop(&mut self) {
-        // Closing would not do: a process that is being started from this one has the file too, until its exec.
         let _ = self.file.unlock();
     }
 }
@@ -100,4 +101,21 @@ pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StoreE
 
 pub(super) fn untrusted(path: &Path, problem: &'static str, remedy: &'static str) -> StoreError {
     StoreError::Untrusted { path: path.to_owned(), problem, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_the_file_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let lock = StateLock::acquire(directory.path()).unwrap();
+        // What a child has between fork and exec.
+        let copy = lock.file.try_clone().unwrap();
+        assert!(matches!(StateLock::acquire(directory.path()), Err(StoreError::Locked { .. })));
+        drop(lock);
+        StateLock::acquire(directory.path()).unwrap();
+        drop(copy);
+    }
 }

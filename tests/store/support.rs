@@ -38,28 +38,13 @@ pub(crate) fn opened(directory: &Path) -> Result<(Opened, Receiver<Committed>), 
     Ok((open(StateLock::acquire(directory)?, listener)?, told))
 }
 
-/// Opens a directory that nobody holds. A child that another test forks at this moment has a copy of a lock that was just
-/// let go of, until it executes its program.
-fn until_free(directory: &Path) -> (Opened, Receiver<Committed>) {
-    let (_open, nothing) = channel::<()>();
-    for _ in 0..1_000 {
-        match opened(directory) {
-            Err(StoreError::Locked { pid, .. }) if pid == Some(std::process::id()) => {
-                let _ = nothing.recv_timeout(std::time::Duration::from_millis(10));
-            }
-            other => return other.unwrap(),
-        }
-    }
-    panic!("somebody holds {}", directory.display());
-}
-
 pub(crate) fn run(writer: Writer) -> JoinHandle<()> {
     std::thread::spawn(|| writer.run())
 }
 
 impl Store {
     pub(crate) fn start(directory: &Path) -> Store {
-        let (opened, told) = until_free(directory);
+        let (opened, told) = opened(directory).unwrap();
         let Opened { writer, handle, reader, resume, stats } = opened;
         Store { handle, reader, resume, stats, told, thread: run(writer) }
     }

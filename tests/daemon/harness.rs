@@ -1,0 +1,326 @@
+//! A daemon as a child, and what an operator can ask of it.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::time::Duration;
+
+use agent_monitor::clock::monotonic;
+use agent_monitor::model::Mono;
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Rules and sources at a test's pace.
+pub(crate) const BRISK: &str = r#"
+[registry]
+refresh = "1s"
+[alerts]
+interval = "1s"
+[[alerts.rule]]
+name = "agent_down"
+for = "1s"
+"#;
+
+/// Ends when it is over or has taken far too long.
+pub(crate) struct Deadline(Mono);
+
+impl Deadline {
+    pub(crate) fn new() -> Deadline {
+        Deadline::after(PATIENCE)
+    }
+
+    pub(crate) fn after(span: Duration) -> Deadline {
+        Deadline(monotonic() + span)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        monotonic() >= self.0
+    }
+}
+
+/// Lets a moment pass before something is asked again.
+pub(crate) fn pace() {
+    let (_open, nothing) = sync_channel::<()>(0);
+    assert_eq!(nothing.recv_timeout(Duration::from_millis(20)), Err(RecvTimeoutError::Timeout));
+}
+
+/// Asks until there is an answer.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Deadline::new();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(instead) => assert!(!deadline.is_over(), "waited in vain: {what}; instead: {instead}"),
+        }
+        pace();
+    }
+}
+
+/// Where one daemon, or several in turn, keep their files.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        place.configure("");
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// What stands in the configuration file.
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.path("config.toml"), text).unwrap();
+    }
+
+    /// Puts a registry file in its place at once, as a careful broker does.
+    pub(crate) fn register(&self, document: &Value) -> PathBuf {
+        self.register_text(&document.to_string())
+    }
+
+    pub(crate) fn register_text(&self, text: &str) -> PathBuf {
+        fs::write(self.path("agents.new"), text).unwrap();
+        fs::rename(self.path("agents.new"), self.path("agents.json")).unwrap();
+        self.path("agents.json")
+    }
+
+    /// `agent-monitor run` with everything in this place, at the default interval.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = program();
+        command.arg("run").arg("--config").arg(self.path("config.toml"));
+        command.args(["--listen", "127.0.0.1:0"]);
+        command.arg("--state-dir").arg(self.state()).arg("--socket").arg(self.path("s"));
+        command
+    }
+
+    /// Starts a daemon that samples every second.
+    pub(crate) fn start(&self, options: &[&str]) -> Daemon {
+        Daemon::start(self.command().args(["--interval", "1s"]).args(options))
+    }
+
+    pub(crate) fn start_with_registry(&self) -> Daemon {
+        self.start(&["--registry", self.path("agents.json").to_str().unwrap()])
+    }
+
+    /// The database, for reading.
+    pub(crate) fn database(&self) -> Connection {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Connection::open_with_flags(self.state().join("agent-monitor.db"), flags).unwrap()
+    }
+
+    /// One number from the database.
+    pub(crate) fn count(&self, sql: &str) -> i64 {
+        self.database().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+}
+
+/// The program, with nothing of this shell's settings.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-monitor"));
+    for name in ["CONFIG", "REGISTRY", "INTERVAL", "LISTEN", "SOCKET", "STATE_DIR", "LOG"] {
+        command.env_remove(format!("AGENT_MONITOR_{name}"));
+    }
+    command.env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY").stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end, which must come by itself.
+pub(crate) fn outcome(command: &mut Command) -> (Option<i32>, String, String) {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (tell, told) = channel();
+    let pid = child.id();
+    std::thread::spawn(move || tell.send(child.wait_with_output()));
+    let Ok(output) = told.recv_timeout(PATIENCE) else {
+        signal(pid, Signal::KILL);
+        panic!("{command:?} does not end");
+    };
+    let Output { status, stdout, stderr } = output.unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+/// A running daemon; killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    address: SocketAddr,
+    log: Receiver<String>,
+    /// What was taken from it.
+    logged: RefCell<Vec<String>>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Daemon {
+    pub(crate) fn start(command: &mut Command) -> Daemon {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = lines(child.stderr.take().unwrap());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut url = String::new();
+        stdout.read_line(&mut url).unwrap();
+        let address = url.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/'));
+        let Some(address) = address.and_then(|address| address.parse().ok()) else {
+            let _ = child.kill();
+            panic!("{command:?} says {url:?} and {:?}", log.iter().collect::<Vec<_>>());
+        };
+        Daemon { child, address, log, logged: RefCell::default(), stdout }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A document of the endpoint.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        get(self.address, path).1
+    }
+
+    pub(crate) fn dashboard(&self) -> Value {
+        self.get("/api/monitoring/dashboard")
+    }
+
+    /// An agent of the dashboard; null if it is not there.
+    pub(crate) fn agent(&self, id: &str) -> Value {
+        agent(&self.dashboard(), id)
+    }
+
+    /// Waits until an agent is as `seen` wants it, and returns it then.
+    pub(crate) fn until(&self, id: &str, what: &str, mut seen: impl FnMut(&Value) -> bool) -> Value {
+        until(&format!("{id}: {what}"), || {
+            let now = self.agent(id);
+            if seen(&now) { Ok(now) } else { Err(format!("{now:#}\n{}", self.log_so_far())) }
+        })
+    }
+
+    /// Waits until an agent runs and has had two readings.
+    pub(crate) fn until_known(&self, id: &str) -> Value {
+        self.until(id, "it runs and has a rate", |agent| {
+            agent["state"] == "running" && agent["metrics"]["cpuPercent"].is_number()
+        })
+    }
+
+    /// Waits for this many more readings of an agent.
+    pub(crate) fn readings(&self, id: &str, count: usize) -> Value {
+        let mut last = self.agent(id)["metrics"]["timestamp"].clone();
+        let mut left = count;
+        self.until(id, "more readings", |agent| {
+            let at = &agent["metrics"]["timestamp"];
+            if *at != last {
+                last = at.clone();
+                left -= 1;
+            }
+            left == 0
+        })
+    }
+
+    /// Waits for a line of the log that has this text.
+    pub(crate) fn until_logged(&self, text: &str) {
+        until(&format!("it logs {text:?}"), || {
+            let log = self.log_so_far();
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        });
+    }
+
+    fn log_so_far(&self) -> String {
+        let mut logged = self.logged.borrow_mut();
+        logged.extend(self.log.try_iter());
+        logged.join("\n")
+    }
+
+    pub(crate) fn signal(&self, number: Signal) {
+        signal(self.pid(), number);
+    }
+
+    /// Waits for its end; returns how it ended and its log.
+    pub(crate) fn ended(mut self) -> (ExitStatus, String) {
+        let status = until("the daemon ends", || {
+            let status = self.child.try_wait().unwrap();
+            status.ok_or_else(|| format!("it runs: {}", self.log_so_far()))
+        });
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "standard output is for results only");
+        let mut log = self.logged.take();
+        log.extend(self.log.iter());
+        (status, log.join("\n"))
+    }
+
+    /// Ends it as a power failure would.
+    pub(crate) fn kill(self) {
+        self.signal(Signal::KILL);
+        self.ended();
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(self) -> String {
+        self.signal(Signal::TERM);
+        let (status, log) = self.ended();
+        assert_eq!(status.code(), Some(0), "{log}");
+        log
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// An agent of a dashboard; null if it is not there.
+pub(crate) fn agent(dashboard: &Value, id: &str) -> Value {
+    let agents = dashboard["agents"].as_array().unwrap();
+    agents.iter().find(|agent| agent["agentId"] == id).cloned().unwrap_or(Value::Null)
+}
+
+/// Asks an endpoint; status and document.
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.unwrap_or_else(|| panic!("{path} answers {answer:?}"));
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{path} answers {answer:?}: {error}")))
+}
+
+/// What is written there, line by line, as it comes.
+pub(crate) fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, told) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if tell.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    told
+}
+
+/// What is in a directory, by name.
+pub(crate) fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,18 @@
+//! The program against real process trees, as an operator sees it: over HTTP, in its database, by its exit code.
+//!
+//! Nothing here waits for a guessed time: a test asks again until it is so, or until it has waited far too long.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod accounting;
+mod churn;
+mod dashboard;
+mod ends;
+mod harness;
+mod library;
+mod odd;
+mod once;
+mod refusals;
+mod registry;
+mod stop;
+mod tree;
