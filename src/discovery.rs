@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard};
 use crate::monitor::SourceReading;
-use crate::registry::file::{self, Fingerprint};
+use crate::registry::file::{FileRegistry, Fingerprint};
 use crate::registry::http::HttpRegistry;
 
 /// A changed file is noticed within this time.
@@ -35,12 +35,13 @@ pub fn poll_file(path: &Path, refresh: Duration, stop: &Receiver<()>, mut send: 
     let look_every = LOOK_EVERY.min(refresh).max(Duration::from_millis(1));
     let looks_per_refresh = refresh.as_nanos().div_ceil(look_every.as_nanos()).max(1);
     let mut looks_left = 0;
+    let mut registry = FileRegistry::new(path.to_owned());
     let mut read = None;
     loop {
         // Before the read, so that a change during it is seen at the next look.
         let look = Fingerprint::of(path);
         if looks_left == 0 || read != Some(look) {
-            send(file::read(path).map_err(|error| in_one_line(&error)));
+            send(registry.read().map_err(|error| in_one_line(&error)));
             read = Some(look);
             looks_left = looks_per_refresh;
         }

@@ -107,7 +107,7 @@ impl Bench {
     }
 
     fn registry(&mut self, records: Vec<Record>) {
-        let reading = Ok(SourceReading { records, skipped: Vec::new() });
+        let reading = Ok(SourceReading { records: records.into(), skipped: Vec::new() });
         let effects = self.monitor.handle(Input::Source { index: 0, reading }, self.clock.now());
         self.perform(effects);
         self.step();

@@ -42,8 +42,8 @@ pub enum Input {
 /// What one reading of a registry source gave.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct SourceReading {
-    /// The records that can be used, in the order of the source.
-    pub records: Vec<Record>,
+    /// The records that can be used, in the order of the source. Shared with the reading before where nothing changed.
+    pub records: Arc<[Record]>,
     /// What could not be used, each with its place in the source and the reason.
     pub skipped: Vec<Arc<str>>,
 }

@@ -21,7 +21,7 @@ struct Listing {
     /// None: the built-in rules.
     source: Option<config::Source>,
     state: SourceState,
-    records: Vec<Record>,
+    records: Arc<[Record]>,
     /// When the last good read was, by the monotonic clock.
     good_at: Option<Mono>,
     /// When it was configured: before the first good read its age counts from here.
@@ -41,7 +41,7 @@ impl Listing {
         Listing {
             source: source.cloned(),
             state: SourceState { name, good_at: None, error: None, failing_since: None, records: 0, skipped: 0 },
-            records: Vec::new(),
+            records: Arc::default(),
             good_at: None,
             since: now,
             constant: found || matches!(source, Some(config::Source::Flags(_))),
@@ -147,7 +147,7 @@ impl Roster {
         let mut claims: BTreeMap<AgentId, Claim> = BTreeMap::new();
         let mut passed_over = Vec::new();
         for (place, source) in self.sources.iter().enumerate() {
-            for record in &source.records {
+            for record in source.records.iter() {
                 match claims.get(&record.id) {
                     None => {
                         claims.insert(record.id.clone(), Claim { record: record.clone(), source: place });

@@ -1,7 +1,7 @@
 //! Registries on disk: a file, or a folder with one record per file. Never waits for another process.
 
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,39 @@ pub enum FileError {
         /// What is wrong with it.
         source: InvalidDocument,
     },
+}
+
+/// A file or folder that is read again and again.
+pub struct FileRegistry {
+    path: PathBuf,
+    hasher: RandomState,
+    /// The hash of the file's bytes when it was last read, and what they said.
+    last: Option<(u64, SourceReading)>,
+}
+
+impl FileRegistry {
+    /// What is at `path`, which need not be there yet.
+    pub fn new(path: PathBuf) -> FileRegistry {
+        FileRegistry { path, hasher: RandomState::new(), last: None }
+    }
+
+    /// As [`read`]. Bytes that are those of the last time are not understood anew.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(&mut self) -> Result<SourceReading, FileError> {
+        let Opened::File(file) = open(&self.path)? else { return read(&self.path) };
+        let bytes = bytes_of(file, &self.path, LIMIT_BYTES)?;
+        let hash = self.hasher.hash_one(&bytes);
+        if let Some((last, reading)) = &self.last
+            && *last == hash
+        {
+            return Ok(reading.clone());
+        }
+        let read = record::parse(&bytes).map_err(|source| FileError::Invalid { path: self.path.clone(), source })?;
+        self.last = Some((hash, read.clone()));
+        Ok(read)
+    }
 }
 
 /// Reads a registry file, or a folder of them: each `*.json` in it one record, by order of their names, without

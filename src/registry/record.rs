@@ -43,7 +43,8 @@ pub fn parse(bytes: &[u8]) -> Result<SourceReading, InvalidDocument> {
 /// Collects the records of one source: the first of an id wins.
 #[derive(Default)]
 pub(super) struct Gathering {
-    reading: SourceReading,
+    records: Vec<Record>,
+    skipped: Vec<Arc<str>>,
     places: HashMap<AgentId, Arc<str>>,
     count: usize,
 }
@@ -65,11 +66,11 @@ impl Gathering {
 
     /// What came of it all.
     pub(super) fn finish(self) -> Result<SourceReading, InvalidDocument> {
-        match self.reading.skipped.first() {
-            Some(first) if self.reading.records.is_empty() => {
+        match self.skipped.first() {
+            Some(first) if self.records.is_empty() => {
                 Err(InvalidDocument::NothingUsable { count: self.count, first: first.to_string() })
             }
-            _ => Ok(self.reading),
+            _ => Ok(SourceReading { records: self.records.into(), skipped: self.skipped }),
         }
     }
 
@@ -91,11 +92,11 @@ impl Gathering {
             self.note(&place, note);
         }
         self.places.insert(claim.record.id.clone(), place.into());
-        self.reading.records.push(claim.record);
+        self.records.push(claim.record);
     }
 
     fn note(&mut self, place: &str, reason: &str) {
-        self.reading.skipped.push(format!("{place}: {reason}").into());
+        self.skipped.push(format!("{place}: {reason}").into());
     }
 }
 

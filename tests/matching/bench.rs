@@ -126,7 +126,10 @@ impl Bench {
     }
 
     pub(crate) fn registry(&mut self, records: Vec<Record>) {
-        self.tell(Input::Source { index: 0, reading: Ok(SourceReading { records, skipped: Vec::new() }) });
+        self.tell(Input::Source {
+            index: 0,
+            reading: Ok(SourceReading { records: records.into(), skipped: Vec::new() }),
+        });
     }
 
     /// Lets time pass, calling the monitor whenever something is due, as the engine does.

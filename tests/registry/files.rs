@@ -2,11 +2,12 @@ use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 
 use agent_monitor::clock::monotonic;
 use agent_monitor::monitor::SourceReading;
-use agent_monitor::registry::file::{self, Fingerprint};
+use agent_monitor::registry::file::{self, FileRegistry, Fingerprint};
 use agent_monitor::registry::{LIMIT_BYTES, LIMIT_RECORDS};
 
 use super::*;
@@ -73,6 +74,24 @@ fn a_half_written_file_is_never_a_shorter_list() {
     fs::write(&path, LIST).unwrap();
     assert_eq!(file::read(&path).unwrap().records.len(), 2);
     println!("{refused} halves were refused");
+}
+
+#[test]
+fn a_file_that_says_the_same_is_not_understood_anew() {
+    let (_folder, path) = folder();
+    let mut registry = FileRegistry::new(path.clone());
+    assert!(registry.read().is_err());
+    fs::write(&path, LIST).unwrap();
+    let first = registry.read().unwrap().records;
+    assert!(Arc::ptr_eq(&first, &registry.read().unwrap().records), "understood anew");
+    fs::write(&path, LIST.replace("\"a\"", "\"c\"")).unwrap();
+    assert_eq!(ids(&registry.read().unwrap()), ["c", "b"]);
+    fs::write(&path, "[").unwrap();
+    assert!(registry.read().is_err());
+    fs::write(&path, LIST).unwrap();
+    assert_eq!(registry.read().unwrap().records, first);
+    fs::remove_file(&path).unwrap();
+    assert!(registry.read().is_err(), "a file that is gone says nothing any more");
 }
 
 #[test]

@@ -51,7 +51,7 @@ proptest! {
             ids.sort();
             ids.dedup();
             prop_assert_eq!(ids.len(), reading.records.len());
-            for record in &reading.records {
+            for record in reading.records.iter() {
                 let words = [record.status.as_deref(), record.name.as_deref()];
                 let bounded = |word: &&str| (1..=LIMIT_WORD_BYTES).contains(&word.len());
                 let harmless = |word: &&str| !word.contains(char::is_control);

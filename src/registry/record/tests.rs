@@ -15,7 +15,7 @@ fn lines(reading: &SourceReading) -> Vec<String> {
 fn only(json: &str) -> Record {
     let reading = parse(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"));
     assert_eq!((reading.records.len(), &*reading.skipped), (1, &[][..]), "{json}");
-    reading.records.into_iter().next().unwrap()
+    reading.records[0].clone()
 }
 
 /// Registries as they are found in the wild, and what is made of them.
