@@ -176,7 +176,7 @@ fn staying(found: Option<Recognised>, same: Option<Recognised>, held: Option<&st
         Some(_) if known => same.or(found),
         Some(agent) => {
             let still = found.filter(|found| *found.agent == *agent && found.part == Part::Agent);
-            Some(still.unwrap_or_else(|| Recognised { agent: agent.into(), part: Part::Agent, launcher: false }))
+            Some(still.unwrap_or_else(|| Recognised { agent: agent.into(), part: Part::Agent, launcher: true }))
         }
     }
 }

@@ -75,6 +75,18 @@ impl Bench {
         // 2026-01-01T00:00:00Z
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_767_225_600_000)));
         clock.advance(60 * MINUTE);
+        Bench::at(clock, sources, look)
+    }
+
+    /// What comes of this machine when it is started again, after `away`.
+    pub(crate) fn rebooted(self, away: Duration) -> Bench {
+        let clock = Arc::new(ManualClock::new(self.clock.now().wall + away));
+        let mut bench = Bench { stored: self.stored, ..Bench::at(clock, Vec::new(), Host::source) };
+        bench.restart(|bench| bench.host.reboot());
+        bench
+    }
+
+    fn at(clock: Arc<ManualClock>, sources: Vec<Source>, look: impl FnOnce(&Host) -> Box<dyn ProcessSource>) -> Bench {
         let host = Host::new(Arc::clone(&clock));
         let mut config = Config::defaults(&Directories { state: "/state".into(), runtime: "/run".into() });
         config.registry.sources = sources;

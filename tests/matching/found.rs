@@ -118,13 +118,17 @@ fn a_title_changes_nothing() {
     bench.host.set_image(pi, "pi", native("/usr/bin/node", "pi"));
     let title = Image { words: vec!["gemini: busy".into()], ..native("/usr/bin/node", "") };
     bench.host.set_image(gemini, "gemini: busy", title);
+    let claude = bench.host.start("claude");
     bench.pass(20 * SECOND);
-    assert_eq!((bench.agent("pi-1").pid, bench.agent("gemini-1").pid), (Some(pi), Some(gemini)));
+    bench.host.set_image(claude, "busy", native("/usr/bin/claude", "busy"));
+    bench.pass(20 * SECOND);
+    let pids = ["pi-1", "gemini-1", "claude-1"].map(|id| bench.agent(id)).map(|agent| (agent.pid, agent.state));
+    assert_eq!(pids, [pi, gemini, claude].map(|pid| (Some(pid), Observed::Running)));
     // Also to a daemon that has never seen the first form.
     bench.restart(|_| ());
     bench.pass(20 * SECOND);
-    assert_eq!(bench.listed(), ["gemini-1", "pi-1"]);
-    assert_eq!(bench.events().len(), 2, "{:?}", bench.events());
+    assert_eq!(bench.listed(), ["claude-1", "gemini-1", "pi-1"]);
+    assert_eq!(bench.events().len(), 3, "{:?}", bench.events());
 }
 
 #[test]

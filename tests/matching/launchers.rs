@@ -255,6 +255,33 @@ fn a_daemon_goes_on_where_the_launcher_died() {
     }
 }
 
+/// A daemon that never saw the first form of a launcher's command line knows it by what the last one wrote down.
+#[test]
+fn a_launcher_with_a_title_keeps_its_program() {
+    let mut bench = Bench::new();
+    let (launcher, program) = bench.codex();
+    bench.pass(20 * SECOND);
+    bench.restart(|bench| bench.host.set_image(launcher, "node", native("/usr/bin/node", "codex:busy")));
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.listed(), ["codex-1"]);
+    bench.host.finish(program, KILLED);
+    bench.host.finish(launcher, ExitStatus::Code(1));
+    bench.step();
+    assert_eq!(bench.runs()[0].end.as_ref().unwrap().status, Some(KILLED));
+}
+
+#[test]
+fn what_ended_long_before_a_reboot_is_not_listed_after_it() {
+    for (away, listed) in [(MINUTE, 1), (60 * MINUTE, 0)] {
+        let mut bench = Bench::new();
+        let pid = bench.host.start("claude");
+        bench.pass(20 * SECOND);
+        bench.host.finish(pid, KILLED);
+        bench.pass(20 * SECOND);
+        assert_eq!(bench.rebooted(away).listed().len(), listed);
+    }
+}
+
 #[test]
 fn a_reboot_ends_what_was_found() {
     let mut bench = Bench::new();

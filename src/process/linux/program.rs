@@ -175,10 +175,15 @@ mod tests {
         link("/lib/pkg", "lib/current");
         link("/etc/passwd", "bin/outside");
         link("/proc/self/exe", "bin/magic");
+        for number in 1..=LINKS {
+            link(&format!("{}", number - 1), &format!("bin/{number}"));
+        }
+        link("../lib/pkg/bundle/cli.js", "bin/0");
         let root = OwnedFd::from(std::fs::File::open(folder.path()).unwrap());
         let resolved = |path: &str| resolve(&root, path.as_bytes()).map(|path| String::from_utf8(path).unwrap());
         for path in [
             "/bin/relative",
+            "/bin/39",
             "/bin/absolute",
             "/bin/chain",
             "/bin/upwards",
@@ -188,7 +193,9 @@ mod tests {
         ] {
             assert_eq!(resolved(path).as_deref(), Some("/lib/pkg/bundle/cli.js"), "{path}");
         }
-        for path in ["/bin/loop", "/bin/outside", "/bin/magic", "/bin/none", "/lib/pkg/bundle/cli.js/x", "/a\0b"] {
+        for path in
+            ["/bin/loop", "/bin/40", "/bin/outside", "/bin/magic", "/bin/none", "/lib/pkg/bundle/cli.js/x", "/a\0b"]
+        {
             assert_eq!(resolved(path), None, "{path}");
         }
         assert_eq!(resolved(&"/bin".repeat(2000)), None);
