@@ -42,6 +42,20 @@ fn a_zombie_that_is_not_reaped_costs_nothing() {
     child.wait().unwrap();
 }
 
+/// Others' executables and scripts are not to be seen, their command lines are.
+#[test]
+fn a_program_without_its_executable() {
+    let Some(mut reader) = Reader::start("exec") else { return eprintln!("not root: cannot become another user") };
+    let mut child = waiting("exit 0");
+    reader.ask(&format!("image {}", child.id()), "None, [\"sh\", \"-c\", \"read line; exit 0\"], None");
+    let mut own = Command::new("sleep").arg("1000").spawn().unwrap();
+    reader.ask(&format!("image {}", own.id()), "None, [\"sleep\", \"1000\"], None");
+    own.kill().unwrap();
+    own.wait().unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
 /// hidepid=noaccess: others are listed, but not to be read.
 #[test]
 fn the_denied_are_counted() {
@@ -90,6 +104,11 @@ fn reader() {
                 let readings = [true, true].map(|io| source.read(key, io).unwrap().io);
                 assert_eq!(readings[0], readings[1]);
                 format!("kept, io {:?}", readings[0])
+            }
+            "image" => {
+                let key = source.look(Pid::new(rest.parse().unwrap()).unwrap()).unwrap().key;
+                let image = source.image(key).unwrap();
+                format!("{:?}, {:?}, {:?}", image.exe, image.words, image.script)
             }
             "look" => match source.look(Pid::new(rest.parse().unwrap()).unwrap()) {
                 Ok(row) => format!("{row:?}"),

@@ -119,6 +119,25 @@ fn the_account_even_of_a_zombie() {
     assert_eq!((row.state, row.uid), (ProcessState::Zombie, Some(65534)));
 }
 
+// ---- what they run
+
+#[test]
+fn the_program_of_a_process() {
+    let (mut source, mut child) = (source(), Sleeper::start());
+    let key = source.look(child.pid()).unwrap().key;
+    let image = source.image(key).unwrap();
+    let exe = fs::read_link(format!("/proc/{}/exe", child.pid())).unwrap();
+    assert_eq!(image.exe.as_deref(), exe.to_str());
+    assert_eq!(image.words, ["sleep".into(), "1000".into()]);
+    assert_eq!(image.script, None);
+    assert_gone(source.image(ProcessKey { start_ticks: key.start_ticks + 1, ..key }));
+    child.0.kill().unwrap();
+    child.until(WaitIdOptions::EXITED);
+    assert_gone(source.image(key));
+    child.end();
+    assert_gone(source.image(key));
+}
+
 // ---- scans
 
 #[test]

@@ -122,10 +122,13 @@ fn an_agent_goes_on_when_its_launcher_dies_first() {
     }
 }
 
+/// Something that happens once.
+type Once = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
 /// A machine on which something happens just before the processes are listed.
 struct Torn {
     source: Box<dyn ProcessSource>,
-    before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    before: Once,
 }
 
 impl ProcessSource for Torn {
@@ -166,7 +169,7 @@ impl ProcessSource for Torn {
 
 #[test]
 fn a_launcher_that_dies_while_the_processes_are_listed_leaves_no_second_agent() {
-    let before: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>> = Arc::default();
+    let before = Once::default();
     let through = Arc::clone(&before);
     let mut bench = Bench::on(Vec::new(), |host| Box::new(Torn { source: host.source(), before: through }));
     let (launcher, program) = bench.codex();

@@ -73,7 +73,7 @@ fn the_same_program_under_another_name_is_a_member() {
 #[test]
 fn a_launcher_under_node_and_its_native_program() {
     if !installed("node") {
-        return;
+        return eprintln!("node is not installed: not tested");
     }
     let prefix = Prefix::new();
     let mut running = Running::start(&mut Command::new(codex(&prefix)));
@@ -91,7 +91,7 @@ fn a_launcher_under_node_and_its_native_program() {
 #[test]
 fn a_program_goes_on_without_its_launcher() {
     if !installed("node") {
-        return;
+        return eprintln!("node is not installed: not tested");
     }
     let prefix = Prefix::new();
     let mut running = Running::start(&mut Command::new(codex(&prefix)));
@@ -114,7 +114,7 @@ fn a_program_goes_on_without_its_launcher() {
 #[test]
 fn a_program_that_calls_itself_otherwise() {
     if !installed("node") {
-        return;
+        return eprintln!("node is not installed: not tested");
     }
     let prefix = Prefix::new();
     let native = prefix.standin("lib/node_modules/@github/copilot-linux-x64/copilot");
@@ -129,7 +129,7 @@ fn a_program_that_calls_itself_otherwise() {
 #[test]
 fn a_launcher_and_its_program_both_under_node() {
     if !installed("node") {
-        return;
+        return eprintln!("node is not installed: not tested");
     }
     let prefix = Prefix::new();
     let again = "process.execPath, ['--max-old-space-size=256', process.argv[1], '-p', 'x']";
@@ -149,7 +149,7 @@ fn a_launcher_and_its_program_both_under_node() {
 #[test]
 fn a_title_over_the_command_line() {
     if !installed("node") {
-        return;
+        return eprintln!("node is not installed: not tested");
     }
     let prefix = Prefix::new();
     let entry = prefix.script(
@@ -173,7 +173,7 @@ fn a_title_over_the_command_line() {
 #[test]
 fn python_scripts_and_modules() {
     if !installed("python3") {
-        return;
+        return eprintln!("python3 is not installed: not tested");
     }
     let prefix = Prefix::new();
     let base = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output().unwrap();
@@ -200,7 +200,7 @@ fn python_scripts_and_modules() {
 #[test]
 fn the_agent_is_below_what_npx_starts() {
     if !installed("node") {
-        return;
+        return eprintln!("node is not installed: not tested");
     }
     let prefix = Prefix::new();
     let codex = codex(&prefix);
@@ -210,8 +210,11 @@ fn the_agent_is_below_what_npx_starts() {
         &launcher("'sh', ['-c', 'codex; exit $?']")
             .replace("const child", "process.title = 'npm exec codex';\nconst child"),
     );
-    let path = format!("{}:{}", prefix.at("project/node_modules/.bin").display(), std::env::var("PATH").unwrap());
-    let running = Running::start(Command::new(prefix.link("bin/npx", &npm)).arg("codex").env("PATH", path));
+    let running = Running::start(
+        Command::new("sh")
+            .args(["-c", "PATH=\"$0:$PATH\" exec \"$1\" codex"])
+            .args([prefix.at("project/node_modules/.bin"), prefix.link("bin/npx", &npm)]),
+    );
     let npx = running.pid();
     assert_eq!(comm(npx), "npm exec codex");
     let shell = children(npx)[0];
@@ -271,13 +274,14 @@ fn near_misses_among_real_processes() {
     let prefix = Prefix::new();
     let rg = prefix.standin("claude-code/bin/claude.exe");
     let sandbox = prefix.standin("bin/codex");
-    let mut missed: Vec<Running> = Vec::new();
-    missed.push(Running::start(&mut Command::new(prefix.link("bin/rg", &rg))));
-    missed.push(Running::start(&mut Command::new(prefix.link("bin/codex-linux-sandbox", &sandbox))));
-    missed.push(Running::start(&mut Command::new(prefix.standin("usr/bin/amp"))));
-    missed.push(Running::start(&mut Command::new(prefix.standin("claude/versions/latest"))));
-    missed.push(Running::start(Command::new(&sandbox).arg("--version")));
-    missed.push(Running::start(Command::new("sh").args(["-c", "echo ready; read claude; : /usr/bin/claude"])));
+    let mut missed = vec![
+        Running::start(&mut Command::new(prefix.link("bin/rg", &rg))),
+        Running::start(&mut Command::new(prefix.link("bin/codex-linux-sandbox", &sandbox))),
+        Running::start(&mut Command::new(prefix.standin("usr/bin/amp"))),
+        Running::start(&mut Command::new(prefix.standin("claude/versions/latest"))),
+        Running::start(Command::new(&sandbox).arg("--version")),
+        Running::start(Command::new("sh").args(["-c", "echo ready; read claude; : /usr/bin/claude"])),
+    ];
     if installed("node") {
         let script = prefix.script("other/gemini.js", WAITS);
         missed.push(Running::start(Command::new("node").arg(script)));
