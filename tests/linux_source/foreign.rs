@@ -46,12 +46,14 @@ fn a_zombie_that_is_not_reaped_costs_nothing() {
 #[test]
 fn a_program_without_its_executable() {
     let Some(mut reader) = Reader::start("exec") else { return eprintln!("not root: cannot become another user") };
-    let mut child = waiting("exit 0");
-    reader.ask(&format!("image {}", child.id()), "None, [\"sh\", \"-c\", \"read line; exit 0\"], None");
-    let mut own = Command::new("sleep").arg("1000").spawn().unwrap();
-    reader.ask(&format!("image {}", own.id()), "None, [\"sleep\", \"1000\"], None");
-    own.kill().unwrap();
-    own.wait().unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", "echo ready; read line"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    reader.ask(&format!("image {}", child.id()), "None, [\"sh\", \"-c\", \"echo ready; read line\"], None");
     drop(child.stdin.take());
     child.wait().unwrap();
 }
