@@ -155,7 +155,7 @@ pub enum Source {
 pub enum MatchBy {
     /// By the program's file name.
     Program(String),
-    /// By a regular expression on program or script and its arguments.
+    /// By a regular expression on program or script and its arguments, which must fit from the start.
     CommandLine(String),
 }
 

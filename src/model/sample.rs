@@ -99,7 +99,7 @@ pub struct StoredAgent {
 pub struct RunRow {
     /// Whose.
     pub agent: AgentNumber,
-    /// The root process.
+    /// The root process that it began with: a launcher may end before the program that it started.
     pub root: ProcessKey,
     /// The boot it lived in.
     pub boot: BootId,
@@ -113,7 +113,7 @@ pub struct RunRow {
     pub peak_memory_bytes: Option<u64>,
     /// The memory its tree held when it was last seen, bytes.
     pub last_memory_bytes: Option<u64>,
-    /// The root's own counters when it was last read: where a new daemon goes on.
+    /// The counters of the root it had last, when that was last read: where a new daemon goes on.
     pub root_cpu: Cpu,
     /// Sum of `own + children` of the other members then, microseconds.
     pub others_us: u64,

@@ -113,8 +113,11 @@ impl Matching {
         let before = self.decisions.remove(&row.key.pid).filter(|known| known.key == row.key);
         let before = before.and_then(|known| known.fit);
         let was = before.as_ref().map(|fit| Arc::clone(&fit.recognised.agent));
+        let mut again = row.age < YOUTH;
         let fit = match source.image(row.key) {
             Ok(image) => {
+                // In the middle of execve(2) there is no command line for a moment.
+                again |= image.words.is_empty();
                 let same = before.filter(|before| before.exe == image.exe).map(|before| before.recognised);
                 let found = self.rules.recognise(&image, same.as_ref());
                 staying(found, same, held, was.is_some()).map(|recognised| {
@@ -136,7 +139,6 @@ impl Matching {
         };
         let is = fit.as_ref().map(|fit| &fit.recognised.agent);
         let changed = was.is_some() && was.as_ref() != is;
-        let again = row.age < YOUTH;
         self.decisions.insert(row.key.pid, Decision { key: row.key, name: row.name.clone(), again, look, fit });
         changed
     }

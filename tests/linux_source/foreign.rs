@@ -42,6 +42,22 @@ fn a_zombie_that_is_not_reaped_costs_nothing() {
     child.wait().unwrap();
 }
 
+/// Others' executables and scripts are not to be seen, their command lines are.
+#[test]
+fn a_program_without_its_executable() {
+    let Some(mut reader) = Reader::start("exec") else { return eprintln!("not root: cannot become another user") };
+    let mut child = Command::new("sh")
+        .args(["-c", "echo ready; read line"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    reader.ask(&format!("image {}", child.id()), "None, [\"sh\", \"-c\", \"echo ready; read line\"], None");
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
+
 /// hidepid=noaccess: others are listed, but not to be read.
 #[test]
 fn the_denied_are_counted() {
@@ -90,6 +106,11 @@ fn reader() {
                 let readings = [true, true].map(|io| source.read(key, io).unwrap().io);
                 assert_eq!(readings[0], readings[1]);
                 format!("kept, io {:?}", readings[0])
+            }
+            "image" => {
+                let key = source.look(Pid::new(rest.parse().unwrap()).unwrap()).unwrap().key;
+                let image = source.image(key).unwrap();
+                format!("{:?}, {:?}, {:?}", image.exe, image.words, image.script)
             }
             "look" => match source.look(Pid::new(rest.parse().unwrap()).unwrap()) {
                 Ok(row) => format!("{row:?}"),

@@ -122,6 +122,29 @@ fn the_account_even_of_a_zombie() {
     assert_eq!((row.state, row.uid), (ProcessState::Zombie, Some(65534)));
 }
 
+// ---- what they run
+
+#[test]
+fn the_program_of_a_process() {
+    let script = "echo ready; read line";
+    let mut child = Sleeper(sh(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap());
+    // In the middle of execve(2) there is no command line for a moment.
+    child.0.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+    let mut source = source();
+    let key = source.look(child.pid()).unwrap().key;
+    let image = source.image(key).unwrap();
+    let exe = fs::read_link(format!("/proc/{}/exe", child.pid())).unwrap();
+    assert_eq!(image.exe.as_deref(), exe.to_str());
+    assert_eq!(image.words, ["sh", "-c", script].map(Into::into));
+    assert_eq!(image.script, None);
+    assert_gone(source.image(ProcessKey { start_ticks: key.start_ticks + 1, ..key }));
+    child.0.kill().unwrap();
+    child.until(WaitIdOptions::EXITED);
+    assert_gone(source.image(key));
+    child.end();
+    assert_gone(source.image(key));
+}
+
 // ---- scans
 
 #[test]

@@ -100,11 +100,17 @@ fn a_process_is_asked_again_when_it_may_have_become_another() {
     bench.pass(20 * SECOND);
     let pids: Vec<_> = bench.snapshot().agents.iter().map(|agent| agent.pid.unwrap()).collect();
     assert_eq!(pids, [execs, renames], "the third gave no sign: it is not read at every look");
+    // In the middle of an exec there is no command line.
+    bench.host.exec(quiet, "claude", Image { words: Vec::new(), ..claude() });
+    bench.pass(10 * SECOND);
+    bench.host.set_image(quiet, "claude", claude());
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.agent("claude-3").pid, Some(quiet));
     let young = bench.start("claude", native("/usr/bin/bash", "bash"));
     bench.pass(9 * SECOND);
     bench.host.set_image(young, "claude", claude());
     bench.pass(11 * SECOND);
-    assert_eq!(bench.agent("claude-3").pid, Some(young));
+    assert_eq!(bench.agent("claude-4").pid, Some(young));
 }
 
 #[test]
