@@ -31,16 +31,14 @@ pub(super) struct Agent {
     pub lingers: bool,
     /// What its tree used, over all runs.
     pub tree: Account,
-    /// What its leftovers used.
-    pub left: Account,
+    /// What its leftovers used and use; none as long as it never had any.
+    pub left: Option<Box<Remains>>,
     /// Unresolved errors.
     pub unresolved: u64,
     /// The rules that are for it, by their places in the configuration.
     pub rules: Vec<usize>,
     /// What the pass under way has added up.
     pub sum: Sum,
-    /// What the last pass added up for its leftovers.
-    pub left_sum: Sum,
     /// When its tree was last read; none before the first reading of this run.
     pub read_at: Option<Mono>,
     /// Its numbers.
@@ -116,6 +114,15 @@ pub(super) struct ProgramEnd {
     pub status: Option<ExitStatus>,
     /// Whether nothing more will be told.
     pub settled: bool,
+}
+
+/// What belongs to the processes that outlived their agent.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Remains {
+    /// What they used.
+    pub account: Account,
+    /// What the last pass added up.
+    pub sum: Sum,
 }
 
 /// One life of the root process.
@@ -206,11 +213,10 @@ impl Agent {
             run: None,
             program: None,
             lingers: false,
-            left: Account::default(),
+            left: None,
             unresolved: 0,
             rules: Vec::new(),
             sum: Sum::default(),
-            left_sum: Sum::default(),
             read_at: None,
             metrics,
             recorded: None,
@@ -264,7 +270,7 @@ impl Agent {
 
     /// Whether it belongs into the lists: somebody names it, or something of it lives or did lately, or it writes.
     pub(super) fn is_listed(&self) -> bool {
-        let lives = self.root().is_some() || self.left_sum.processes > 0;
+        let lives = self.root().is_some() || self.left_sum().processes > 0;
         self.claim.is_some() || lives || self.lingers || self.is_unregistered()
     }
 
@@ -311,12 +317,17 @@ impl Agent {
 
     /// Its account: of its tree or of its leftovers.
     pub(super) fn account(&mut self, left: bool) -> &mut Account {
-        if left { &mut self.left } else { &mut self.tree }
+        if left { &mut self.left.get_or_insert_default().account } else { &mut self.tree }
     }
 
     /// What the pass adds up: for its tree or for its leftovers.
     pub(super) fn sum(&mut self, left: bool) -> &mut Sum {
-        if left { &mut self.left_sum } else { &mut self.sum }
+        if left { &mut self.left.get_or_insert_default().sum } else { &mut self.sum }
+    }
+
+    /// What the last pass added up for its leftovers.
+    pub(super) fn left_sum(&self) -> Sum {
+        self.left.as_ref().map_or_else(Sum::default, |left| left.sum)
     }
 }
 

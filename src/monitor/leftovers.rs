@@ -16,7 +16,7 @@ impl Monitor {
     /// pass after the end, not at the end itself: most children end with their agent, a moment later.
     pub(super) fn note_leftovers(&mut self, index: AgentIndex, now: Now) {
         let agent = &self.agents[index.0];
-        if agent.left_sum.processes == 0 {
+        if agent.left_sum().processes == 0 {
             return;
         }
         let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map_or(now.wall, |end| end.at);
@@ -83,7 +83,7 @@ impl Monitor {
         let left = Left { since: row.since, used_before_us: row.used_before_us, noted: true };
         self.forest.get_mut(found.key).expect("just put in").left = Some(left);
         let used = (reading.cpu.own_us + reading.cpu.children_us).saturating_sub(row.used_before_us);
-        self.agents[index.0].left.cpu.add(used);
+        self.agents[index.0].account(true).cpu.add(used);
     }
 
     /// The row of a member that was noted as a leftover.

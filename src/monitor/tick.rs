@@ -114,7 +114,9 @@ impl Monitor {
         for index in &due {
             let agent = &mut self.agents[index.0];
             agent.sum = Sum::default();
-            agent.left_sum = Sum::default();
+            if let Some(left) = &mut agent.left {
+                left.sum = Sum::default();
+            }
         }
         let gone = self.read_members(io);
         self.let_go(&gone, now);
@@ -219,10 +221,13 @@ impl Monitor {
         let root_share = root.map(|root| self.last_counters(root));
         let agent = &mut self.agents[index.0];
         agent.due = false;
-        agent.left.cpu.charge();
+        let mut left = agent.left.as_deref_mut().map(|left| &mut left.account);
+        if let Some(left) = &mut left {
+            left.cpu.charge();
+        }
         let used_us = agent.tree.cpu.charge();
         if io {
-            for account in [&mut agent.tree, &mut agent.left] {
+            for account in left.into_iter().chain([&mut agent.tree]) {
                 account.read.charge();
                 account.written.charge();
             }

@@ -136,8 +136,8 @@ impl Monitor {
 
 fn leftovers(agent: &Agent) -> Leftovers {
     Leftovers {
-        process_count: agent.left_sum.processes,
-        memory_bytes: agent.left_sum.rss_bytes,
-        cpu_us: agent.left.cpu.total(),
+        process_count: agent.left_sum().processes,
+        memory_bytes: agent.left_sum().rss_bytes,
+        cpu_us: agent.left.as_ref().map_or(0, |left| left.account.cpu.total()),
     }
 }

@@ -218,8 +218,8 @@ fn measure(agent: &Agent, metric: Metric) -> Option<f64> {
         Metric::WrittenBytes => metrics.io.map(|io| number(io.written_bytes)),
         Metric::ErrorCount => Some(number(agent.unresolved)),
         Metric::MessageCount => metrics.message_count.map(number),
-        Metric::LeftoverMemoryMb => Some(mebibytes(agent.left_sum.rss_bytes)),
-        Metric::LeftoverProcesses => Some(f64::from(agent.left_sum.processes)),
+        Metric::LeftoverMemoryMb => Some(mebibytes(agent.left_sum().rss_bytes)),
+        Metric::LeftoverProcesses => Some(f64::from(agent.left_sum().processes)),
     }
 }
 

@@ -29,7 +29,7 @@ const PID_KEYS: [(bool, &str); 4] = [(true, "pid"), (false, "pid"), (true, "proc
 /// be used among others is no error: it is named in [`SourceReading::skipped`].
 pub fn parse(bytes: &[u8]) -> Result<SourceReading, InvalidDocument> {
     let entries = document::entries(bytes)?;
-    let mut gathering = Gathering::default();
+    let mut gathering = Gathering { records: Vec::with_capacity(entries.len()), ..Gathering::default() };
     for (index, entry) in entries.iter().enumerate() {
         let place = match &entry.key {
             Some(key) => format!("record {:?}", printable(key, LIMIT_WORD_BYTES)),
