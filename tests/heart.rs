@@ -490,6 +490,27 @@ fn a_status_that_comes_after_the_process_is_gone_is_told() {
 }
 
 #[test]
+fn storage_is_counted_whatever_other_agents_do() {
+    let mut bench = Bench::new(7 * SECOND);
+    let (steady, mut restless) = (bench.host.start("agent"), bench.host.start("agent"));
+    let claims =
+        |restless| vec![record("steady", "online", Some(steady)), record("restless", "online", Some(restless))];
+    bench.registry(claims(restless));
+    for round in 1..=60 {
+        bench.host.transfer(steady, 1_000, 0);
+        bench.host.transfer(restless, 10, 0);
+        bench.pass(SECOND);
+        bench.host.finish(restless, killed());
+        bench.step();
+        restless = bench.host.start("agent");
+        bench.registry(claims(restless));
+        // A turn comes every ten seconds, and is taken at the next regular pass.
+        let read = bench.agent("steady").metrics.io.unwrap().read_bytes;
+        assert!(read + 18_000 >= round * 1_000, "{read} bytes after {round} s");
+    }
+}
+
+#[test]
 fn what_outlives_its_agent_is_charged_to_an_account_of_its_own() {
     let mut bench = Bench::new(10 * SECOND);
     let pid = bench.host.start("agent");

@@ -246,7 +246,7 @@ impl Monitor {
             }
         }
         if last_readings {
-            self.read_due(now);
+            self.read_due(true, now);
         }
         for (process, status) in exits {
             let Some(index) = self.roots.get(&process).copied() else { continue };

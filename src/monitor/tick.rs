@@ -23,7 +23,9 @@ impl Monitor {
             agent.due = true;
         }
         self.host = self.source.host();
-        self.pass(now);
+        // Only here: another pass would take the turn from all agents that it is not for.
+        let io = self.timers.io.fire(now.mono).is_some();
+        self.pass(io, now);
         self.tell_denials(now);
         self.own.last_tick_at = Some(now.wall);
         self.own.last_tick_mono = Some(now.mono);
@@ -32,12 +34,12 @@ impl Monitor {
     /// A pass over the agents that cannot wait for the regular one: they have had one reading, or none.
     pub(super) fn sample_due(&mut self, now: Now) {
         self.early = None;
-        self.pass(now);
+        self.pass(false, now);
     }
 
-    fn pass(&mut self, now: Now) {
+    fn pass(&mut self, io: bool, now: Now) {
         self.discover(now);
-        let read = self.read_due(now);
+        let read = self.read_due(io, now);
         let tick = Tick { ordinal: self.next_tick, at: now.wall };
         self.batch.samples.reserve(read.len());
         for index in read {
@@ -106,9 +108,9 @@ impl Monitor {
         }
     }
 
-    /// Reads the members of all agents that are due, oldest first, and charges their ledgers. Returns those agents.
-    pub(super) fn read_due(&mut self, now: Now) -> Vec<AgentIndex> {
-        let io = self.timers.io.fire(now.mono).is_some();
+    /// Reads the members of all agents that are due, oldest first, and charges their ledgers: that of storage only if
+    /// `io`. Returns those agents.
+    pub(super) fn read_due(&mut self, io: bool, now: Now) -> Vec<AgentIndex> {
         let due: Vec<AgentIndex> =
             (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].due).collect();
         for index in &due {
