@@ -92,7 +92,9 @@ impl Feed {
             }
             now.version += 1;
         }
-        let _ = self.updates.send(Update::Recorded(entries.into()));
+        if self.updates.receiver_count() > 0 {
+            let _ = self.updates.send(Update::Recorded(entries.into()));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Present> {

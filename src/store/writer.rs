@@ -166,8 +166,13 @@ impl Writer {
                         .zip(batch.entries)
                         .map(|(id, entry)| Recorded { id: Some(id), entry })
                         .collect();
-                    all.extend_from_slice(&recorded);
-                    replies.extend(reply.map(|reply| (reply, recorded)));
+                    match reply {
+                        Some(reply) => {
+                            all.extend_from_slice(&recorded);
+                            replies.push((reply, recorded));
+                        }
+                        None => all.extend(recorded),
+                    }
                 }
                 self.shared.tell(all, unresolved);
                 for (reply, recorded) in replies {
