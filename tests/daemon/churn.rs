@@ -40,7 +40,8 @@ fn a_crash_loop_of_fifty_agents_loses_nothing() {
     place.configure(BRISK);
     place.register(&json!([]));
     let daemon = place.start_with_registry();
-    let mut held_before = None;
+    let (_, files_before) = held(&daemon);
+    let mut memory_before = None;
     for _ in 0..ROUNDS {
         let mut children: Vec<Child> = (0..AGENTS).map(|_| failing()).collect();
         let pids: Vec<u32> = children.iter().map(Child::id).collect();
@@ -58,12 +59,16 @@ fn a_crash_loop_of_fifty_agents_loses_nothing() {
                 && agent["status"] == "offline"
                 && agent["stateReason"].as_str().unwrap().ends_with("(exit code 3)")
         });
-        held_before.get_or_insert_with(|| held(&daemon));
+        memory_before.get_or_insert_with(|| held(&daemon).0);
     }
     until_all(&daemon, AGENTS, "each was started again", |agent| agent["restarts"] == ROUNDS - 1);
-    let (before, after) = (held_before.unwrap(), held(&daemon));
-    assert!(after.0 < before.0 + 4 * 1024, "resident memory grew from {} to {} KiB", before.0, after.0);
-    assert!(after.1 <= before.1 + 2, "open files grew from {} to {}", before.1, after.1);
+    let (before, after) = (memory_before.unwrap(), held(&daemon).0);
+    assert!(after < before + 4 * 1024, "resident memory grew from {before} to {after} KiB");
+    // One that stays open for each agent would make fifty; the database's readers and the last requests are a few.
+    until("what was opened for them is closed", || match held(&daemon).1 {
+        files if files < files_before + AGENTS / 2 => Ok(()),
+        files => Err(format!("{files_before} files, then {files}")),
+    });
     daemon.stop();
     let each = |what: &str| {
         place.count(&format!("select min(n) = max(n) and count(*) = {AGENTS} and min(n) = {ROUNDS} from ({what})"))

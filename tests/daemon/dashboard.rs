@@ -1,28 +1,26 @@
 //! What the broker's dashboard reads.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::harness::{Daemon, Deadline, Place, agent, until};
+use super::harness::{Daemon, Place, agent, until};
 use super::tree::{Tree, child};
 
 #[test]
-fn an_agent_shows_within_two_seconds_with_what_its_children_use() {
+fn an_agent_shows_before_its_second_turn_with_what_its_children_use() {
     let mut tree = Tree::start();
     for _ in 0..2 {
         tree.spawn(&child("burn 1000"));
     }
     let place = Place::new();
-    let daemon = Daemon::start(place.command().arg(format!("--agent=shell={}", tree.pid())));
-    let deadline = Deadline::after(Duration::from_secs(2));
+    // The second tick is an hour away: whoever asks is not to wait for it.
+    let agent_flag = format!("--agent=shell={}", tree.pid());
+    let daemon = Daemon::start(place.command().args(["--interval", "1h", &agent_flag]));
     let now = until("the agent has a rate", || {
         let now = daemon.dashboard();
         let shell = agent(&now, "shell");
         // The shell itself only waits for a line.
         if shell["metrics"]["cpuPercent"].as_f64() > Some(10.0) { Ok(now) } else { Err(shell.to_string()) }
     });
-    assert!(!deadline.is_over(), "it took more than two seconds, at an interval of ten");
     assert_eq!(daemon.get("/readyz")["status"], "ready");
 
     let shell = agent(&now, "shell");

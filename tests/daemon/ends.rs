@@ -66,11 +66,17 @@ fn what_happens_to_three_trees_survives_the_daemon() {
     assert_eq!((&gone["status"], &gone["state"]), (&json!("offline"), &json!("exited")));
     assert_eq!(gone["stateReason"], format!("process {} ended (SIGKILL)", killed.pid()));
     assert_eq!((&gone["metrics"]["cpuPercent"], &gone["metrics"]["memoryMb"]), (&Value::Null, &Value::Null));
-    let now = daemon.dashboard();
-    let error = now["recentEvents"].as_array().unwrap().iter().find(|event| event["event_type"] == "error").unwrap();
+    let error = until("its end is told", || {
+        let now = daemon.dashboard();
+        let events = now["recentEvents"].as_array().unwrap();
+        events.iter().find(|event| event["event_type"] == "error").cloned().ok_or_else(|| now.to_string())
+    });
     assert_eq!((&error["agent_id"], &error["metadata"]["exit_signal"]), (&json!("killed"), &json!("SIGKILL")));
+    let now = daemon.dashboard();
     assert_eq!(now["alerts"][0]["type"], "agent_down");
     assert_eq!((&now["alerts"][0]["agent_id"], &now["alerts"][0]["state"]), (&json!("killed"), &json!("firing")));
+    let told = "select count(*) from alerts where agent_id = 'killed' and type = 'agent_down'";
+    place.until_stored(&format!("{told} and state = 'firing'"), 1);
 
     let before = cpu_seconds(&daemon, "quick");
     daemon.kill();
@@ -81,7 +87,6 @@ fn what_happens_to_three_trees_survives_the_daemon() {
     let end = "select count(*) from agent_events where agent_id = 'killed' and event_type = 'error'
                and json_extract(metadata, '$.exit_signal') = 'SIGKILL'";
     assert_eq!(place.count(end), 1);
-    let told = "select count(*) from alerts where agent_id = 'killed' and type = 'agent_down'";
     assert_eq!(place.count(&format!("{told} and state = 'firing'")), 1);
 
     // Nobody looks for a while.

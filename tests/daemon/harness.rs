@@ -127,6 +127,14 @@ impl Place {
     pub(crate) fn count(&self, sql: &str) -> i64 {
         self.database().query_row(sql, [], |row| row.get(0)).unwrap()
     }
+
+    /// Waits until a number in the database is this one: what is shown already may still be on its way to the disk.
+    pub(crate) fn until_stored(&self, sql: &str, expected: i64) {
+        until(sql, || match self.count(sql) {
+            count if count == expected => Ok(()),
+            count => Err(format!("{count}, not {expected}")),
+        });
+    }
 }
 
 /// The program, with nothing of this shell's settings.
@@ -205,6 +213,15 @@ impl Daemon {
         until(&format!("{id}: {what}"), || {
             let now = self.agent(id);
             if seen(&now) { Ok(now) } else { Err(format!("{now:#}\n{}", self.log_so_far())) }
+        })
+    }
+
+    /// Waits until an agent's own document is as `seen` wants it, and returns it then: its lists come from the database,
+    /// where what is shown already may not have arrived.
+    pub(crate) fn until_listed(&self, id: &str, what: &str, mut seen: impl FnMut(&Value) -> bool) -> Value {
+        until(&format!("{id}: {what}"), || {
+            let page = self.get(&format!("/api/monitoring/agents/{id}"));
+            if seen(&page) { Ok(page) } else { Err(format!("{page:#}")) }
         })
     }
 

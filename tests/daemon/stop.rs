@@ -16,8 +16,7 @@ fn either_signal_stops_it_in_order() {
         let daemon = place.start(&["--agent", &format!("a={}", tree.pid())]);
         daemon.until_known("a");
         // An answer from the database, so that its readers are open too.
-        let page = daemon.get("/api/monitoring/agents/a");
-        assert!(!page["metrics"].as_array().unwrap().is_empty(), "{page:#}");
+        daemon.until_listed("a", "a sample is stored", |page| !page["metrics"].as_array().unwrap().is_empty());
         let deadline = Deadline::after(Duration::from_secs(10));
         daemon.signal(asked);
         let (status, log) = daemon.ended();
@@ -41,9 +40,10 @@ fn a_second_signal_ends_it_at_once() {
         let database = Connection::open(place.state().join("agent-monitor.db")).unwrap();
         database.busy_timeout(Duration::from_secs(30)).unwrap();
         database.execute_batch("begin immediate").unwrap();
+        // In order it would wait for ten seconds.
+        let deadline = Deadline::after(Duration::from_secs(9));
         daemon.signal(first);
         daemon.until_logged("asked to stop");
-        let deadline = Deadline::after(Duration::from_secs(2));
         daemon.signal(second);
         let (status, _) = daemon.ended();
         assert_eq!(status.code(), Some(1));
