@@ -8,7 +8,7 @@ use agent_monitor::config::{Config, Directories};
 use agent_monitor::daemon::{Daemon, Handle, Parts, StartError};
 use agent_monitor::endpoint::{self, Announced, Endpoint};
 use agent_monitor::model::Pid;
-use agent_monitor::process::linux::identify;
+use agent_monitor::process::linux::{identify, release_start_code};
 use anyhow::{Context, anyhow};
 use futures_util::StreamExt;
 
@@ -54,6 +54,10 @@ async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>)
     // The one result of this command; a closed standard output is no reason to stop watching.
     let _ = writeln!(std::io::stdout(), "{}", daemon.url());
     notify::ready(&handle);
+    // Reading settings, opening files and a database is most of the program, and will not be done again.
+    if let Err(error) = release_start_code() {
+        tracing::debug!(%error, "the memory of code that ran once cannot be given back");
+    }
     let asked = async move {
         shutdown.await;
         notify::stopping();

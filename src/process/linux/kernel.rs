@@ -1,12 +1,15 @@
-//! What the kernel tells through a pidfd after a process was reaped. The only unsafe code of the process sources.
-#![expect(unsafe_code, reason = "PIDFD_GET_INFO is an ioctl that rustix and nix do not wrap")]
+//! What the kernel is asked for that no crate asks safely: how a process ended that was reaped, and to take back pages of
+//! the program. The only unsafe code of the process sources.
+#![expect(unsafe_code, reason = "PIDFD_GET_INFO is an ioctl that rustix and nix do not wrap; madvise takes addresses")]
 
 use std::mem;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use libc::pidfd_info;
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
+use rustix::mm::{Advice, madvise};
 
 use crate::model::ExitStatus;
 
@@ -46,4 +49,14 @@ fn ask(pidfd: BorrowedFd<'_>) -> Result<ExitInfo, Errno> {
     } else {
         ExitInfo::Silent
     })
+}
+
+/// Takes code out of memory until it runs again: madvise(2), `MADV_DONTNEED`.
+///
+/// `code` must be what `/proc/self/maps` shows as a private mapping of a file that may be executed and not written.
+pub(super) fn unmap_code(code: Range<usize>) -> Result<(), Errno> {
+    let start: *mut libc::c_void = std::ptr::with_exposed_provenance_mut(code.start);
+    // SAFETY: nobody can have written there, so the pages are as in the file, from which the kernel reads them again
+    // whenever they are touched. `LinuxDontNeed` reaches no further than the range.
+    unsafe { madvise(start, code.len(), Advice::LinuxDontNeed) }
 }

@@ -42,7 +42,7 @@ use crate::model::{BootId, HostReading, Image, IoReading, Pid, ProcessEvent, Pro
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
-pub use self::own::{identify, own_memory_bytes};
+pub use self::own::{identify, own_memory_bytes, release_start_code};
 
 /// Called from a thread of the source when [`drain`](ProcessSource::drain) has something to give. Must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
