@@ -1,31 +1,29 @@
 //! Everything that changes the database, one function a statement.
 
-use std::collections::{BTreeSet, HashMap, hash_map};
-use std::ops::RangeInclusive;
+mod expire;
+mod samples;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, ToSql, params};
 
 use super::StoreError;
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow,
-    MemoryMethod, RunRow, Sample, StoredAgent, StoredAlert, Tick, Timestamp,
+    AgentNumber, AlertKey, AlertNote, AlertState, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow, RunRow,
+    StoredAgent, StoredAlert, Timestamp,
 };
-use crate::retention::{OldTick, ROWS_PER_SLICE};
+
+pub(super) use expire::{
+    believed, delete_agents, delete_entries, delete_leftovers, delete_runs, delete_ticks, give_back,
+};
+pub(super) use samples::Words;
 
 /// Journal kinds, as in the schema.
 pub(super) const EVENT: i64 = 0;
 pub(super) const ERROR: i64 = 1;
 pub(super) const FIRED: i64 = 2;
 const ENDED: i64 = 3;
-
-/// The most statuses kept in a table of their own; a registry that makes up a new word each time must not grow it for
-/// ever. Those beyond are written out in each sample, and go with it.
-const STATUS_LIMIT: usize = 250;
-
-/// Samples that one statement inserts: a statement has a price of its own, a fifth of that of a row.
-const SAMPLES_PER_STATEMENT: usize = 16;
 
 /// What a batch did that others want to know.
 pub(super) struct Applied {
@@ -35,18 +33,13 @@ pub(super) struct Applied {
     pub(super) errors_of: BTreeSet<AgentNumber>,
 }
 
-/// How status and memory method of a sample are stored, as far as they were met: one map a method. To be forgotten after
-/// a rollback.
-#[derive(Default)]
-pub(super) struct Words([HashMap<Arc<str>, Value>; 2]);
-
 /// Stores all of a batch, in the caller's transaction.
 pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -> Result<Applied, StoreError> {
     for stored in &batch.agents {
         agent(connection, stored)?;
     }
     if let Some(tick) = batch.tick {
-        samples(connection, words, tick, &batch.samples)?;
+        samples::samples(connection, words, tick, &batch.samples)?;
     }
     for row in &batch.runs {
         run(connection, row)?;
@@ -92,85 +85,6 @@ fn agent(connection: &Connection, agent: &StoredAgent) -> Result<(), StoreError>
         agent.io.written_bytes,
     ];
     execute(connection, sql, values).map(drop)
-}
-
-fn samples(connection: &Connection, words: &mut Words, tick: Tick, samples: &[Sample]) -> Result<(), StoreError> {
-    let sql = "insert into ticks (timestamp, tick, samples) values (?1, ?2, ?3)";
-    let count = samples.len();
-    execute(connection, sql, params![tick.at.sql(), tick.ordinal, count])?;
-
-    for some in samples.chunks(SAMPLES_PER_STATEMENT) {
-        insert_samples(connection, words, first_key(tick.ordinal)?, some)?;
-    }
-    Ok(())
-}
-
-fn insert_samples(
-    connection: &Connection,
-    words: &mut Words,
-    first_key: u64,
-    samples: &[Sample],
-) -> Result<(), StoreError> {
-    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; samples.len()].join(", ");
-    let mut statement = connection.prepare_cached(&format!(
-        "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count, cpu_ms, read_bytes,
-                             written_bytes, error_count, message_count)
-         values {rows}"
-    ))?;
-    let mut parameter = 1;
-    for sample in samples {
-        let metrics = &sample.metrics;
-        statement.raw_bind_parameter(parameter, first_key + u64::from(sample.agent.get()))?;
-        let status = words.status(connection, metrics.memory_method, &metrics.status)?;
-        statement.raw_bind_parameter(parameter + 1, status)?;
-        let numbers = [
-            metrics.cpu_percent.and_then(tenths),
-            metrics.memory_bytes.map(|bytes| bytes / 1024),
-            metrics.process_count.map(u64::from),
-            metrics.thread_count.map(u64::from),
-            metrics.cpu_us.map(|us| us / 1000),
-            metrics.io.map(|io| io.read_bytes),
-            metrics.io.map(|io| io.written_bytes),
-            Some(metrics.error_count),
-            metrics.message_count,
-        ];
-        parameter += 2;
-        for number in numbers {
-            statement.raw_bind_parameter(parameter, number)?;
-            parameter += 1;
-        }
-    }
-    statement.raw_execute()?;
-    Ok(())
-}
-
-impl Words {
-    /// The number of a status, or its text if there are too many already.
-    fn status(
-        &mut self,
-        connection: &Connection,
-        method: MemoryMethod,
-        status: &Arc<str>,
-    ) -> Result<&Value, StoreError> {
-        let known = &mut self.0[method as usize];
-        if known.len() >= 2 * STATUS_LIMIT {
-            known.clear();
-        }
-        // Arc is cheap to clone, and most samples find theirs.
-        match known.entry(Arc::clone(status)) {
-            hash_map::Entry::Occupied(found) => Ok(found.into_mut()),
-            hash_map::Entry::Vacant(place) => {
-                // From 0: 0 and 1, the numbers of nearly all samples, take no room in a row.
-                let sql = "insert into sample_status (id, memory_method, status)
-                           select count(*), ?1, ?2 from sample_status having count(*) < ?3
-                           on conflict (status, memory_method) do nothing";
-                execute(connection, sql, params![method.word(), status, STATUS_LIMIT])?;
-                let number = super::query::status_number(connection, method, status)?;
-                let text = || Value::Text(format!("{}:{status}", method.word()));
-                Ok(place.insert(number.map_or_else(text, Value::Integer)))
-            }
-        }
-    }
 }
 
 fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
@@ -310,79 +224,6 @@ fn alert(connection: &Connection, alert: &StoredAlert) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Remembers how far deleting trusts the clock.
-pub(super) fn believed(connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
-    let sql = "insert into retention (only, believed_at, highest_tick) values (0, ?1, 0)
-               on conflict (only) do update set believed_at = excluded.believed_at";
-    execute(connection, sql, params![at.sql()]).map(drop)
-}
-
-/// Deletes passes, given also as ranges, and their samples. Returns how many rows that were.
-pub(super) fn delete_ticks(
-    connection: &Connection,
-    ticks: &[OldTick],
-    ranges: &[RangeInclusive<u64>],
-) -> Result<usize, StoreError> {
-    let mut rows = 0;
-    for range in ranges {
-        let (first, last) = (first_key(*range.start())?, first_key(*range.end() + 1)? - 1);
-        rows += execute(connection, "delete from sample where key between ?1 and ?2", params![first, last])?;
-        // The ordinals go on from here even when nothing is left.
-        let sql = "update retention set highest_tick = max(highest_tick, ?1)";
-        execute(connection, sql, params![*range.end()])?;
-    }
-    for old in ticks {
-        let sql = "delete from ticks where timestamp = ?1 and tick = ?2";
-        rows += execute(connection, sql, params![old.tick.at.sql(), old.tick.ordinal])?;
-    }
-    Ok(rows)
-}
-
-/// Deletes entries of the journal.
-pub(super) fn delete_entries(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
-    let mut rows = 0;
-    for id in ids {
-        rows += execute(connection, "delete from journal where id = ?1", params![id])?;
-    }
-    Ok(rows)
-}
-
-/// Deletes some runs that ended before `cutoff`.
-pub(super) fn delete_runs(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
-    let sql = "delete from run where id in (select id from run where ended_at < ?1 order by ended_at limit ?2)";
-    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
-}
-
-/// Deletes some leftovers that ended before `cutoff`.
-pub(super) fn delete_leftovers(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
-    let sql =
-        "delete from leftover where id in (select id from leftover where ended_at < ?1 order by ended_at limit ?2)";
-    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
-}
-
-/// Deletes some agents that were last heard of before `cutoff`, that no registry names, and that left nothing else: no
-/// run, no line of the journal, no alert. Samples are as old as the last run.
-pub(super) fn delete_agents(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
-    let sql = "delete from agent where number in (
-                   select number from agent a
-                    where registry_status is null and last_seen < ?1
-                      and not exists (select 1 from run where agent_number = a.number)
-                      and not exists (select 1 from leftover where agent_number = a.number)
-                      and not exists (select 1 from journal where agent_number = a.number)
-                      and not exists (select 1 from alert_state where agent_number = a.number)
-                    limit ?2)";
-    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
-}
-
-/// Gives free pages at the end of the file back to the file system.
-pub(super) fn give_back(connection: &Connection, pages: u32) -> Result<(), StoreError> {
-    let mut statement = connection.prepare(&format!("pragma incremental_vacuum({pages})"))?;
-    let mut rows = statement.query([])?;
-    // A row a page.
-    while rows.next()?.is_some() {}
-    Ok(())
-}
-
 /// Writes something that changes nothing, to see whether the disk takes it.
 pub(super) fn probe(connection: &Connection) -> Result<(), StoreError> {
     let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -395,28 +236,4 @@ fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<
 
 fn unless_empty(metadata: &JsonObject) -> Option<&str> {
     Some(metadata.as_str()).filter(|text| *text != "{}")
-}
-
-/// The lowest key of a pass.
-fn first_key(tick: u64) -> Result<u64, StoreError> {
-    let fits = |key: &u64| i64::try_from(*key).is_ok();
-    tick.checked_mul(AgentNumber::COUNT.into()).filter(fits).ok_or(StoreError::Value { what: "a tick" })
-}
-
-/// A percentage in tenths; what is no number is not known.
-fn tenths(percent: f64) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]
-    percent.is_finite().then(|| (percent * 10.0).round() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers() {
-        assert_eq!(first_key(3).unwrap(), 3 << 20);
-        assert!(first_key(1 << 43).is_err() && first_key(u64::MAX).is_err());
-        assert_eq!((tenths(12.34), tenths(399.96), tenths(f64::NAN)), (Some(123), Some(4000), None));
-    }
 }

@@ -1,0 +1,84 @@
+//! Deleting what is old.
+
+use std::ops::RangeInclusive;
+
+use rusqlite::{Connection, params};
+
+use super::execute;
+use super::samples::first_key;
+use crate::model::Timestamp;
+use crate::retention::{OldTick, ROWS_PER_SLICE};
+use crate::store::StoreError;
+
+/// Remembers how far deleting trusts the clock.
+pub(in crate::store) fn believed(connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
+    let sql = "insert into retention (only, believed_at, highest_tick) values (0, ?1, 0)
+               on conflict (only) do update set believed_at = excluded.believed_at";
+    execute(connection, sql, params![at.sql()]).map(drop)
+}
+
+/// Deletes passes, given also as ranges, and their samples. Returns how many rows that were.
+pub(in crate::store) fn delete_ticks(
+    connection: &Connection,
+    ticks: &[OldTick],
+    ranges: &[RangeInclusive<u64>],
+) -> Result<usize, StoreError> {
+    let mut rows = 0;
+    for range in ranges {
+        let (first, last) = (first_key(*range.start())?, first_key(*range.end() + 1)? - 1);
+        rows += execute(connection, "delete from sample where key between ?1 and ?2", params![first, last])?;
+        // The ordinals go on from here even when nothing is left.
+        let sql = "update retention set highest_tick = max(highest_tick, ?1)";
+        execute(connection, sql, params![*range.end()])?;
+    }
+    for old in ticks {
+        let sql = "delete from ticks where timestamp = ?1 and tick = ?2";
+        rows += execute(connection, sql, params![old.tick.at.sql(), old.tick.ordinal])?;
+    }
+    Ok(rows)
+}
+
+/// Deletes entries of the journal.
+pub(in crate::store) fn delete_entries(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
+    let mut rows = 0;
+    for id in ids {
+        rows += execute(connection, "delete from journal where id = ?1", params![id])?;
+    }
+    Ok(rows)
+}
+
+/// Deletes some runs that ended before `cutoff`.
+pub(in crate::store) fn delete_runs(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
+    let sql = "delete from run where id in (select id from run where ended_at < ?1 order by ended_at limit ?2)";
+    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+}
+
+/// Deletes some leftovers that ended before `cutoff`.
+pub(in crate::store) fn delete_leftovers(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
+    let sql =
+        "delete from leftover where id in (select id from leftover where ended_at < ?1 order by ended_at limit ?2)";
+    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+}
+
+/// Deletes some agents that were last heard of before `cutoff`, that no registry names, and that left nothing else: no
+/// run, no line of the journal, no alert. Samples are as old as the last run.
+pub(in crate::store) fn delete_agents(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
+    let sql = "delete from agent where number in (
+                   select number from agent a
+                    where registry_status is null and last_seen < ?1
+                      and not exists (select 1 from run where agent_number = a.number)
+                      and not exists (select 1 from leftover where agent_number = a.number)
+                      and not exists (select 1 from journal where agent_number = a.number)
+                      and not exists (select 1 from alert_state where agent_number = a.number)
+                    limit ?2)";
+    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+}
+
+/// Gives free pages at the end of the file back to the file system.
+pub(in crate::store) fn give_back(connection: &Connection, pages: u32) -> Result<(), StoreError> {
+    let mut statement = connection.prepare(&format!("pragma incremental_vacuum({pages})"))?;
+    let mut rows = statement.query([])?;
+    // A row a page.
+    while rows.next()?.is_some() {}
+    Ok(())
+}
