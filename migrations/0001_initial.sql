@@ -35,8 +35,8 @@ create table sample (
     process_count integer,
     thread_count  integer,
     cpu_ms        integer,
-    read_bytes    integer,
-    written_bytes integer,
+    read_io       integer,                     -- 512 bytes each, as the kernel counts; -1 - n: n bytes, no multiple
+    written_io    integer,
     error_count   integer not null,
     message_count integer
 ) strict;
@@ -47,6 +47,49 @@ create table sample_status (
     memory_method text    not null,
     status        text    not null,
     unique (status, memory_method)
+) strict;
+
+-- Rows of many samples, made together when their hour is over and written once, at the end of their table. The key
+-- keeps the rows of one agent together: hours since 1970 << 26 | agent number << 6 | minute of the hour.
+create table minute (
+    key               integer primary key,
+    samples           integer not null,
+    cpu_samples       integer,                 -- those that knew it; null: all
+    cpu_sum           integer not null,        -- tenths of a percent
+    cpu_max           integer not null,
+    memory_samples    integer,                 -- those that knew it; null: all
+    memory_sum        integer not null,        -- KiB
+    memory_max        integer not null,
+    memory_last       integer,
+    process_count_max integer,
+    cpu_ms            integer,                 -- totals, as of the last sample
+    read_io           integer,
+    written_io        integer
+) strict;
+
+-- The same: days since 1970 << 26 | agent number << 6 | hour of the day.
+create table hour (
+    key               integer primary key,
+    samples           integer not null,
+    cpu_samples       integer,
+    cpu_sum           integer not null,
+    cpu_max           integer not null,
+    memory_samples    integer,
+    memory_sum        integer not null,
+    memory_max        integer not null,
+    memory_last       integer,
+    process_count_max integer,
+    cpu_ms            integer,
+    read_io           integer,
+    written_io        integer
+) strict;
+
+-- Passes of one hour that follow one another, up to the next stretch, and are not in the tables above yet. The last one
+-- is still going on. A clock that was set begins a new one.
+create table stretch (
+    first_tick integer primary key,
+    hour       text    not null,               -- YYYY-MM-DD HH
+    next_agent integer not null                -- agents with lower numbers are done
 ) strict;
 
 -- Events, errors, and alerts that fired or ended, in one sequence that is never reused. Nothing is ever changed but
@@ -150,13 +193,102 @@ create view agent_metrics as
            s.process_count,
            s.thread_count,
            s.cpu_ms / 1000.0 as cpu_seconds,
-           s.read_bytes,
-           s.written_bytes
+           case when s.read_io < 0 then -1 - s.read_io else s.read_io * 512 end as read_bytes,
+           case when s.written_io < 0 then -1 - s.written_io else s.written_io * 512 end as written_bytes
       from ticks t, sample s, agent a
       left join sample_status w on typeof(s.status) = 'integer' and w.id = s.status
      where s.key between t.tick << 20 and (t.tick << 20) + 1048575
        and s.key = (t.tick << 20) + a.number
        and a.number = (s.key & 1048575);
+
+-- Whole spans, found one after another, then what has no row yet, from its samples.
+create view agent_metrics_minute as
+    with recursive span (n) as (
+        select min(key) >> 26 from minute
+        union all
+        select (select min(key) >> 26 from minute where key >= (n + 1) << 26) from span where n is not null
+    )
+    select a.agent_id,
+           strftime('%Y-%m-%d %H:%M:00.000', ((r.key >> 26) * 60 + (r.key & 63)) * 60, 'unixepoch') as timestamp,
+           r.samples,
+           round(r.cpu_sum / 10.0 / coalesce(r.cpu_samples, r.samples), 1) as cpu_percent_avg,
+           case when r.cpu_samples is not 0 then r.cpu_max / 10.0 end as cpu_percent_max,
+           round(r.memory_sum / 1024.0 / coalesce(r.memory_samples, r.samples), 1) as memory_mb_avg,
+           case when r.memory_samples is not 0 then round(r.memory_max / 1024.0, 1) end as memory_mb_max,
+           round(r.memory_last / 1024.0, 1) as memory_mb_last,
+           r.process_count_max,
+           r.cpu_ms / 1000.0 as cpu_seconds,
+           case when r.read_io < 0 then -1 - r.read_io else r.read_io * 512 end as read_bytes,
+           case when r.written_io < 0 then -1 - r.written_io else r.written_io * 512 end as written_bytes
+      from span
+      join agent a
+      join minute r on r.key between (n << 26) + (a.number << 6) and (n << 26) + (a.number << 6) + 63
+    union all
+    select a.agent_id,
+           substr(t.timestamp, 1, 16) || ':00.000',
+           count(*),
+           round(avg(s.cpu_tenths) / 10.0, 1),
+           max(s.cpu_tenths) / 10.0,
+           round(avg(s.memory_kib) / 1024.0, 1),
+           round(max(s.memory_kib) / 1024.0, 1),
+           round((max(case when s.memory_kib >= 0 then t.tick << 32 | s.memory_kib end) & 4294967295) / 1024.0, 1),
+           max(s.process_count),
+           max(s.cpu_ms) / 1000.0,
+           max(case when s.read_io < 0 then -1 - s.read_io else s.read_io * 512 end),
+           max(case when s.written_io < 0 then -1 - s.written_io else s.written_io * 512 end)
+      from stretch x, ticks t, sample s, agent a
+     where t.timestamp >= x.hour || ':' and t.timestamp < x.hour || ';'
+       and t.tick >= x.first_tick
+       and t.tick < coalesce((select min(first_tick) from stretch where first_tick > x.first_tick), t.tick + 1)
+       and s.key between t.tick << 20 and (t.tick << 20) + 1048575
+       and s.key = (t.tick << 20) + a.number
+       and a.number = (s.key & 1048575)
+       and a.number >= x.next_agent
+     group by 1, 2;
+
+create view agent_metrics_hour as
+    with recursive span (n) as (
+        select min(key) >> 26 from hour
+        union all
+        select (select min(key) >> 26 from hour where key >= (n + 1) << 26) from span where n is not null
+    )
+    select a.agent_id,
+           strftime('%Y-%m-%d %H:00:00.000', ((r.key >> 26) * 24 + (r.key & 63)) * 3600, 'unixepoch') as timestamp,
+           r.samples,
+           round(r.cpu_sum / 10.0 / coalesce(r.cpu_samples, r.samples), 1) as cpu_percent_avg,
+           case when r.cpu_samples is not 0 then r.cpu_max / 10.0 end as cpu_percent_max,
+           round(r.memory_sum / 1024.0 / coalesce(r.memory_samples, r.samples), 1) as memory_mb_avg,
+           case when r.memory_samples is not 0 then round(r.memory_max / 1024.0, 1) end as memory_mb_max,
+           round(r.memory_last / 1024.0, 1) as memory_mb_last,
+           r.process_count_max,
+           r.cpu_ms / 1000.0 as cpu_seconds,
+           case when r.read_io < 0 then -1 - r.read_io else r.read_io * 512 end as read_bytes,
+           case when r.written_io < 0 then -1 - r.written_io else r.written_io * 512 end as written_bytes
+      from span
+      join agent a
+      join hour r on r.key between (n << 26) + (a.number << 6) and (n << 26) + (a.number << 6) + 63
+    union all
+    select a.agent_id,
+           substr(t.timestamp, 1, 13) || ':00:00.000',
+           count(*),
+           round(avg(s.cpu_tenths) / 10.0, 1),
+           max(s.cpu_tenths) / 10.0,
+           round(avg(s.memory_kib) / 1024.0, 1),
+           round(max(s.memory_kib) / 1024.0, 1),
+           round((max(case when s.memory_kib >= 0 then t.tick << 32 | s.memory_kib end) & 4294967295) / 1024.0, 1),
+           max(s.process_count),
+           max(s.cpu_ms) / 1000.0,
+           max(case when s.read_io < 0 then -1 - s.read_io else s.read_io * 512 end),
+           max(case when s.written_io < 0 then -1 - s.written_io else s.written_io * 512 end)
+      from stretch x, ticks t, sample s, agent a
+     where t.timestamp >= x.hour || ':' and t.timestamp < x.hour || ';'
+       and t.tick >= x.first_tick
+       and t.tick < coalesce((select min(first_tick) from stretch where first_tick > x.first_tick), t.tick + 1)
+       and s.key between t.tick << 20 and (t.tick << 20) + 1048575
+       and s.key = (t.tick << 20) + a.number
+       and a.number = (s.key & 1048575)
+       and a.number >= x.next_agent
+     group by 1, 2;
 
 create view agent_events as
     select j.id, a.agent_id, j.type as event_type, j.message, coalesce(j.metadata, '{}') as metadata, j.timestamp

@@ -17,6 +17,7 @@ pub mod process;
 pub mod recognise;
 pub mod registry;
 pub mod retention;
+pub mod rollup;
 pub mod store;
 pub mod supervise;
 pub mod testing;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod alert;
+mod history;
 mod host;
 mod journal;
 mod list;
@@ -12,6 +13,7 @@ mod time;
 
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert};
+pub use history::{History, HistoryPoint, Step};
 pub use host::HostReading;
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
 pub use list::{AlertEpisode, ListedRun, Page};

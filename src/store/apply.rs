@@ -1,6 +1,7 @@
 //! Everything that changes the database, one function a statement.
 
 mod expire;
+mod rollup;
 mod samples;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use crate::model::{
 pub(super) use expire::{
     believed, delete_agents, delete_entries, delete_leftovers, delete_runs, delete_ticks, give_back,
 };
+pub(super) use rollup::{end_stretch, reach, rollups};
 pub(super) use samples::Words;
 
 /// Journal kinds, as in the schema.
@@ -31,6 +33,8 @@ pub(super) struct Applied {
     pub(super) ids: Vec<i64>,
     /// Agents whose errors changed.
     pub(super) errors_of: BTreeSet<AgentNumber>,
+    /// Whether an hour is over, of which rows can be made.
+    pub(super) hour_over: bool,
 }
 
 /// Stores all of a batch, in the caller's transaction.
@@ -38,16 +42,17 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     for stored in &batch.agents {
         agent(connection, stored)?;
     }
-    if let Some(tick) = batch.tick {
-        samples::samples(connection, words, tick, &batch.samples)?;
-    }
+    let hour_over = match batch.tick {
+        Some(tick) => samples::samples(connection, words, tick, &batch.samples)?,
+        None => false,
+    };
     for row in &batch.runs {
         run(connection, row)?;
     }
     for row in &batch.leftovers {
         leftover(connection, row)?;
     }
-    let mut applied = Applied { ids: Vec::with_capacity(batch.entries.len()), errors_of: BTreeSet::new() };
+    let mut applied = Applied { ids: Vec::with_capacity(batch.entries.len()), errors_of: BTreeSet::new(), hour_over };
     for item in &batch.entries {
         applied.ids.push(entry(connection, item)?);
         if let (Body::Error(_), Some((number, _))) = (&item.body, &item.agent) {

@@ -4,6 +4,7 @@
 //! lock with it.
 
 mod apply;
+mod columns;
 mod database;
 mod expire;
 mod lock;
@@ -12,6 +13,7 @@ mod owed;
 mod query;
 mod queue;
 mod reader;
+mod rolling;
 mod stats;
 mod writer;
 

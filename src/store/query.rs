@@ -1,5 +1,6 @@
 //! Everything that is read from the database.
 
+mod history;
 mod lists;
 mod resume;
 
@@ -10,6 +11,7 @@ use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::{ERROR, EVENT, FIRED};
+use super::columns::unpack_io;
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, AlertKey, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
@@ -17,6 +19,9 @@ use crate::model::{
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 
+pub(super) use history::{
+    HOUR_LENGTH, ROLLUP_COLUMNS, Stretch, bucket, next_agent, passes, samples_of_pass, stretches, table,
+};
 pub(super) use resume::resume;
 
 /// The most rows of one answer, whoever asks.
@@ -65,7 +70,7 @@ impl Reader {
     pub fn metrics(&self, agent: AgentNumber, since: Timestamp, limit: u32) -> Result<Vec<Metrics>, StoreError> {
         // Cross joins keep their order: from the passes of that time to one key each.
         let sql = "select t.timestamp, s.status, s.cpu_tenths, s.memory_kib, s.process_count,
-                          s.thread_count, s.cpu_ms, s.read_bytes, s.written_bytes, s.error_count, s.message_count
+                          s.thread_count, s.cpu_ms, s.read_io, s.written_io, s.error_count, s.message_count
                      from ticks t cross join sample s on s.key = (t.tick << 20) + ?1
                     where t.timestamp >= ?2 order by t.timestamp desc, t.tick desc limit ?3";
         self.read(|connection| {
@@ -319,10 +324,6 @@ fn memory_method(word: &str) -> MemoryMethod {
 #[expect(clippy::cast_precision_loss, reason = "tenths of a percent are far below 2^53")]
 fn metrics(row: &Row<'_>, statuses: &mut Statuses<'_>) -> rusqlite::Result<Metrics> {
     let (memory_method, status) = statuses.status(row, 1)?;
-    let io = match (row.get(7)?, row.get(8)?) {
-        (Some(read_bytes), Some(written_bytes)) => Some(Io { read_bytes, written_bytes }),
-        _ => None,
-    };
     Ok(Metrics {
         at: time(row, 0)?,
         status,
@@ -332,7 +333,7 @@ fn metrics(row: &Row<'_>, statuses: &mut Statuses<'_>) -> rusqlite::Result<Metri
         process_count: row.get(4)?,
         thread_count: row.get(5)?,
         cpu_us: row.get::<_, Option<u64>>(6)?.map(|ms| ms.saturating_mul(1000)),
-        io,
+        io: unpack_io(row.get(7)?, row.get(8)?),
         error_count: row.get(9)?,
         message_count: row.get(10)?,
     })

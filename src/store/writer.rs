@@ -10,6 +10,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::expire::Pruning;
 use super::owed::Owed;
 use super::queue::{Op, Shared};
+use super::rolling::Rolling;
 use super::stats::add;
 use super::{FILE_NAME, Reader, StateLock, StoreError, apply, database, query};
 use crate::clock::monotonic;
@@ -38,6 +39,9 @@ pub struct Writer {
     owed: Owed,
     outage: Option<Outage>,
     believed: Option<Believed>,
+    /// Whether there may be hours that are over and have no rows yet.
+    hour_over: bool,
+    rolling: Option<Rolling>,
     pruning: Option<Pruning>,
     /// Who waits for what is in progress.
     flushing: Vec<Answer<()>>,
@@ -54,8 +58,8 @@ struct Outage {
 /// A batch and who waits for it.
 type Stored = (Batch, Option<Reply>);
 
-/// The entries' ids of each batch, and the unresolved errors of every agent whose errors changed.
-type StoredAll = (Vec<Vec<i64>>, Vec<(AgentNumber, u64)>);
+/// The entries' ids of each batch, the unresolved errors of every agent whose errors changed, and whether an hour is over.
+type StoredAll = (Vec<Vec<i64>>, Vec<(AgentNumber, u64)>, bool);
 
 impl Writer {
     pub(super) fn new(
@@ -74,6 +78,8 @@ impl Writer {
             owed: Owed::default(),
             outage: None,
             believed: None,
+            hour_over: true,
+            rolling: None,
             pruning: None,
             flushing: Vec::new(),
             lock,
@@ -90,18 +96,28 @@ impl Writer {
             if !group.is_empty() {
                 self.perform(&mut group);
             }
-            // Between any two groups at most one slice, so that deleting holds up nobody.
-            self.prune();
-            if self.pruning.is_none() {
+            // Between any two groups at most one slice, so that this holds up nobody. Rows are made first: what is
+            // deleted before is in none.
+            if self.hour_over {
+                self.roll();
+            } else {
+                self.prune();
+            }
+            if !self.busy() {
                 self.flushing.drain(..).for_each(|answer| answer.send(()));
             }
         }
         self.close();
     }
 
+    /// Whether there is more to do than what is asked for.
+    fn busy(&self) -> bool {
+        self.outage.is_none() && (self.hour_over || self.pruning.is_some())
+    }
+
     /// Waits for operations: as long as it takes, or until there is something else to do. False after the last.
     fn take(&mut self, group: &mut Vec<Op>) -> bool {
-        let first = if self.pruning.is_some() {
+        let first = if self.busy() {
             match self.queue.try_recv() {
                 Ok(op) => Some(op),
                 Err(TryRecvError::Empty) => None,
@@ -157,7 +173,8 @@ impl Writer {
             other => other,
         };
         match stored {
-            Ok((ids, unresolved)) => {
+            Ok((ids, unresolved, hour_over)) => {
+                self.hour_over |= hour_over;
                 let mut all = Vec::new();
                 let mut replies = Vec::new();
                 for ((batch, reply), ids) in batches.into_iter().zip(ids) {
@@ -238,6 +255,7 @@ impl Writer {
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
     fn interrupt(&mut self, error: &StoreError) {
         self.connection = None;
+        self.rolling = None;
         self.pruning = None;
         let reason: Arc<str> = error.chain().into();
         let wait = match &self.outage {
@@ -286,6 +304,30 @@ impl Writer {
             Err(_) => {
                 add(&self.shared.stats.dropped_runs, self.owed.absorb(&mut batch));
                 false
+            }
+        }
+    }
+
+    /// Makes one slice of the rows of an hour that is over.
+    fn roll(&mut self) {
+        let begun = match (self.rolling.take(), &self.connection) {
+            (None, Some(connection)) => Rolling::find(connection),
+            (begun, _) => Ok(begun),
+        };
+        let rolled = begun.and_then(|begun| match begun {
+            None => Ok(None),
+            Some(mut stretch) => {
+                let more = self.write(|transaction, _| stretch.slice(transaction))?;
+                Ok(Some((stretch, more)))
+            }
+        });
+        match rolled {
+            Ok(None) => self.hour_over = false,
+            Ok(Some((stretch, more))) => self.rolling = more.then_some(stretch),
+            // To be tried again after an outage, or when the next hour is over.
+            Err(error) => {
+                self.hour_over = self.outage.is_some();
+                tracing::warn!(reason = error.chain(), "samples could not be summed up");
             }
         }
     }
@@ -357,11 +399,13 @@ fn store_all(
 ) -> Result<StoredAll, StoreError> {
     let mut all = Vec::with_capacity(batches.len());
     let mut errors_of = BTreeSet::new();
+    let mut hour_over = false;
     for (batch, _) in batches {
         let mut applied = apply::batch(transaction, words, batch)?;
+        hour_over |= applied.hour_over;
         errors_of.append(&mut applied.errors_of);
         all.push(applied.ids);
     }
     let counted = errors_of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
-    Ok((all, counted.collect::<rusqlite::Result<_>>()?))
+    Ok((all, counted.collect::<rusqlite::Result<_>>()?, hour_over))
 }

@@ -6,6 +6,7 @@ mod crash;
 mod expire;
 mod lists;
 mod refuse;
+mod rollup;
 mod rows;
 mod support;
 mod trouble;

@@ -178,6 +178,16 @@ fn the_columns_are_those_of_the_contract() {
             "agent_id, timestamp, cpu_percent, memory_mb, memory_method, status, error_count, message_count, \
              process_count, thread_count, cpu_seconds, read_bytes, written_bytes",
         ),
+        (
+            "agent_metrics_minute",
+            "agent_id, timestamp, samples, cpu_percent_avg, cpu_percent_max, memory_mb_avg, memory_mb_max, \
+             memory_mb_last, process_count_max, cpu_seconds, read_bytes, written_bytes",
+        ),
+        (
+            "agent_metrics_hour",
+            "agent_id, timestamp, samples, cpu_percent_avg, cpu_percent_max, memory_mb_avg, memory_mb_max, \
+             memory_mb_last, process_count_max, cpu_seconds, read_bytes, written_bytes",
+        ),
         ("leftovers", "agent_id, pid, command, since, memory_mb, cpu_seconds, ended_at"),
         ("agent_events", "id, agent_id, event_type, message, metadata, timestamp"),
         ("error_logs", "id, agent_id, error_type, message, stack_trace, timestamp, resolved, fingerprint"),

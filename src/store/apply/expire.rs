@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, params};
 
 use super::execute;
-use super::samples::first_key;
 use crate::model::Timestamp;
 use crate::retention::{OldTick, ROWS_PER_SLICE};
 use crate::store::StoreError;
+use crate::store::columns::first_key;
 
 /// Remembers how far deleting trusts the clock.
 pub(in crate::store) fn believed(connection: &Connection, at: Timestamp) -> Result<(), StoreError> {

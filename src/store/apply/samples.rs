@@ -7,7 +7,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
 use super::execute;
-use crate::model::{AgentNumber, MemoryMethod, Sample, Tick};
+use crate::model::{MemoryMethod, Sample, Tick};
+use crate::store::columns::{first_key, pack, tenths};
 use crate::store::{StoreError, query};
 
 /// The most statuses kept in a table of their own; a registry that makes up a new word each time must not grow it for
@@ -22,21 +23,22 @@ const SAMPLES_PER_STATEMENT: usize = 16;
 #[derive(Default)]
 pub(in crate::store) struct Words([HashMap<Arc<str>, Value>; 2]);
 
-/// Stores a sampling pass.
+/// Stores a sampling pass. Tells whether a stretch begins with it, so that the one before is over.
 pub(super) fn samples(
     connection: &Connection,
     words: &mut Words,
     tick: Tick,
     samples: &[Sample],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let sql = "insert into ticks (timestamp, tick, samples) values (?1, ?2, ?3)";
     let count = samples.len();
-    execute(connection, sql, params![tick.at.sql(), tick.ordinal, count])?;
-
+    let at = tick.at.sql();
+    execute(connection, sql, params![at, tick.ordinal, count])?;
+    let begun = super::rollup::stretch(connection, tick.ordinal, &at)?;
     for some in samples.chunks(SAMPLES_PER_STATEMENT) {
         insert_samples(connection, words, first_key(tick.ordinal)?, some)?;
     }
-    Ok(())
+    Ok(begun)
 }
 
 fn insert_samples(
@@ -47,8 +49,8 @@ fn insert_samples(
 ) -> Result<(), StoreError> {
     let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; samples.len()].join(", ");
     let mut statement = connection.prepare_cached(&format!(
-        "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count, cpu_ms, read_bytes,
-                             written_bytes, error_count, message_count)
+        "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count, cpu_ms, read_io,
+                             written_io, error_count, message_count)
          values {rows}"
     ))?;
     let mut parameter = 1;
@@ -63,16 +65,17 @@ fn insert_samples(
             metrics.process_count.map(u64::from),
             metrics.thread_count.map(u64::from),
             metrics.cpu_us.map(|us| us / 1000),
-            metrics.io.map(|io| io.read_bytes),
-            metrics.io.map(|io| io.written_bytes),
-            Some(metrics.error_count),
-            metrics.message_count,
         ];
         parameter += 2;
         for number in numbers {
             statement.raw_bind_parameter(parameter, number)?;
             parameter += 1;
         }
+        statement.raw_bind_parameter(parameter, metrics.io.map(|io| pack(io.read_bytes)))?;
+        statement.raw_bind_parameter(parameter + 1, metrics.io.map(|io| pack(io.written_bytes)))?;
+        statement.raw_bind_parameter(parameter + 2, metrics.error_count)?;
+        statement.raw_bind_parameter(parameter + 3, metrics.message_count)?;
+        parameter += 4;
     }
     statement.raw_execute()?;
     Ok(())
@@ -104,29 +107,5 @@ impl Words {
                 Ok(place.insert(number.map_or_else(text, Value::Integer)))
             }
         }
-    }
-}
-
-/// The lowest key of a pass.
-pub(super) fn first_key(tick: u64) -> Result<u64, StoreError> {
-    let fits = |key: &u64| i64::try_from(*key).is_ok();
-    tick.checked_mul(AgentNumber::COUNT.into()).filter(fits).ok_or(StoreError::Value { what: "a tick" })
-}
-
-/// A percentage in tenths; what is no number is not known.
-fn tenths(percent: f64) -> Option<u64> {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]
-    percent.is_finite().then(|| (percent * 10.0).round() as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers() {
-        assert_eq!(first_key(3).unwrap(), 3 << 20);
-        assert!(first_key(1 << 43).is_err() && first_key(u64::MAX).is_err());
-        assert_eq!((tenths(12.34), tenths(399.96), tenths(f64::NAN)), (Some(123), Some(4000), None));
     }
 }

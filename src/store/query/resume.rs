@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
+use super::super::columns::unpack_io;
 use super::{AGENT_COLUMNS, RUN_COLUMNS, agent, agent_number, process, run, time};
-use crate::model::{AgentNumber, AlertKey, AlertState, Io, LeftoverRow, Resume, ResumedAgent, RunRow, StoredAlert};
+use crate::model::{AgentNumber, AlertKey, AlertState, LeftoverRow, Resume, ResumedAgent, RunRow, StoredAlert};
 
 /// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.
 const RESUME_SAMPLES: u32 = 100_000;
@@ -42,7 +43,7 @@ fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite
         .filter(|resumed| resumed.run.as_ref().is_some_and(|run| run.end.is_none()))
         .map(|resumed| (i64::from(resumed.agent.number.get()), resumed))
         .collect();
-    let sql = "select key & ?1, cpu_ms, read_bytes, written_bytes from sample order by key desc limit ?2";
+    let sql = "select key & ?1, cpu_ms, read_io, written_io from sample order by key desc limit ?2";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query(params![AgentNumber::COUNT - 1, RESUME_SAMPLES])?;
     while !running.is_empty() {
@@ -51,9 +52,7 @@ fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite
         let Some(cpu_ms) = row.get::<_, Option<u64>>(1)? else { continue };
         let Some(resumed) = running.remove(&row.get(0)?) else { continue };
         resumed.sampled_cpu_us = Some(cpu_ms.saturating_mul(1000));
-        if let (Some(read_bytes), Some(written_bytes)) = (row.get(2)?, row.get(3)?) {
-            resumed.sampled_io = Some(Io { read_bytes, written_bytes });
-        }
+        resumed.sampled_io = unpack_io(row.get(2)?, row.get(3)?);
     }
     Ok(())
 }
