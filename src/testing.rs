@@ -3,6 +3,8 @@
 //! The table behaves as the kernel does where it matters: a child that ends is a zombie until its parent waits for it,
 //! its time then counts as the parent's children's, orphans go to process 1, ticks of the start time are 10 ms long.
 
+mod source;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,10 +12,11 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
-    BootId, Cpu, ExitStatus, HostReading, Image, Io, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow,
-    ProcessState, Reading,
+    BootId, Cpu, ExitStatus, Image, Io, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, PssReading,
 };
-use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
+use crate::process::{ProcessSource, ReadError};
+
+use source::TableSource;
 
 const TICK_NS: u64 = 10_000_000;
 
@@ -45,6 +48,7 @@ struct Process {
     cpu: Cpu,
     io: Io,
     rss_bytes: u64,
+    pss: PssReading,
     threads: u32,
     denied: bool,
     /// None: as its name says.
@@ -76,7 +80,7 @@ impl Host {
 
     /// Where the monitor looks at this machine.
     pub fn source(&self) -> Box<dyn ProcessSource> {
-        Box::new(TableSource { host: self.clone() })
+        Box::new(TableSource::new(self.clone()))
     }
 
     /// From now on the machine tells of every fork, as the kernel's proc connector does.
@@ -146,6 +150,11 @@ impl Host {
     /// Sets the resident memory of a process.
     pub fn set_memory(&self, pid: Pid, rss_bytes: u64) {
         self.lock().living(pid).rss_bytes = rss_bytes;
+    }
+
+    /// Says what is known of the proportional set size of a process, to a monitor that asks for it.
+    pub fn set_pss(&self, pid: Pid, pss: PssReading) {
+        self.lock().living(pid).pss = pss;
     }
 
     /// Says which process the monitor runs in.
@@ -285,6 +294,7 @@ impl Host {
             cpu: Cpu::default(),
             io: Io::default(),
             rss_bytes: 1 << 20,
+            pss: PssReading::Unknown,
             threads: 1,
             denied: false,
             image: parent.and_then(|parent| table.living(parent).image.clone()),
@@ -314,118 +324,5 @@ impl Table {
             return Err(ReadError::Denied { path: PathBuf::from(format!("/proc/{pid}/stat")) });
         }
         Ok(process)
-    }
-}
-
-/// The machine as a source of process facts.
-struct TableSource {
-    host: Host,
-}
-
-impl TableSource {
-    fn now(&self) -> Mono {
-        self.host.clock.now().mono
-    }
-
-    fn row(&self, process: &Process) -> ProcessRow {
-        ProcessRow { age: self.now().since(process.started), ..process.row.clone() }
-    }
-}
-
-impl ProcessSource for TableSource {
-    fn boot(&self) -> BootId {
-        self.host.lock().boot.clone()
-    }
-
-    fn own_pid(&self) -> Option<Pid> {
-        self.host.lock().own_pid
-    }
-
-    fn host(&mut self) -> HostReading {
-        HostReading {
-            load_1m: Some(0.5),
-            memory_total_bytes: Some(8 << 30),
-            memory_available_bytes: Some(4 << 30),
-            uptime: Some(Duration::from_nanos(self.now().0)),
-            cpu_count: Some(2),
-        }
-    }
-
-    fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
-        let mut table = self.host.lock();
-        let mut count = ScanCount::default();
-        let living: BTreeSet<ProcessKey> = table.processes.values().map(|process| process.row.key).collect();
-        table.shown.retain(|key| living.contains(key));
-        for process in table.processes.values() {
-            if process.denied {
-                count.denied += 1;
-            } else if scope == Scan::All || !table.shown.contains(&process.row.key) {
-                found.push(self.row(process));
-            }
-        }
-        table.shown = living;
-        Ok(count)
-    }
-
-    fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
-        let mut table = self.host.lock();
-        let row = self.row(table.find(pid)?);
-        table.shown.insert(row.key);
-        Ok(row)
-    }
-
-    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
-        let table = self.host.lock();
-        let found = table.find(process.pid)?;
-        if found.row.key != process {
-            return Err(ReadError::Gone);
-        }
-        let name = &found.row.name;
-        let named = || Image { exe: Some(format!("/usr/bin/{name}").into()), words: vec![name.clone()], script: None };
-        Ok(found.image.clone().unwrap_or_else(named))
-    }
-
-    fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
-        let mut table = self.host.lock();
-        if table.find(process.pid)?.row.key != process {
-            return Err(ReadError::Gone);
-        }
-        if watch == Watch::Exit {
-            table.watched.insert(process);
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
-        let table = self.host.lock();
-        let found = table.find(process.pid)?;
-        if found.row.key != process {
-            return Err(ReadError::Gone);
-        }
-        Ok(Reading {
-            read_at: self.now(),
-            parent: found.row.parent,
-            state: found.row.state,
-            cpu: found.cpu,
-            rss_bytes: found.rss_bytes,
-            threads: found.threads,
-            io: if io { IoReading::Known(found.io) } else { IoReading::Skipped },
-        })
-    }
-
-    fn oom_kills(&mut self, _: ProcessKey) -> Option<u64> {
-        self.host.lock().oom_kills
-    }
-
-    fn release(&mut self, process: ProcessKey) {
-        self.host.lock().watched.remove(&process);
-    }
-
-    fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
-        events.append(&mut self.host.lock().events);
-    }
-
-    fn tells_forks(&self) -> bool {
-        self.host.lock().tells_forks
     }
 }

@@ -153,6 +153,34 @@ pub enum IoReading {
     Skipped,
 }
 
+/// What is known of a process's proportional set size: its resident memory, where of a page that n processes map each
+/// counts an n-th. `Pss` of `/proc/PID/smaps_rollup`, proc_pid_smaps(5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PssReading {
+    /// It was measured.
+    Known {
+        /// What it was, bytes.
+        bytes: u64,
+        /// When.
+        at: Mono,
+    },
+    /// We may not see it, which is not zero.
+    Denied,
+    /// Not measured yet, or nobody asked for it.
+    Unknown,
+}
+
+/// What became of measuring proportional set sizes. Counts since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PssCounts {
+    /// Reads that were not permitted.
+    pub denied: u64,
+    /// Reads that failed other than for want of permission or by the end of the process.
+    pub failed: u64,
+    /// Reads that took too long and lost their turn: the process's memory lock was held, or it is huge.
+    pub overdue: u64,
+}
+
 /// The counters of one process at one moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reading {
@@ -166,6 +194,8 @@ pub struct Reading {
     pub cpu: Cpu,
     /// Resident memory, bytes; zero for a zombie.
     pub rss_bytes: u64,
+    /// Its proportional set size, of some time before.
+    pub pss: PssReading,
     /// Its threads.
     pub threads: u32,
     /// Its storage I/O.

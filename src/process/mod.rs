@@ -4,8 +4,9 @@
 pub mod linux;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use crate::model::{BootId, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{BootId, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading};
 
 /// Facts about the processes of one machine.
 ///
@@ -53,6 +54,14 @@ pub trait ProcessSource: Send {
     /// # Errors
     /// [`ReadError::Gone`] when it has been reaped, [`ReadError::Denied`] when it may not be read.
     fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError>;
+
+    /// From now on readings tell the proportional set size of kept processes, each measured again no sooner than `every`
+    /// after the last time; with `None` no longer. Measuring is dear and may wait for the process, so it goes on beside
+    /// the readings, which take what is known and never wait for it.
+    fn measure_pss(&mut self, every: Option<Duration>);
+
+    /// What became of measuring proportional set sizes.
+    fn pss_counts(&self) -> PssCounts;
 
     /// How many processes of its cgroup were killed for memory, ever: of the cgroup that a process kept as
     /// [`Watch::Exit`] is or was in. `None` where that cannot be known.

@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent_monitor::clock::monotonic;
 use agent_monitor::model::{ExitStatus, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
 use agent_monitor::process::linux::{Forks, LinuxSource, Wake};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, Watch};
@@ -68,6 +69,19 @@ pub(crate) fn ends(
         ref other => panic!("{other:?}"),
     };
     events.iter().map(told).collect()
+}
+
+/// Asks until there is an answer.
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let started = monotonic();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(monotonic().since(started) < PATIENCE, "waited in vain: {what}");
+        let (_open, nothing) = mpsc::channel::<()>();
+        let _ = nothing.recv_timeout(Duration::from_millis(5));
+    }
 }
 
 pub(crate) fn assert_gone<T>(result: Result<T, ReadError>) {

@@ -4,12 +4,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
-use agent_monitor::model::{Pid, ProcessEvent};
+use agent_monitor::model::{Pid, ProcessEvent, PssCounts, PssReading};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, Watch};
 use rustix::process::{WaitId, WaitIdOptions, geteuid, waitid};
 
-use crate::children::{PATIENCE, source_and_wakes};
+use crate::children::{PATIENCE, source_and_wakes, until};
 
 #[test]
 fn an_end_is_told_without_its_status_until_it_is_reaped() {
@@ -39,6 +40,17 @@ fn a_zombie_that_is_not_reaped_costs_nothing() {
     Command::new("sleep").arg("0.5").status().unwrap();
     let ticks: u64 = reader.answer("ticks of the thread").parse().unwrap();
     assert!(ticks <= 2, "{ticks} ticks of 50");
+    child.wait().unwrap();
+}
+
+/// Shared pages are shown to whoever may trace a process: ptrace(2), "Ptrace access mode checking".
+#[test]
+fn a_size_that_may_not_be_measured() {
+    let Some(mut reader) = Reader::start("exec") else { return eprintln!("not root: cannot become another user") };
+    let mut child = waiting("exit 0");
+    reader.ask(&format!("keep {}", child.id()), "kept, io Denied");
+    reader.ask("pss", "Denied");
+    drop(child.stdin.take());
     child.wait().unwrap();
 }
 
@@ -96,6 +108,7 @@ fn the_invisible_are_denied_and_not_gone() {
 fn reader() {
     let (mut source, woken) = source_and_wakes(1024);
     let mut events = Vec::new();
+    let mut kept = None;
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
         let (word, rest) = line.split_once(' ').unwrap_or((&line, ""));
@@ -103,9 +116,19 @@ fn reader() {
             "keep" => {
                 let key = source.look(Pid::new(rest.parse().unwrap()).unwrap()).unwrap().key;
                 source.keep(key, Watch::Exit).unwrap();
+                kept = Some(key);
                 let readings = [true, true].map(|io| source.read(key, io).unwrap().io);
                 assert_eq!(readings[0], readings[1]);
                 format!("kept, io {:?}", readings[0])
+            }
+            "pss" => {
+                source.measure_pss(Some(Duration::from_secs(3600)));
+                let pss = until("it is tried", || {
+                    let pss = source.read(kept.unwrap(), false).unwrap().pss;
+                    (pss != PssReading::Unknown).then_some(pss)
+                });
+                assert_eq!(source.pss_counts(), PssCounts { denied: 1, ..PssCounts::default() });
+                format!("{pss:?}")
             }
             "image" => {
                 let key = source.look(Pid::new(rest.parse().unwrap()).unwrap()).unwrap().key;

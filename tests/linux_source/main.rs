@@ -6,6 +6,7 @@ mod children;
 mod foreign;
 mod memory;
 mod odd;
+mod pss;
 
 use std::collections::HashMap;
 use std::fs;

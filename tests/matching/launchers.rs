@@ -1,10 +1,11 @@
 //! A launcher and its program are one agent.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent_monitor::config::Config;
 use agent_monitor::model::{
-    BootId, ExitStatus, HostReading, Image, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading,
+    BootId, ExitStatus, HostReading, Image, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
 };
 use agent_monitor::monitor::Input;
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
@@ -134,6 +135,12 @@ type Happening = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 impl ProcessSource for Torn {
     fn boot(&self) -> BootId {
         self.source.boot()
+    }
+    fn measure_pss(&mut self, every: Option<Duration>) {
+        self.source.measure_pss(every);
+    }
+    fn pss_counts(&self) -> PssCounts {
+        self.source.pss_counts()
     }
     fn host(&mut self) -> HostReading {
         self.source.host()

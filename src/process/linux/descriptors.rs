@@ -91,6 +91,17 @@ impl Descriptors {
         self.kept.insert(process, Kept { rank, files: None, io_denied: false, oom_counter: None });
     }
 
+    /// Every kept process, and how it is watched.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (ProcessKey, Watch)> {
+        self.kept.iter().map(|(process, kept)| {
+            let watch = match kept.rank {
+                Rank::Root => Watch::Exit,
+                Rank::Member => Watch::Counters,
+            };
+            (*process, watch)
+        })
+    }
+
     pub(super) fn remove(&mut self, process: ProcessKey) {
         if let Some(kept) = self.kept.remove(&process) {
             self.open.remove(&(kept.rank, process));

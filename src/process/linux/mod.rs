@@ -15,6 +15,7 @@ mod listing;
 mod oom;
 mod own;
 mod program;
+mod pss;
 mod stat;
 mod tree;
 
@@ -35,10 +36,13 @@ use self::births::Births;
 use self::descriptors::{Descriptors, Files};
 use self::exits::Exits;
 use self::listing::{Lister, Memory, Met};
+use self::pss::Pss;
 use self::stat::Stat;
 use self::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
-use crate::model::{BootId, HostReading, Image, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use crate::model::{
+    BootId, HostReading, Image, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, PssReading, Reading,
+};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
@@ -60,6 +64,7 @@ pub struct LinuxSource {
     exits: Option<Exits>,
     /// None where the kernel tells no forks, and under a root that is not this machine's own.
     births: Option<Births>,
+    pss: Pss,
     /// What `exits` tells.
     events: Receiver<ProcessEvent>,
     /// What `births` tells: bounded, since anyone can fork much.
@@ -148,6 +153,7 @@ impl LinuxSource {
             descriptors: Descriptors::new(open_files),
             exits: None,
             births: None,
+            pss: Pss::default(),
             events,
             born,
         })
@@ -263,6 +269,7 @@ impl ProcessSource for LinuxSource {
         if let Some(births) = &self.births {
             births.keep(process);
         }
+        self.pss.keep(process, watch);
         self.descriptors.insert(process, watch);
         if watch == Watch::Exit
             && let Some(kept) = self.descriptors.get(process)
@@ -290,10 +297,19 @@ impl ProcessSource for LinuxSource {
         {
             kept.io_denied = true;
         }
+        reading.pss = self.pss.of(process);
         if let Some(files) = opened {
             self.descriptors.offer(process, files, self.pidfds());
         }
         Ok(reading)
+    }
+
+    fn measure_pss(&mut self, every: Option<Duration>) {
+        self.pss.measure(every, &self.reader.tree, self.descriptors.kept());
+    }
+
+    fn pss_counts(&self) -> PssCounts {
+        self.pss.counts()
     }
 
     fn oom_kills(&mut self, process: ProcessKey) -> Option<u64> {
@@ -308,10 +324,11 @@ impl ProcessSource for LinuxSource {
         if let Some(births) = &self.births {
             births.forget(process);
         }
+        self.pss.forget(process);
     }
 
     /// # Panics
-    /// With the panic of the thread that waits for exits, if it had one.
+    /// With the panic of a thread of the source, if one had one.
     fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
         events.extend(self.born.try_iter());
         events.extend(self.events.try_iter());
@@ -321,6 +338,7 @@ impl ProcessSource for LinuxSource {
         if let Some(births) = &mut self.births {
             births.check();
         }
+        self.pss.check();
     }
 
     fn tells_forks(&self) -> bool {
@@ -376,6 +394,7 @@ impl Reader {
             state: stat.state,
             cpu: stat.cpu.at(self.machine.ticks_per_second),
             rss_bytes: pages.saturating_mul(self.machine.page_bytes),
+            pss: PssReading::Unknown,
             threads: stat.threads,
             io,
         })
