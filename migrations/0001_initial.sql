@@ -131,6 +131,7 @@ create table run (
     cpu_us             integer not null,
     peak_memory_bytes  integer,
     last_memory_bytes  integer,
+    memory_method      text    not null,       -- of the two: a new daemon must not mix them
     root_own_us        integer not null,       -- with the next two, where a new daemon goes on counting
     root_children_us   integer not null,
     others_us          integer not null

@@ -1,6 +1,9 @@
 //! The heart, driven by a loop on a machine and a clock that exist only in memory.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "heart/memory.rs"]
+mod memory;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -81,10 +84,14 @@ fn record(id: &str, status: &str, pid: Option<Pid>) -> Record {
 
 impl Bench {
     fn new(interval: Duration) -> Bench {
+        Bench::with(config(interval))
+    }
+
+    fn with(config: Config) -> Bench {
         // 2026-01-01T00:00:00Z
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_767_225_600_000)));
         let host = Host::new(Arc::clone(&clock));
-        let config = Arc::new(config(interval));
+        let config = Arc::new(config);
         let monitor = Monitor::new(Arc::clone(&config), host.source(), Resume::default(), clock.now());
         let bench = Bench { clock, host, monitor, config, stored: Vec::new(), snapshot: None };
         bench.clock.advance(SECOND);

@@ -113,6 +113,8 @@ pub struct RunRow {
     pub peak_memory_bytes: Option<u64>,
     /// The memory its tree held when it was last seen, bytes.
     pub last_memory_bytes: Option<u64>,
+    /// How both were added up: the exact way, from the first time on that it could be used. They never mix the two.
+    pub memory_method: MemoryMethod,
     /// The counters of the root it had last, when that was last read: where a new daemon goes on.
     pub root_cpu: Cpu,
     /// Sum of `own + children` of the other members then, microseconds.

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use super::{AgentId, AgentNumber, HostReading, JsonObject, Metrics, Mono, Pid, ProcessState, Severity, Timestamp};
+use super::{
+    AgentId, AgentNumber, HostReading, JsonObject, Metrics, Mono, Pid, ProcessState, PssCounts, Severity, Timestamp,
+};
 
 /// What was observed of an agent's process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -159,6 +161,8 @@ pub struct OwnState {
     pub read_errors: u64,
     /// Reads of processes that were not permitted.
     pub reads_denied: u64,
+    /// What became of measuring proportional set sizes.
+    pub pss: PssCounts,
     /// How children of members are found: `events` (the kernel tells of every fork) or `scan`.
     pub discovery: &'static str,
     /// How often events of processes were lost, and a full scan made up for it.

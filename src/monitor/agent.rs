@@ -49,6 +49,8 @@ pub(super) struct Agent {
     pub left_told: bool,
     /// Whether reading its tree failed at the last pass, which has been told.
     pub failing: bool,
+    /// Whether it was told that its memory cannot be added up as configured.
+    pub pss_told: bool,
     /// Whether the next pass, even one for a few, is to read it.
     pub due: bool,
     /// Its view in the last snapshot, while that is still true.
@@ -84,6 +86,12 @@ pub(super) struct Sum {
     pub threads: u32,
     /// Their resident memory, bytes.
     pub rss_bytes: u64,
+    /// Their proportional set sizes, as far as they are known, bytes.
+    pub pss_bytes: u64,
+    /// Whether that of one of them is not known, or too old.
+    pub pss_missing: bool,
+    /// Whether that of one of them may not be seen.
+    pub pss_denied: bool,
     /// When the first of them was read.
     pub read_at: Option<Mono>,
     /// Sum of their `own + children`, microseconds.
@@ -142,6 +150,8 @@ pub(super) struct Run {
     pub peak_memory_bytes: Option<u64>,
     /// The memory seen last, bytes.
     pub last_memory_bytes: Option<u64>,
+    /// How both were added up.
+    pub memory_method: MemoryMethod,
     /// The root's counters when it was last read.
     pub root_cpu: Cpu,
     /// `own + children` of the other members then, microseconds.
@@ -222,6 +232,7 @@ impl Agent {
             recorded: None,
             left_told: true,
             failing: false,
+            pss_told: false,
             due: false,
             view: None,
         }
@@ -310,6 +321,7 @@ impl Agent {
             cpu_us: self.tree.cpu.total() - run.cpu_before_us,
             peak_memory_bytes: run.peak_memory_bytes,
             last_memory_bytes: run.last_memory_bytes,
+            memory_method: run.memory_method,
             root_cpu: run.root_cpu,
             others_us: run.others_us,
         })
@@ -357,6 +369,7 @@ impl Run {
             cpu_before_us,
             peak_memory_bytes: None,
             last_memory_bytes: None,
+            memory_method: MemoryMethod::Rss,
             root_cpu: Cpu::default(),
             others_us: 0,
             oom_kills: None,
@@ -371,6 +384,7 @@ impl Run {
             first: row.root,
             peak_memory_bytes: row.peak_memory_bytes,
             last_memory_bytes: row.last_memory_bytes,
+            memory_method: row.memory_method,
             root_cpu: row.root_cpu,
             ..Run::new(root, Arc::clone(&row.boot), row.started_at, total_us.saturating_sub(row.cpu_us))
         }

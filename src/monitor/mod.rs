@@ -9,6 +9,7 @@ mod exchange;
 mod leftovers;
 mod life;
 mod matching;
+mod memory;
 mod program;
 mod roster;
 mod tick;
@@ -145,6 +146,7 @@ impl Monitor {
             rows: Vec::new(),
             events: Vec::new(),
         };
+        monitor.ask_for_pss();
         monitor.resume(resume, now);
         monitor
     }
@@ -374,6 +376,9 @@ impl Monitor {
         self.timers.tick.change(config.sampling.interval, now.mono);
         self.timers.alerts.change(config.alerts.interval, now.mono);
         let before = std::mem::replace(&mut self.config, config);
+        if self.config.sampling != before.sampling {
+            self.ask_for_pss();
+        }
         for agent in &mut self.agents {
             agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
         }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use crate::ledger::{Counter, Ledger, Share};
 use crate::model::{
-    Io, IoReading, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Reading,
-    Sample, Tick,
+    Io, IoReading, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Reading, Sample, Tick,
 };
 use crate::process::{ReadError, Scan, Watch};
 use crate::tree::{Admission, AgentIndex, Member, Seen};
@@ -27,6 +26,7 @@ impl Monitor {
         let io = self.timers.io.fire(now.mono).is_some();
         self.pass(io, now);
         self.tell_denials(now);
+        self.own.pss = self.source.pss_counts();
         self.own.last_tick_at = Some(now.wall);
         self.own.last_tick_mono = Some(now.mono);
     }
@@ -243,10 +243,11 @@ impl Monitor {
         if lives {
             agent.read_at = sum.read_at;
         }
-        let memory_bytes = (lives && !sum.failed).then_some(sum.rss_bytes);
+        let memory = (lives && !sum.failed).then(|| sum.memory());
         if let (Some(run), Some(root), true) = (&mut agent.run, root_share, lives) {
-            run.last_memory_bytes = memory_bytes.or(run.last_memory_bytes);
-            run.peak_memory_bytes = run.peak_memory_bytes.max(memory_bytes);
+            if let Some((bytes, method)) = memory {
+                run.note_memory(bytes, method, self.config.sampling.memory);
+            }
             run.root_cpu = crate::model::Cpu { own_us: root.own, children_us: root.children };
             run.others_us = sum.all_us.saturating_sub(root.own + root.children);
         }
@@ -255,8 +256,8 @@ impl Monitor {
         agent.metrics = Metrics {
             at: now.wall,
             cpu_percent,
-            memory_bytes,
-            memory_method: MemoryMethod::Rss,
+            memory_bytes: memory.map(|(bytes, _)| bytes),
+            memory_method: memory.map(|(_, method)| method).unwrap_or_default(),
             process_count: lives.then_some(sum.processes),
             thread_count: (lives && !sum.failed).then_some(sum.threads),
             cpu_us: known.then(|| agent.tree.cpu.total()),
@@ -275,6 +276,7 @@ impl Monitor {
         if failing != std::mem::replace(&mut agent.failing, failing) && failing {
             self.tell(index, warning("sampling_failed", "a process of its tree could not be read"), now);
         }
+        self.tell_pss_denied(index, now);
     }
 
     /// The counters of a member, for the row of a run.
@@ -292,7 +294,7 @@ impl Sum {
         if reading.state != ProcessState::Zombie {
             self.processes += 1;
             self.threads += reading.threads;
-            self.rss_bytes += reading.rss_bytes;
+            self.add_memory(reading);
         }
     }
 }

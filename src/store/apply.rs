@@ -95,14 +95,14 @@ fn agent(connection: &Connection, agent: &StoredAgent) -> Result<(), StoreError>
 fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
     let sql = "insert into run (agent_number, boot, start_ticks, pid, started_at, ended_at, exit_code,
                                 exit_signal_number, exit_signal, oom_killed, reason, cpu_us, peak_memory_bytes,
-                                last_memory_bytes, root_own_us, root_children_us, others_us)
-               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+                                last_memory_bytes, memory_method, root_own_us, root_children_us, others_us)
+               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
                on conflict (agent_number, start_ticks, pid, boot) do update set
                    started_at = excluded.started_at, ended_at = excluded.ended_at, exit_code = excluded.exit_code,
                    exit_signal_number = excluded.exit_signal_number, exit_signal = excluded.exit_signal,
                    oom_killed = excluded.oom_killed, reason = excluded.reason, cpu_us = excluded.cpu_us,
                    peak_memory_bytes = excluded.peak_memory_bytes, last_memory_bytes = excluded.last_memory_bytes,
-                   root_own_us = excluded.root_own_us, root_children_us = excluded.root_children_us,
+                   memory_method = excluded.memory_method, root_own_us = excluded.root_own_us, root_children_us = excluded.root_children_us,
                    others_us = excluded.others_us";
     let end = run.end.as_ref();
     let status = end.and_then(|end| end.status);
@@ -126,6 +126,7 @@ fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
         run.cpu_us,
         run.peak_memory_bytes,
         run.last_memory_bytes,
+        run.memory_method.word(),
         run.root_cpu.own_us,
         run.root_cpu.children_us,
         run.others_us,

@@ -258,7 +258,7 @@ fn agent(row: &Row<'_>) -> rusqlite::Result<StoredAgent> {
 }
 
 const RUN_COLUMNS: &str = "agent_number, boot, start_ticks, pid, started_at, ended_at, exit_code, exit_signal_number,
-                           oom_killed, reason, cpu_us, peak_memory_bytes, last_memory_bytes, root_own_us,
+                           oom_killed, reason, cpu_us, peak_memory_bytes, last_memory_bytes, memory_method, root_own_us,
                            root_children_us, others_us";
 
 fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
@@ -284,8 +284,9 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         cpu_us: row.get(10)?,
         peak_memory_bytes: row.get(11)?,
         last_memory_bytes: row.get(12)?,
-        root_cpu: Cpu { own_us: row.get(13)?, children_us: row.get(14)? },
-        others_us: row.get(15)?,
+        memory_method: memory_method(row.get_ref(13)?.as_str()?),
+        root_cpu: Cpu { own_us: row.get(14)?, children_us: row.get(15)? },
+        others_us: row.get(16)?,
     })
 }
 

@@ -178,6 +178,7 @@ pub(crate) fn history() -> AgentHistory {
         cpu_us: 1_234_567,
         peak_memory_bytes: Some(2_097_152),
         last_memory_bytes: None,
+        memory_method: MemoryMethod::Rss,
         root_cpu: Cpu::default(),
         others_us: 0,
     };

@@ -188,6 +188,7 @@ pub(crate) fn run_of(n: u32, pid: i64) -> RunRow {
         cpu_us: 1_500_000,
         peak_memory_bytes: Some(100 << 20),
         last_memory_bytes: None,
+        memory_method: MemoryMethod::Pss,
         root_cpu: Cpu { own_us: 1, children_us: 2 },
         others_us: 3,
     }

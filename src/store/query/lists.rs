@@ -150,5 +150,5 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
 
 fn listed_run(row: &Row<'_>) -> rusqlite::Result<ListedRun> {
     let run: RunRow = run(row)?;
-    Ok(ListedRun { id: row.get(16)?, agent: agent_id(&row.get::<_, String>(17)?, 17)?, run })
+    Ok(ListedRun { id: row.get(17)?, agent: agent_id(&row.get::<_, String>(18)?, 18)?, run })
 }
