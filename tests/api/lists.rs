@@ -123,7 +123,8 @@ fn status() {
 #[test]
 fn status_of_one_in_trouble() {
     let mut late = snapshot();
-    late.own = OwnState { ticks_skipped: 8, read_errors: 9, reads_denied: 10, ..late.own };
+    let pss = PssCounts { denied: 11, failed: 12, overdue: 13 };
+    late.own = OwnState { ticks_skipped: 8, read_errors: 9, reads_denied: 10, pss, ..late.own };
     late.own.sources[0] = SourceState {
         error: Some("cannot connect: refused".into()),
         failing_since: Some(NEW_YEAR),
