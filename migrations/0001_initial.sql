@@ -156,6 +156,23 @@ create table leftover (
 create unique index leftover_by_process on leftover (agent_number, start_ticks, pid, boot);
 create index leftover_by_end on leftover (ended_at) where ended_at is not null;
 
+-- The host, a row for each minute in which it was looked at: loads and pressures as high, available memory as low as
+-- they were seen.
+create table host_minute (
+    timestamp              text primary key,   -- when the minute began
+    load_1m_hundredths     integer,
+    load_5m_hundredths     integer,
+    load_15m_hundredths    integer,
+    cpu_count              integer,
+    memory_total_kib       integer,
+    memory_available_kib   integer,
+    cpu_some_hundredths    integer,            -- hundredths of a percent of ten seconds
+    memory_some_hundredths integer,
+    memory_full_hundredths integer,
+    io_some_hundredths     integer,
+    io_full_hundredths     integer
+) strict, without rowid;
+
 -- Alerts that are pending or firing.
 create table alert_state (
     rule         text    not null,
@@ -344,3 +361,18 @@ create view leftovers as
            l.cpu_us / 1000000.0 as cpu_seconds,
            l.ended_at
       from leftover l join agent a on a.number = l.agent_number;
+
+create view host_minutes as
+    select timestamp,
+           load_1m_hundredths / 100.0 as load1,
+           load_5m_hundredths / 100.0 as load5,
+           load_15m_hundredths / 100.0 as load15,
+           cpu_count,
+           round(memory_total_kib / 1024.0, 1) as memory_total_mb,
+           round(memory_available_kib / 1024.0, 1) as memory_available_mb,
+           cpu_some_hundredths / 100.0 as cpu_pressure,
+           memory_some_hundredths / 100.0 as memory_pressure,
+           memory_full_hundredths / 100.0 as memory_pressure_full,
+           io_some_hundredths / 100.0 as io_pressure,
+           io_full_hundredths / 100.0 as io_pressure_full
+      from host_minute;

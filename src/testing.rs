@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
-    BootId, Cpu, ExitStatus, Image, Io, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, PssReading,
+    BootId, Cpu, ExitStatus, HostPressure, Image, Io, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
+    PssReading,
 };
 use crate::process::{ProcessSource, ReadError};
 
@@ -39,6 +40,8 @@ struct Table {
     burned_us: u64,
     tells_forks: bool,
     oom_kills: Option<u64>,
+    available_bytes: u64,
+    pressure: HostPressure,
 }
 
 #[derive(Clone)]
@@ -72,6 +75,8 @@ impl Host {
             burned_us: 0,
             tells_forks: false,
             oom_kills: Some(0),
+            available_bytes: 4 << 30,
+            pressure: HostPressure::default(),
         };
         let host = Host { clock, table: Arc::new(Mutex::new(table)) };
         host.spawn(None, "init");
@@ -95,6 +100,13 @@ impl Host {
             table.oom_kills = table.oom_kills.map(|count| count + 1);
         }
         self.end(pid, ExitStatus::Signal(9));
+    }
+
+    /// Sets how much memory can be had, and how much has to wait.
+    pub fn strain(&self, available_bytes: u64, pressure: HostPressure) {
+        let mut table = self.lock();
+        table.available_bytes = available_bytes;
+        table.pressure = pressure;
     }
 
     /// From now on nobody can know how many processes were killed for memory.

@@ -1,6 +1,8 @@
 //! The heart, driven by a loop on a machine and a clock that exist only in memory.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "heart/host.rs"]
+mod host;
 #[path = "heart/memory.rs"]
 mod memory;
 

@@ -45,7 +45,9 @@ fn page(
     history: &Result<Option<AgentHistory>, String>,
 ) -> Result<Vec<u8>, Problem> {
     let kept = match history {
-        Ok(Some(AgentHistory { metrics, events, errors, runs, .. })) => Some(Kept { metrics, events, errors, runs }),
+        Ok(Some(AgentHistory { metrics, events, errors, runs, host, .. })) => {
+            Some(Kept { metrics, events, errors, runs, host })
+        }
         Ok(None) => Some(Kept::default()),
         Err(_) => None,
     };

@@ -21,7 +21,7 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    AgentId, AlertEpisode, ErrorReport, ListedRun, Page, Recorded, RunRow, Sample, StoredAgent, Timestamp,
+    AgentId, AlertEpisode, ErrorReport, HostMinute, ListedRun, Page, Recorded, RunRow, Sample, StoredAgent, Timestamp,
 };
 use crate::monitor::{AgentDetail, Answer};
 
@@ -91,6 +91,8 @@ pub struct AgentHistory {
     pub errors: Vec<ErrorRow>,
     /// At most 20.
     pub runs: Vec<RunRow>,
+    /// How the host was when the run of the same place ended; none while that goes on, or where nothing is known.
+    pub host: Vec<Option<HostMinute>>,
 }
 
 /// One occurrence of an error, as it is kept.

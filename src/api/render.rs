@@ -105,14 +105,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::model::{HostReading, OwnState, Snapshot, Timestamp};
+    use crate::model::{Snapshot, Timestamp};
 
     static RENDERED: AtomicUsize = AtomicUsize::new(0);
 
     fn snapshot(tick: u64) -> Arc<Snapshot> {
-        let (host, own) = (HostReading::default(), OwnState::default());
-        let at = Timestamp::from_unix_ms(0);
-        Arc::new(Snapshot { tick, at, agents: Vec::new(), alerts: Vec::new(), host, own })
+        Arc::new(Snapshot { tick, ..Snapshot::empty(Timestamp::from_unix_ms(0)) })
     }
 
     #[tokio::test]

@@ -9,14 +9,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
+use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Host, Id, Leftover, Metric, Process, Run, Time};
 use self::rows::{event, mib, one_decimal, raw, seconds};
 pub(super) use self::status::{Refused, Status};
 use super::{ErrorRow, ListedError};
 use crate::feed::Present;
 use crate::model::{
-    AgentView, AlertEpisode, HostReading, LeftoverRow, Leftovers, ListedRun, Metrics, Pid, ProcessView, Recorded,
-    RunRow, Sample,
+    AgentView, AlertEpisode, HostMinute, HostReading, LeftoverRow, Leftovers, ListedRun, Metrics, Pid, ProcessView,
+    Recorded, RunRow, Sample,
 };
 
 /// Any of these shapes as text.
@@ -89,6 +89,8 @@ pub(super) struct AgentPage<'a> {
     events: Option<Vec<Event<'a>>>,
     errors: Option<Vec<ErrorShape<'a>>>,
     runs: Option<Vec<Run<'a>>>,
+    /// Beside `runs`, place by place: how the host was in the minute of the end.
+    host: Option<Vec<Option<Host>>>,
     processes: Option<Vec<Process<'a>>>,
     leftovers: Option<Vec<Leftover<'a>>>,
 }
@@ -100,6 +102,7 @@ pub(super) struct Kept<'a> {
     pub(super) events: &'a [Recorded],
     pub(super) errors: &'a [ErrorRow],
     pub(super) runs: &'a [RunRow],
+    pub(super) host: &'a [Option<HostMinute>],
 }
 
 /// The processes of an agent as they are now: its tree, and what outlived it.
@@ -130,6 +133,7 @@ impl<'a> AgentPage<'a> {
             events: kept.map(|kept| kept.events.iter().filter_map(event).collect()),
             errors: kept.map(|kept| kept.errors.iter().map(|row| ErrorShape::new(Some(id), row)).collect()),
             runs: kept.map(|kept| kept.runs.iter().map(|row| Run::new(id, row)).collect()),
+            host: kept.map(|kept| kept.host.iter().map(|minute| minute.as_ref().map(Host::from)).collect()),
             processes: living.map(|now| now.processes.iter().map(process).collect()),
             leftovers: living.map(|now| now.leftovers.iter().map(|one| Leftover::new(id, one)).collect()),
         }

@@ -112,12 +112,15 @@ fn history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<Agent
     let Some(agent) = reader.agent(id)? else { return Ok(None) };
     let number = agent.number;
     let page = |limit| JournalPage { agent: Some(number), before: None, limit };
+    let runs = reader.runs(number, RUNS)?;
+    let ends: Vec<Option<Timestamp>> = runs.iter().map(|run| run.end.as_ref().map(|end| end.at)).collect();
     let metrics = reader.metrics(number, now - METRICS.0, METRICS.1)?;
     Ok(Some(AgentHistory {
         metrics: metrics.into_iter().map(|metrics| Sample { agent: number, metrics }).collect(),
         events: reader.events(page(EVENTS))?,
         errors: reader.errors(page(ERRORS))?.into_iter().map(error_row).collect(),
-        runs: reader.runs(number, RUNS)?,
+        host: reader.host_at(&ends)?,
+        runs,
         unresolved: reader.unresolved(number)?,
         agent,
     }))

@@ -14,7 +14,7 @@ mod time;
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert};
 pub use history::{History, HistoryPoint, Step};
-pub use host::HostReading;
+pub use host::{HostMinute, HostPressure, HostReading};
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
 pub use list::{AlertEpisode, ListedRun, Page};
 pub use process::{

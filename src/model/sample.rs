@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use super::{AgentId, AgentNumber, BootId, Cpu, Entry, ExitStatus, Io, JsonObject, ProcessKey, StoredAlert, Timestamp};
+use super::{
+    AgentId, AgentNumber, BootId, Cpu, Entry, ExitStatus, HostMinute, Io, JsonObject, ProcessKey, StoredAlert,
+    Timestamp,
+};
 
 /// How an agent's memory was added up.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -170,6 +173,8 @@ pub struct Batch {
     pub runs: Vec<RunRow>,
     /// New and changed leftovers, told apart by agent, boot and process.
     pub leftovers: Vec<LeftoverRow>,
+    /// The host, in minutes that are over or in which an agent died: what is stored of a minute already gets worse by it.
+    pub host: Vec<HostMinute>,
     /// Lines of the journal, in order.
     pub entries: Vec<Entry>,
     /// Alerts whose state changed.
@@ -184,6 +189,7 @@ impl Batch {
             && self.samples.is_empty()
             && self.runs.is_empty()
             && self.leftovers.is_empty()
+            && self.host.is_empty()
             && self.entries.is_empty()
             && self.alerts.is_empty()
     }

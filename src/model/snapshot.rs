@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use super::{
-    AgentId, AgentNumber, HostReading, JsonObject, Metrics, Mono, Pid, ProcessState, PssCounts, Severity, Timestamp,
+    AgentId, AgentNumber, HostPressure, HostReading, JsonObject, Metrics, Mono, Pid, ProcessState, PssCounts, Severity,
+    Timestamp,
 };
 
 /// What was observed of an agent's process.
@@ -136,6 +137,8 @@ pub struct Snapshot {
     pub alerts: Vec<ActiveAlert>,
     /// The machine.
     pub host: HostReading,
+    /// How much had to wait there, when that was last looked at.
+    pub pressure: HostPressure,
     /// The daemon about itself.
     pub own: OwnState,
 }
@@ -143,8 +146,9 @@ pub struct Snapshot {
 impl Snapshot {
     /// Before anything was looked at.
     pub fn empty(at: Timestamp) -> Snapshot {
-        let (host, own) = (HostReading::default(), OwnState::default());
-        Snapshot { tick: 0, at, agents: Vec::new(), alerts: Vec::new(), host, own }
+        let (host, pressure) = (HostReading::default(), HostPressure::default());
+        let own = OwnState::default();
+        Snapshot { tick: 0, at, agents: Vec::new(), alerts: Vec::new(), host, pressure, own }
     }
 }
 

@@ -35,6 +35,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
 
+    /// When the minute began that this is in.
+    pub const fn minute(self) -> Timestamp {
+        Timestamp::from_unix_ms(self.0 - self.0.rem_euclid(60_000))
+    }
+
     /// The form of the database, `YYYY-MM-DD HH:MM:SS.SSS`, which SQLite's date functions read and which sorts as text.
     pub fn sql(self) -> String {
         self.format("%Y-%m-%d %H:%M:%S%.3f")
@@ -134,6 +139,13 @@ mod tests {
             ["", "yesterday", "2026-13-01T00:00:00Z", "2026-01-01", "é026-01-01T00:00:00", "2026-01-0é00:00:00Z"]
         {
             assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn minutes() {
+        for (ms, begun) in [(0, 0), (59_999, 0), (60_000, 60_000), (-1, -60_000)] {
+            assert_eq!(Timestamp::from_unix_ms(ms).minute(), Timestamp::from_unix_ms(begun), "{ms}");
         }
     }
 

@@ -41,6 +41,9 @@ impl Monitor {
         self.changed = true;
         if first {
             self.leave_behind(index, root, superseded);
+            if reason.is_none() {
+                self.note_host(now);
+            }
         }
         match reason {
             Some(reason) => {

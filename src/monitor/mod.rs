@@ -6,6 +6,7 @@
 mod agent;
 mod ends;
 mod exchange;
+mod host;
 mod leftovers;
 mod life;
 mod matching;
@@ -25,8 +26,9 @@ pub use exchange::{AgentDetail, Answer, Effect, Input, NotRecorded, Reply, Repor
 use crate::alerts;
 use crate::config::Config;
 use crate::model::{
-    AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostReading, Io, JsonObject,
-    Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume, StoredAgent, Timestamp,
+    AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostMinute, HostPressure,
+    HostReading, Io, JsonObject, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume, StoredAgent,
+    Timestamp,
 };
 use crate::process::ProcessSource;
 use crate::timers::Timer;
@@ -84,6 +86,11 @@ pub struct Monitor {
     next_tick: u64,
     next_number: u32,
     host: HostReading,
+    pressure: HostPressure,
+    /// When the host was last looked at; none before the first time.
+    host_looked_at: Option<Mono>,
+    /// What was seen of the host in this minute.
+    minute: Option<HostMinute>,
     own: OwnState,
     /// What is to be stored at the end of this step.
     batch: Batch,
@@ -138,6 +145,9 @@ impl Monitor {
             next_tick: resume.last_tick + 1,
             next_number: 0,
             host: HostReading::default(),
+            pressure: HostPressure::default(),
+            host_looked_at: None,
+            minute: None,
             own: OwnState { discovery, ..OwnState::default() },
             batch: Batch::default(),
             effects: Vec::new(),
@@ -403,6 +413,7 @@ impl Monitor {
         }
         let leftovers = self.all_leftovers();
         self.batch.leftovers.extend(leftovers);
+        self.write_host();
     }
 
     /// Writes a `warning` of the daemon's own into the journal.

@@ -21,9 +21,9 @@ impl Monitor {
         for agent in &mut self.agents {
             agent.due = true;
         }
-        self.host = self.source.host();
         // Only here: another pass would take the turn from all agents that it is not for.
         let io = self.timers.io.fire(now.mono).is_some();
+        self.look_at_host(io, now);
         self.pass(io, now);
         self.tell_denials(now);
         self.own.pss = self.source.pss_counts();

@@ -37,6 +37,7 @@ impl Monitor {
             agents,
             alerts: self.active_alerts(),
             host: self.host,
+            pressure: self.pressure,
             own: OwnState { sources: self.roster.states(), ..self.own.clone() },
         }
     }

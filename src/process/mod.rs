@@ -6,7 +6,9 @@ pub mod linux;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{BootId, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading};
+use crate::model::{
+    BootId, HostPressure, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
+};
 
 /// Facts about the processes of one machine.
 ///
@@ -21,6 +23,9 @@ pub trait ProcessSource: Send {
 
     /// The machine as a whole.
     fn host(&mut self) -> HostReading;
+
+    /// How much tasks of the machine had to wait in the last ten seconds.
+    fn pressure(&mut self) -> HostPressure;
 
     /// Appends to `found` the processes that exist now: all of them, or those that the scans and looks before did not
     /// show, in no particular order. Processes that may not be read are left out and counted in the result.

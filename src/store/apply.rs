@@ -1,6 +1,7 @@
 //! Everything that changes the database, one function a statement.
 
 mod expire;
+mod host;
 mod rollup;
 mod samples;
 
@@ -16,7 +17,7 @@ use crate::model::{
 };
 
 pub(super) use expire::{
-    believed, delete_agents, delete_entries, delete_leftovers, delete_runs, delete_ticks, give_back,
+    believed, delete_agents, delete_entries, delete_leftovers, delete_minutes, delete_runs, delete_ticks, give_back,
 };
 pub(super) use rollup::{end_stretch, reach, rollups};
 pub(super) use samples::Words;
@@ -51,6 +52,9 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     }
     for row in &batch.leftovers {
         leftover(connection, row)?;
+    }
+    for minute in &batch.host {
+        host::minute(connection, minute)?;
     }
     let mut applied = Applied { ids: Vec::with_capacity(batch.entries.len()), errors_of: BTreeSet::new(), hour_over };
     for item in &batch.entries {

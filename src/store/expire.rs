@@ -18,6 +18,7 @@ enum Stage {
     Journal(JournalCursor),
     Runs,
     Leftovers,
+    Host,
     Agents,
     Pages,
 }
@@ -48,6 +49,10 @@ impl Pruning {
             }
             Stage::Leftovers => {
                 let rows = apply::delete_leftovers(connection, cutoff)?;
+                (rows, (rows == 0).then_some(Stage::Host))
+            }
+            Stage::Host => {
+                let rows = apply::delete_minutes(connection, cutoff)?;
                 (rows, (rows == 0).then_some(Stage::Agents))
             }
             Stage::Agents => {

@@ -1,6 +1,7 @@
 //! Everything that is read from the database.
 
 mod history;
+mod host;
 mod lists;
 mod resume;
 

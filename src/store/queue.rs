@@ -106,7 +106,7 @@ impl Shared {
 
     /// Counts what is lost of a batch, remembers what must be, and returns the entries without ids.
     pub(super) fn lose(&self, mut batch: Batch, owed: &mut Owed) -> Vec<Recorded> {
-        add(&self.stats.dropped_samples, batch.samples.len());
+        add(&self.stats.dropped_samples, batch.samples.len() + batch.host.len());
         add(&self.stats.dropped_entries, batch.entries.len());
         add(&self.stats.dropped_runs, owed.absorb(&mut batch));
         batch.entries.into_iter().map(|entry| Recorded { id: None, entry }).collect()

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Host, Process};
 use crate::clock::Clock;
 use crate::model::{
-    BootId, HostReading, Image, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, PssReading,
-    Reading,
+    BootId, HostPressure, HostReading, Image, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts,
+    PssReading, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -43,11 +43,17 @@ impl ProcessSource for TableSource {
     fn host(&mut self) -> HostReading {
         HostReading {
             load_1m: Some(0.5),
+            load_5m: Some(0.25),
+            load_15m: None,
             memory_total_bytes: Some(8 << 30),
-            memory_available_bytes: Some(4 << 30),
+            memory_available_bytes: Some(self.host.lock().available_bytes),
             uptime: Some(Duration::from_nanos(self.now().0)),
             cpu_count: Some(2),
         }
+    }
+
+    fn pressure(&mut self) -> HostPressure {
+        self.host.lock().pressure
     }
 
     fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {

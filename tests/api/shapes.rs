@@ -58,20 +58,20 @@ fn watching_and_history_go_on_without_each_other() {
     let no_heart = || Sources { inspect: Arc::new(|_, unanswered| drop(unanswered)), ..sources() };
     let lists = |answer: &Answer| {
         let shape = answer.json();
-        ["metrics", "events", "errors", "runs", "processes", "leftovers"]
+        ["metrics", "events", "errors", "runs", "host", "processes", "leftovers"]
             .map(|list| shape[list].as_array().map(Vec::len))
     };
 
     let answer = Server::start(no_history()).get("/api/monitoring/agents/coder-1");
-    assert_eq!((answer.status, lists(&answer)), (200, [None, None, None, None, Some(3), Some(1)]));
+    assert_eq!((answer.status, lists(&answer)), (200, [None, None, None, None, None, Some(3), Some(1)]));
     let answer = Server::start(no_heart()).get("/api/monitoring/agents/coder-1");
-    assert_eq!((answer.status, lists(&answer)), (200, [Some(2), Some(1), Some(2), Some(4), None, None]));
+    assert_eq!((answer.status, lists(&answer)), (200, [Some(2), Some(1), Some(2), Some(4), Some(4), None, None]));
     assert_eq!(answer.json()["pid"], 4242, "from the snapshot");
 
     // Seen a moment ago, not stored yet: its lists are known to be empty.
     let new = Sources { history: Arc::new(|_| Ok(None)), ..sources() };
     let answer = Server::start(new).get("/api/monitoring/agents/coder-1");
-    assert_eq!(lists(&answer), [Some(0), Some(0), Some(0), Some(0), Some(3), Some(1)]);
+    assert_eq!(lists(&answer), [Some(0), Some(0), Some(0), Some(0), Some(0), Some(3), Some(1)]);
 
     // An agent that is not listed may exist or not: only the one who did not answer knows.
     assert_eq!(Server::start(no_history()).get("/api/monitoring/agents/other").status, 503);
@@ -79,7 +79,7 @@ fn watching_and_history_go_on_without_each_other() {
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     let neither = Sources { history: no_history().history, ..no_heart() };
     let answer = Server::start(neither).get("/api/monitoring/agents/coder-1");
-    assert_eq!((answer.status, lists(&answer)), (200, [None; 6]));
+    assert_eq!((answer.status, lists(&answer)), (200, [None; 7]));
 }
 
 #[test]

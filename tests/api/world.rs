@@ -134,11 +134,14 @@ pub(crate) fn snapshot() -> Snapshot {
         ],
         host: HostReading {
             load_1m: Some(0.42),
+            load_5m: Some(0.5),
+            load_15m: None,
             memory_total_bytes: Some(16 << 30),
             memory_available_bytes: Some((8 << 30) + 52_429),
             uptime: Some(Duration::from_millis(86_400_999)),
             cpu_count: Some(8),
         },
+        pressure: HostPressure { cpu_some: Some(12.34), memory_some: Some(0.0), ..HostPressure::default() },
         own: OwnState {
             last_tick_at: Some(NEW_YEAR),
             last_tick_mono: Some(clock().now().mono),
@@ -220,6 +223,30 @@ pub(crate) fn history() -> AgentHistory {
             run(end(Some(ExitStatus::Code(7)), Some(false), "error")),
             run(end(Some(ExitStatus::Signal(9)), Some(true), "error")),
             run(end(None, None, "unobserved")),
+        ],
+        host: vec![
+            None,
+            Some(HostMinute { at: NEW_YEAR, host: HostReading::default(), pressure: HostPressure::default() }),
+            Some(HostMinute {
+                at: NEW_YEAR,
+                host: HostReading {
+                    load_1m: Some(7.25),
+                    load_5m: Some(3.5),
+                    load_15m: Some(0.0),
+                    memory_total_bytes: Some(16 << 30),
+                    memory_available_bytes: Some(52_429),
+                    uptime: None,
+                    cpu_count: Some(8),
+                },
+                pressure: HostPressure {
+                    cpu_some: Some(0.0),
+                    memory_some: Some(98.76),
+                    memory_full: Some(45.6),
+                    io_some: Some(12.0),
+                    io_full: Some(0.04),
+                },
+            }),
+            None,
         ],
     }
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use agent_monitor::model::{ExitStatus, IoReading, Pid, ProcessKey, ProcessState};
+use agent_monitor::model::{ExitStatus, HostPressure, IoReading, Pid, ProcessKey, ProcessState};
 use agent_monitor::process::linux::{Forks, LinuxSource, raise_open_files};
 use agent_monitor::process::{ProcessSource, Scan, Watch};
 use rustix::process::{WaitIdOptions, geteuid};
@@ -370,9 +370,18 @@ fn this_machine() {
     let host = source.host();
     let total = host.memory_total_bytes.unwrap();
     assert!(host.memory_available_bytes.unwrap() <= total && total > 16 << 20);
-    assert!(host.load_1m.unwrap() >= 0.0);
+    assert!(host.load_1m.unwrap() >= 0.0 && host.load_5m.is_some() && host.load_15m.is_some());
     assert!(host.uptime.unwrap() > Duration::ZERO);
     let processors = fs::read_to_string("/proc/stat").unwrap().lines().filter(|line| line.starts_with("cpu")).count();
     assert_eq!(host.cpu_count.unwrap() as usize, processors - 1, "and a line for all of them");
+    let HostPressure { cpu_some, memory_some, memory_full, io_some, io_full } = source.pressure();
+    for (file, percents) in
+        [("cpu", &[cpu_some][..]), ("memory", &[memory_some, memory_full]), ("io", &[io_some, io_full])]
+    {
+        // A kernel may be built or started without.
+        let known = fs::read(format!("/proc/pressure/{file}")).is_ok();
+        let fits = |percent: &Option<f64>| percent.map_or(!known, |percent| known && (0.0..=100.0).contains(&percent));
+        assert!(percents.iter().all(fits), "{file}: {percents:?}");
+    }
     assert_eq!(&*source.boot(), fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap().trim());
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::num::NonZeroU64;
 
-use agent_monitor::model::{Io, IoReading, ProcessKey};
+use agent_monitor::model::{HostPressure, Io, IoReading, ProcessKey};
 use agent_monitor::process::linux::{LinuxSource, Machine, StartError};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount};
 
@@ -37,12 +37,14 @@ fn odd_content() {
     }
     put("proc/loadavg", b"much\n");
     put("proc/meminfo", b"MemTotal: 4 kB\n");
+    put("proc/pressure/memory", b"some avg10=12.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=much\n");
 
     let mut source = start().unwrap();
     assert_eq!(&*source.boot(), "a-boot");
     let host = source.host();
     assert_eq!((host.load_1m, host.memory_total_bytes, host.memory_available_bytes), (None, Some(4096), None));
     assert_eq!((host.uptime, host.cpu_count), (None, None));
+    assert_eq!(source.pressure(), HostPressure { memory_some: Some(12.5), ..HostPressure::default() });
 
     let mut found = Vec::new();
     let count = source.scan(Scan::New, &mut found).unwrap();

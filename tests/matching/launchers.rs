@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use agent_monitor::config::Config;
 use agent_monitor::model::{
-    BootId, ExitStatus, HostReading, Image, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
+    BootId, ExitStatus, HostPressure, HostReading, Image, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow,
+    PssCounts, Reading,
 };
 use agent_monitor::monitor::Input;
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
@@ -144,6 +145,9 @@ impl ProcessSource for Torn {
     }
     fn host(&mut self) -> HostReading {
         self.source.host()
+    }
+    fn pressure(&mut self) -> HostPressure {
+        self.source.pressure()
     }
     fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
         if let Some(happens) = self.before.lock().unwrap().take() {

@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AlertKey, AlertState, Batch, Entry, Mono, Now, RunEnd, RunRow, StoredAgent, StoredAlert, Timestamp,
+    AlertKey, AlertState, Batch, Entry, HostMinute, HostPressure, HostReading, Mono, Now, RunEnd, RunRow, StoredAgent,
+    StoredAlert, Timestamp,
 };
 use agent_monitor::store::Op;
 
@@ -145,6 +146,21 @@ fn runs_and_agents_go_when_they_ended() {
     let left = ask(directory.path(), "select agent_id from agents order by 1");
     assert_eq!(left, ["agent-1", "agent-2", "agent-3", "agent-4"]);
     assert_eq!(store.reader.runs(number(5), 5).unwrap(), []);
+    store.stop();
+}
+
+#[test]
+fn minutes_of_the_host_go_with_the_samples() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let minute = |hours: u64| HostMinute {
+        at: after(hours * HOUR),
+        host: HostReading::default(),
+        pressure: HostPressure::default(),
+    };
+    store.store(Batch { host: [0, 23, 25].map(minute).into(), ..Batch::default() }).unwrap();
+    assert_eq!(prune(&store, after(48 * HOUR), 1), 2);
+    assert_eq!(ask(directory.path(), "select timestamp from host_minutes"), ["2026-01-02 13:00:00.000"]);
     store.stop();
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AgentId, AlertKey, AlertState, Batch, Body, Entry, EventReport, ExitStatus, Io, JsonObject, LeftoverRow,
-    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent,
-    StoredAlert, Tick,
+    AgentId, AlertKey, AlertState, Batch, Body, Entry, EventReport, ExitStatus, HostMinute, HostPressure, HostReading,
+    Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent, RunEnd,
+    RunRow, Sample, StoredAgent, StoredAlert, Tick,
 };
 use agent_monitor::store::JournalPage;
 
@@ -60,6 +60,10 @@ fn full_batch() -> Batch {
     };
     Batch {
         leftovers: vec![leftover(1, None), leftover(2, Some(after(10)))],
+        host: vec![
+            HostMinute { at: NOON, host: strained_host(), pressure: strained() },
+            HostMinute { at: after(60), host: HostReading::default(), pressure: HostPressure::default() },
+        ],
         tick: Some(Tick { ordinal: 41, at: after(10) }),
         agents: vec![
             StoredAgent {
@@ -100,6 +104,28 @@ fn full_batch() -> Batch {
             StoredAlert { key: key("high_memory", Some(1)), state: Some(pending), episode: None },
             StoredAlert { key: key("registry_stale", None), state: None, episode: None },
         ],
+    }
+}
+
+fn strained_host() -> HostReading {
+    HostReading {
+        load_1m: Some(7.25),
+        load_5m: Some(0.1),
+        load_15m: Some(0.0),
+        memory_total_bytes: Some(2 << 30),
+        memory_available_bytes: Some(100 << 20),
+        uptime: None,
+        cpu_count: Some(4),
+    }
+}
+
+fn strained() -> HostPressure {
+    HostPressure {
+        cpu_some: Some(83.38),
+        memory_some: Some(50.0),
+        memory_full: Some(0.0),
+        io_some: Some(1.17),
+        io_full: Some(100.0),
     }
 }
 
@@ -164,6 +190,43 @@ fn everything_shows_in_the_views() {
             format!("agent-2|302|mcp-server|{end}|50.0|2.5|2026-01-01 12:00:10.000"),
         ]
     );
+    assert_eq!(
+        view("host_minutes"),
+        [
+            "2026-01-01 12:00:00.000|7.25|0.1|0.0|4|2048.0|100.0|83.38|50.0|0.0|1.17|100.0",
+            "2026-01-01 12:01:00.000|null|null|null|null|null|null|null|null|null|null|null",
+        ]
+    );
+    store.stop();
+}
+
+/// An earlier daemon, or an earlier death, may have written of the same minute.
+#[test]
+fn a_minute_of_the_host_only_gets_worse() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let better = HostReading {
+        load_1m: Some(1.0),
+        load_15m: Some(0.5),
+        memory_available_bytes: Some(200 << 20),
+        ..HostReading::default()
+    };
+    let pressure = HostPressure { memory_some: Some(60.0), ..HostPressure::default() };
+    let nothing = (HostReading::default(), HostPressure::default());
+    for (host, pressure) in [nothing, (strained_host(), strained()), (better, pressure), nothing] {
+        let host = vec![HostMinute { at: NOON, host, pressure }];
+        store.store(Batch { host, ..Batch::default() }).unwrap();
+    }
+    let expected = HostMinute {
+        at: NOON,
+        host: HostReading { load_15m: Some(0.5), ..strained_host() },
+        pressure: HostPressure { memory_some: Some(60.0), ..strained() },
+    };
+    let at = [Some(NOON), None, Some(after(119)), Some(after(121)), Some(NOON - Duration::from_millis(1))];
+    assert_eq!(store.reader.host_at(&at).unwrap(), [Some(expected), None, Some(expected), None, None]);
+    store.store(Batch { host: vec![HostMinute { at: after(60), ..expected }], ..Batch::default() }).unwrap();
+    let found = store.reader.host_at(&[Some(after(59)), Some(after(61))]).unwrap();
+    assert_eq!(found.iter().map(|minute| minute.unwrap().at).collect::<Vec<_>>(), [NOON, after(60)]);
     store.stop();
 }
 
@@ -196,6 +259,11 @@ fn the_columns_are_those_of_the_contract() {
             "agent_runs",
             "agent_id, pid, started_at, ended_at, exit_code, exit_signal, oom_killed, reason, cpu_seconds, \
              peak_memory_mb, last_memory_mb",
+        ),
+        (
+            "host_minutes",
+            "timestamp, load1, load5, load15, cpu_count, memory_total_mb, memory_available_mb, cpu_pressure, \
+             memory_pressure, memory_pressure_full, io_pressure, io_pressure_full",
         ),
     ] {
         let found = ask(directory.path(), &format!("select name from pragma_table_info('{view}')"));

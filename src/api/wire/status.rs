@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::rows::{Time, mib, seconds};
+use super::rows::{Time, mib, one_decimal, seconds};
 use crate::api::{OwnFacts, Reloads};
-use crate::model::{Snapshot, SourceState, Timestamp};
+use crate::model::{HostPressure, HostReading, Snapshot, SourceState, Timestamp};
 
 /// `GET /api/monitoring/status`.
 #[derive(Serialize)]
@@ -25,6 +25,7 @@ pub(in crate::api) struct Status<'a> {
     cpu_seconds: f64,
     memory_mb: Option<f64>,
     sampling: Sampling,
+    host: Host,
     registry: Vec<Source<'a>>,
     database: Database<'a>,
     config: Config,
@@ -40,6 +41,41 @@ struct Sampling {
     interval: f64,
     last_tick_at: Option<Time>,
     tick: u64,
+}
+
+/// The host now. Pressures: percent of the last ten seconds in which a task waited, or (`Full`) in which none went on.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Host {
+    load1: Option<f64>,
+    load5: Option<f64>,
+    load15: Option<f64>,
+    cpu_count: Option<u32>,
+    memory_total_mb: Option<f64>,
+    memory_available_mb: Option<f64>,
+    cpu_pressure: Option<f64>,
+    memory_pressure: Option<f64>,
+    memory_pressure_full: Option<f64>,
+    io_pressure: Option<f64>,
+    io_pressure_full: Option<f64>,
+}
+
+impl Host {
+    fn new(host: &HostReading, pressure: &HostPressure) -> Host {
+        Host {
+            load1: host.load_1m,
+            load5: host.load_5m,
+            load15: host.load_15m,
+            cpu_count: host.cpu_count,
+            memory_total_mb: host.memory_total_bytes.map(mib),
+            memory_available_mb: host.memory_available_bytes.map(mib),
+            cpu_pressure: pressure.cpu_some.map(one_decimal),
+            memory_pressure: pressure.memory_some.map(one_decimal),
+            memory_pressure_full: pressure.memory_full.map(one_decimal),
+            io_pressure: pressure.io_some.map(one_decimal),
+            io_pressure_full: pressure.io_full.map(one_decimal),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -167,6 +203,7 @@ impl<'a> Status<'a> {
                 last_tick_at: sampled.last_tick_at.map(Time),
                 tick: snapshot.tick,
             },
+            host: Host::new(&snapshot.host, &snapshot.pressure),
             registry: sampled.sources.iter().map(|state| Source::new(state, now)).collect(),
             database: Database {
                 path: kept.path.display().to_string(),

@@ -20,7 +20,17 @@ pub(crate) fn agent(options: &ClientOptions, id: &str) -> Result<(), Failure> {
     if options.json {
         return print_json(&document);
     }
-    print(&page(&document.value, Colour::of_stdout()))
+    let mut agent = document.value;
+    put_host_beside_ends(&mut agent);
+    print(&page(&agent, Colour::of_stdout()))
+}
+
+/// The document has the host beside the runs; a line of the table is about one run.
+fn put_host_beside_ends(agent: &mut Value) {
+    let mut host = agent["host"].take();
+    for (place, run) in agent["runs"].as_array_mut().into_iter().flatten().enumerate() {
+        run["host"] = host.get_mut(place).map(Value::take).unwrap_or_default();
+    }
 }
 
 fn page(agent: &Value, colour: Colour) -> String {
@@ -71,6 +81,15 @@ fn page(agent: &Value, colour: Colour) -> String {
         section.write(agent, colour, &mut text);
     }
     text
+}
+
+/// How the host was in the minute of an end.
+fn host(host: &Value) -> String {
+    let load = host["load1"].as_f64().map(|load| format!("load {load}"));
+    let free = host["memory_available_mb"].as_f64().map(|mib| format!("{mib:.0} MiB available"));
+    let waited = host["memory_pressure"].as_f64().map(|percent| format!("memory pressure {percent} %"));
+    let known: Vec<String> = [load, free, waited].into_iter().flatten().collect();
+    if known.is_empty() { UNKNOWN.to_owned() } else { known.join(", ") }
 }
 
 fn reason(agent: &Value) -> String {
@@ -132,6 +151,7 @@ const SECTIONS: [Section; 6] = [
             Column::Words("EXIT"),
             Column::Numbers("CPU s"),
             Column::Numbers("PEAK MiB"),
+            Column::Words("HOST AT THE END"),
         ],
         row: |run| {
             let exit = match (run["exit_signal"].as_str(), run["exit_code"].as_u64()) {
@@ -147,6 +167,7 @@ const SECTIONS: [Section; 6] = [
                 Cell::new(exit),
                 tenths(&run["cpu_seconds"]),
                 tenths(&run["peak_memory_mb"]),
+                Cell::new(host(&run["host"])),
             ]
         },
         limit: usize::MAX,
@@ -207,6 +228,30 @@ impl Section {
                 let rows = list.iter().take(self.limit).map(self.row).collect();
                 let _ = write!(text, "\n{title}\n{}", table(self.columns, rows, colour));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_host_stands_beside_the_end_of_a_run() {
+        let full = json!({"load1": 7.25, "memory_available_mb": 12.4, "memory_pressure": 98.8, "io_pressure": 1.0});
+        let bare = json!({"load1": null, "memory_available_mb": 900.0, "memory_pressure": null});
+        let mut agent = json!({"runs": [{"pid": 1}, {"pid": 2}, {"pid": 3}], "host": [null, full, bare]});
+        put_host_beside_ends(&mut agent);
+        let said: Vec<String> = agent["runs"].as_array().unwrap().iter().map(|run| host(&run["host"])).collect();
+        assert_eq!(
+            said,
+            [UNKNOWN, "load 7.25, 12 MiB available, memory pressure 98.8 %", "900 MiB available"],
+            "of the run of the same place"
+        );
+        for mut odd in [json!({"runs": null, "host": null}), json!({"runs": [{}]}), json!({"runs": [{}], "host": 7})] {
+            put_host_beside_ends(&mut odd);
         }
     }
 }

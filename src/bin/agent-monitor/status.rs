@@ -47,6 +47,7 @@ fn screen(own: &Value, dashboard: &Value, colour: Colour) -> String {
     line(&mut text, "daemon", &daemon);
     line(&mut text, "cost", &format!("{} s CPU, {} MiB", own["cpuSeconds"], unit(&own["memoryMb"])));
     line(&mut text, "sampling", &sampling(own, colour));
+    line(&mut text, "host", &host(&own["host"]));
     for source in own["registry"].as_array().into_iter().flatten() {
         line(&mut text, "registry", &registry(source, own, colour));
     }
@@ -88,6 +89,21 @@ fn sampling(own: &Value, colour: Colour) -> String {
     };
     let look = if own["status"] == "failing" { Look::Bad } else { Look::Plain };
     format!("every {every}, {}", colour.paint(look, &last))
+}
+
+fn host(host: &Value) -> String {
+    let mib = |key: &str| host[key].as_f64().map_or_else(|| UNKNOWN.to_owned(), |mib| format!("{mib:.0}"));
+    let percent = |key: &str| host[key].as_f64().map_or_else(|| UNKNOWN.to_owned(), |percent| format!("{percent} %"));
+    format!(
+        "load {} on {} processors, {} of {} MiB available, pressure: processor {}, memory {}, storage {}",
+        unit(&host["load1"]),
+        unit(&host["cpuCount"]),
+        mib("memoryAvailableMb"),
+        mib("memoryTotalMb"),
+        percent("cpuPressure"),
+        percent("memoryPressure"),
+        percent("ioPressure"),
+    )
 }
 
 fn registry(source: &Value, own: &Value, colour: Colour) -> String {
@@ -198,6 +214,15 @@ fn rough_size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_without_pressure() {
+        let own = serde_json::json!({"load1": 0.5, "cpuCount": 2, "memoryAvailableMb": 4096.4, "memoryTotalMb": 8192.0,
+                                     "cpuPressure": 12.3, "memoryPressure": null});
+        let text =
+            "load 0.5 on 2 processors, 4096 of 8192 MiB available, pressure: processor 12.3 %, memory –, storage –";
+        assert_eq!(host(&own), text);
+    }
 
     #[test]
     fn spans_are_rough() {

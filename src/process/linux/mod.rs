@@ -41,7 +41,8 @@ use self::stat::Stat;
 use self::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
 use crate::model::{
-    BootId, HostReading, Image, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, PssReading, Reading,
+    BootId, HostPressure, HostReading, Image, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts,
+    PssReading, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -181,6 +182,10 @@ impl ProcessSource for LinuxSource {
 
     fn host(&mut self) -> HostReading {
         host::read(&self.root)
+    }
+
+    fn pressure(&mut self) -> HostPressure {
+        host::pressure(&self.root)
     }
 
     /// A New scan opens only processes whose (pid, inode) it has not met before.

@@ -60,6 +60,13 @@ pub(in crate::store) fn delete_leftovers(connection: &Connection, cutoff: Timest
     execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
 }
 
+/// Deletes some minutes of the host that began before `cutoff`.
+pub(in crate::store) fn delete_minutes(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
+    let sql = "delete from host_minute where timestamp in (
+                   select timestamp from host_minute where timestamp < ?1 order by timestamp limit ?2)";
+    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+}
+
 /// Deletes some agents that were last heard of before `cutoff`, that no registry names, and that left nothing else: no
 /// run, no line of the journal, no alert. Samples are as old as the last run.
 pub(in crate::store) fn delete_agents(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
