@@ -28,8 +28,13 @@ pub(crate) struct Held {
 }
 
 impl Daemon {
-    /// Started and bound; it has not looked at anything yet.
+    /// Started and bound, without a configuration; it has not looked at anything yet.
     pub(crate) fn start(herd: &Herd) -> Daemon {
+        Daemon::configured(herd, "")
+    }
+
+    /// The same with this configuration.
+    pub(crate) fn configured(herd: &Herd, config: &str) -> Daemon {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let record = |(number, pid): (usize, &u32)| {
@@ -39,7 +44,7 @@ impl Daemon {
         let records: Vec<_> = herd.pids.iter().enumerate().map(record).collect();
         fs::write(path("agents.json"), json!(records).to_string()).unwrap();
         // Nothing of this machine's own configuration.
-        fs::write(path("agent-monitor.toml"), "").unwrap();
+        fs::write(path("agent-monitor.toml"), config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_agent-monitor"))
             .args(["run", "--interval", "1s", "--listen", "127.0.0.1:0"])
             .arg("--config")
@@ -68,6 +73,21 @@ impl Daemon {
         at.tv_sec() * 1_000_000_000 + at.tv_nsec()
     }
 
+    /// Processor time that its threads of this name have used, nanoseconds: the first number of `schedstat`,
+    /// Documentation/scheduler/sched-stats.rst.
+    pub(crate) fn thread_cpu_ns(&self, name: &str) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let text = |task: &fs::DirEntry, file: &str| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        let named = tasks.flatten().filter(|task| text(task, "comm").trim() == name);
+        named.map(|task| text(&task, "schedstat").split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    }
+
+    /// How many samples have memory added up exactly.
+    pub(crate) fn exact_samples(&self) -> u64 {
+        let database = self.directory.path().join("state/agent-monitor.db");
+        count(&database, "select count(*) from agent_metrics where memory_method = 'pss'")
+    }
+
     /// What it holds now.
     pub(crate) fn held(&self) -> Held {
         let folder = format!("/proc/{}", self.child.id());
@@ -87,7 +107,8 @@ impl Daemon {
         kill(pid_of(&self.child), Signal::SIGTERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.log());
-        rows(&self.directory.path().join("state/agent-monitor.db"))
+        let database = self.directory.path().join("state/agent-monitor.db");
+        count(&database, "select count(*) from agent_metrics where cpu_seconds is not null")
     }
 
     fn log(&self) -> String {
@@ -111,9 +132,6 @@ fn resident_kib(status: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-fn rows(database: &Path) -> u64 {
-    let connection = rusqlite::Connection::open(database).unwrap();
-    connection
-        .query_row("select count(*) from agent_metrics where cpu_seconds is not null", [], |row| row.get(0))
-        .unwrap()
+fn count(database: &Path, sql: &str) -> u64 {
+    rusqlite::Connection::open(database).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
 }

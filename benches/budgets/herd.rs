@@ -28,8 +28,18 @@ pub(crate) struct Herd {
 impl Herd {
     /// None when the machine does not allow so many.
     pub(crate) fn start(floor: &Floor, size: usize) -> Option<Herd> {
+        Herd::sharing(floor, size, &[])
+    }
+
+    /// Processes that share so many MiB of 4 KiB pages, which count as resident in each, in two mappings a MiB.
+    pub(crate) fn large(floor: &Floor, size: usize, mib: u32) -> Option<Herd> {
+        Herd::sharing(floor, size, &[mib.to_string()])
+    }
+
+    fn sharing(floor: &Floor, size: usize, mib: &[String]) -> Option<Herd> {
         let mut child = Command::new(&floor.0)
             .args(["spawn", &size.to_string()])
+            .args(mib)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -9,6 +9,7 @@
 mod daemon;
 mod herd;
 mod member;
+mod pss;
 mod report;
 mod whole;
 
@@ -83,6 +84,9 @@ fn measure(options: &Options) -> Report {
     let mut report = Report::here(options.quick);
     if options.wants("B1") {
         member::measure(&mut report, &floor, options.quick);
+    }
+    if options.wants("B5") {
+        pss::measure(&mut report, &floor, options.quick);
     }
     for size in whole::SIZES {
         whole::measure(&mut report, &floor, size, options);

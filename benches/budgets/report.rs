@@ -117,7 +117,7 @@ impl fmt::Display for Report {
                 Bound::Ratio { floor, most, .. } => {
                     (format!("{floor:.2} {unit}"), format!("{:.2}", ours / floor), format!("{most:.1}"))
                 }
-                Bound::Most(most) => (String::new(), String::new(), format!("{most:.0} {unit}")),
+                Bound::Most(most) => (String::new(), String::new(), format!("{most} {unit}")),
             };
             let ours = format!("{ours:.2} {unit}");
             let verdict = if measured.holds() { "ok" } else { "OVER" };

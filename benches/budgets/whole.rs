@@ -96,6 +96,6 @@ fn quiet_moment(daemon: &Daemon) -> Mono {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a budget over two minutes takes two minutes")]
-fn pause(span: Duration) {
+pub(crate) fn pause(span: Duration) {
     std::thread::sleep(span);
 }

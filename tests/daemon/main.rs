@@ -10,6 +10,7 @@ mod dashboard;
 mod ends;
 mod harness;
 mod library;
+mod memory;
 mod odd;
 mod once;
 mod refusals;

@@ -7,9 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use agent_monitor::model::{ProcessKey, PssCounts, PssReading};
+use agent_monitor::model::{ProcessKey, ProcessState, PssCounts, PssReading};
 use agent_monitor::process::linux::{LinuxSource, Machine};
-use agent_monitor::process::{ProcessSource, Watch};
+use agent_monitor::process::{ProcessSource, ReadError, Watch};
 
 use crate::children::{ENOUGH, Sleeper, pid, source, until};
 
@@ -55,7 +55,46 @@ fn pages_that_two_share_count_once() {
     drop(parent.0.stdin.take());
 }
 
-/// An opened `smaps_rollup` that gives no answer: here a pipe that nobody writes to, in a `/proc` of our own.
+/// Its lock is held in the kernel for as long as the test wants.
+#[test]
+fn a_process_whose_memory_lock_is_held_holds_up_nobody() {
+    let mounted = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/linux_source/held.py");
+    let mut holder = Sleeper(
+        Command::new("unshare")
+            .args(["--mount", "python3", script])
+            .arg(mounted.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let mut line = String::new();
+    BufReader::new(holder.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let Ok(held) = line.trim().parse() else {
+        println!("NOT TESTED: this host lets us mount no file system of our own (FUSE)");
+        return;
+    };
+    let (mut source, other) = (source(), Sleeper::start());
+    let [held, other] = [pid(held), other.pid()].map(|pid| source.look(pid).unwrap().key);
+    source.measure_pss(AT_ONCE);
+    // A root: it is measured first.
+    source.keep(held, Watch::Exit).unwrap();
+    source.keep(other, Watch::Counters).unwrap();
+    until("the other is measured", || {
+        source.drain(&mut Vec::new());
+        let reading = source.read(held, true).unwrap();
+        assert_eq!((reading.state, reading.pss), (ProcessState::Waiting, PssReading::Unknown));
+        let known = matches!(source.read(other, false).unwrap().pss, PssReading::Known { .. });
+        (known && source.pss_counts().overdue == 1).then_some(())
+    });
+    drop(holder.0.stdin.take());
+    holder.0.wait().unwrap();
+    until("it is gone", || matches!(source.read(held, false), Err(ReadError::Gone)).then_some(()));
+    assert_eq!(source.pss_counts(), PssCounts { overdue: 1, ..PssCounts::default() });
+}
+
+/// The same without a right: an `smaps_rollup` that is a pipe, which nobody writes to, in a `/proc` of our own.
 #[test]
 fn a_read_that_hangs_holds_up_nobody() {
     let root = tempfile::tempdir().unwrap();
@@ -96,10 +135,7 @@ fn a_read_that_hangs_holds_up_nobody() {
     fs::remove_file(&pipe).unwrap();
     put("7/smaps_rollup", "Pss: 6 kB\n");
     drop(writer);
-    until("the first is measured", || match source.read(hangs, false).unwrap().pss {
-        PssReading::Known { bytes, .. } => Some(assert_eq!(bytes, 6 * 1024)),
-        _ => None,
-    });
+    assert_eq!(measured(&mut source, hangs), 6 * 1024);
     assert_eq!(source.pss_counts().overdue, 1);
     assert_eq!(source.pss_counts().failed, 1, "a pipe has no beginning to be read from");
 }

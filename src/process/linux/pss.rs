@@ -152,7 +152,7 @@ impl Shared {
                     drop(schedule);
                     let read = measure(&self.tree, process);
                     let mut schedule = self.lock();
-                    schedule.done(process, read, monotonic());
+                    schedule.done(process, &read, monotonic());
                     schedule
                 }
             };

@@ -162,13 +162,13 @@ impl Schedule {
     }
 
     /// What came of measuring a process.
-    pub(super) fn done(&mut self, process: ProcessKey, read: Result<u64, ReadError>, now: Mono) {
+    pub(super) fn done(&mut self, process: ProcessKey, read: &Result<u64, ReadError>, now: Mono) {
         match self.hanging.iter().position(|hanging| *hanging == process) {
             Some(place) => drop(self.hanging.swap_remove(place)),
             None => self.reading = None,
         }
         let pss = match read {
-            Ok(bytes) => PssReading::Known { bytes, at: now },
+            Ok(bytes) => PssReading::Known { bytes: *bytes, at: now },
             Err(ReadError::Denied { .. }) => {
                 self.counts.denied += 1;
                 PssReading::Denied
@@ -250,7 +250,7 @@ mod tests {
     /// Measures whoever is next at `now`, for nothing.
     fn read(schedule: &mut Schedule, now: Mono) -> Option<u32> {
         let Next::Read(process) = schedule.next(schedule.turn, now) else { return None };
-        schedule.done(process, Ok(u64::from(process.pid.get())), now);
+        schedule.done(process, &Ok(u64::from(process.pid.get())), now);
         Some(process.pid.get())
     }
 
@@ -295,7 +295,7 @@ mod tests {
                 match schedule.next(1, now) {
                     Next::Read(process) => {
                         now = now + cost;
-                        schedule.done(process, Ok(1), now);
+                        schedule.done(process, &Ok(1), now);
                         schedule.spend(cost);
                         spent += cost;
                         last = cost;
@@ -334,11 +334,11 @@ mod tests {
 
         // Let go of and taken in again while its read hangs: it is not read twice.
         schedule.keep(key(103), Watch::Exit);
-        schedule.done(key(101), Ok(1), now);
+        schedule.done(key(101), &Ok(1), now);
         assert_eq!(schedule.take_turn(now, DEADLINE), Some(6));
         let order: Vec<u32> = (0..9).map_while(|_| read(&mut schedule, now)).collect();
         assert_eq!(order, [106, 7]);
-        schedule.done(key(103), Ok(3), now);
+        schedule.done(key(103), &Ok(3), now);
         assert_eq!(schedule.of(key(103)), PssReading::Known { bytes: 3, at: now });
         assert_eq!(read(&mut schedule, now + SECOND * 10), Some(101), "the roots, measured at the same time");
     }
@@ -353,7 +353,7 @@ mod tests {
             (Err(ReadError::Gone), PssReading::Unknown),
         ] {
             let Next::Read(process) = schedule.next(1, at(EVERY * 2)) else { panic!("its turn") };
-            schedule.done(process, read, at(Duration::ZERO));
+            schedule.done(process, &read, at(Duration::ZERO));
             assert_eq!(schedule.of(process), expected);
         }
         assert_eq!(schedule.counts, PssCounts { denied: 1, failed: 1, overdue: 0 });
