@@ -180,7 +180,7 @@ pub struct Messages {
 pub struct Storage {
     /// The state directory.
     pub directory: PathBuf,
-    /// Age at which samples, events, resolved errors, ended runs and leftovers go; at least 1 h.
+    /// Age at which samples, events, resolved errors, ended runs and leftovers, and minutes of the host go; at least 1 h.
     pub retention: Duration,
     /// Age at which summaries go; at least `retention`.
     pub rollup_retention: Duration,

@@ -10,8 +10,8 @@ use super::agent::{Run, Sum};
 use super::{Monitor, warning};
 
 /// How old a proportional set size may be and still stand for the present. It is measured beside the readings and within a
-/// budget, so it lags: two minutes are long enough to go round some sixty gigabytes of agents at 6 µs a MiB, and short
-/// enough that the five minutes of `high_memory` see at least two values of each process.
+/// budget, so it lags: two minutes are long enough to go round some eighty gigabytes of agents at 6 µs a MiB, and
+/// short enough that the five minutes of `high_memory` see at least two values of each process.
 pub(super) const PSS_FRESH: Duration = Duration::from_secs(120);
 
 /// Each is measured again after one interval, since a newer value would be seen by nobody; but well before it is too old.
