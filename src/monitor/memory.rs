@@ -10,9 +10,11 @@ use super::agent::{Run, Sum};
 use super::{Monitor, warning};
 
 /// How old a proportional set size may be and still stand for the present. It is measured beside the readings and within a
-/// budget, so it lags: two minutes are long enough to go round some eighty gigabytes of agents at 6 µs a MiB, and
-/// short enough that the five minutes of `high_memory` see at least two values of each process.
-pub(super) const PSS_FRESH: Duration = Duration::from_secs(120);
+/// budget, so it lags once agents hold much. Within five minutes 24 GB can be gone round where measuring is slow (50 µs a
+/// MiB, on a small virtual machine), 200 GB where it is quick (6 µs): with less time an agent would change between both
+/// ways again and again, which no rule could tell from growth. With more, `high_memory`, which looks at five minutes,
+/// could fire for what was over before they began.
+const PSS_FRESH: Duration = Duration::from_secs(300);
 
 /// Each is measured again after one interval, since a newer value would be seen by nobody; but well before it is too old.
 const PSS_PERIOD: Duration = Duration::from_secs(60);

@@ -56,20 +56,29 @@ fn a_death_is_stored_with_the_host_at_that_moment() {
     bench.registry(records.collect());
     bench.pass(Duration::from_secs(24));
     let before = bench.stored.len();
-    // Between two ticks: nobody would have looked just now.
-    bench.host.strain(0, pressure(97.5));
     let now = bench.clock.now().wall;
-    for pid in &pids {
-        bench.host.finish(*pid, killed());
-    }
+    // Between two ticks: nobody would have looked just now.
     bench.host.strain(GIB, pressure(98.0));
+    bench.host.finish(pids[0], killed());
     bench.step();
-    let stored = &bench.stored[before..];
-    let with_run = stored.iter().find(|batch| batch.runs.iter().any(|run| run.end.is_some())).unwrap();
+    let with_run = bench.stored[before..].iter().find(|batch| batch.runs.iter().any(|run| run.end.is_some())).unwrap();
     assert!(!with_run.host.is_empty(), "in the transaction of the run");
-    let mut seen = minutes(&bench, before);
-    seen.dedup();
-    assert_eq!(seen, [(now.minute(), Some(1), Some(98.0))], "one look for all three");
+    let seen = |bench: &Bench| {
+        let mut seen = minutes(bench, before);
+        seen.dedup();
+        seen
+    };
+    assert_eq!(seen(&bench), [(now.minute(), Some(1), Some(98.0))]);
+
+    // Many may die at once: those that follow within a second share the look.
+    bench.host.strain(0, pressure(99.0));
+    bench.host.finish(pids[1], killed());
+    bench.step();
+    assert_eq!(seen(&bench), [(now.minute(), Some(1), Some(98.0))]);
+    bench.clock.advance(SECOND);
+    bench.host.finish(pids[2], killed());
+    bench.step();
+    assert_eq!(seen(&bench)[1..], [(now.minute(), Some(0), Some(99.0))]);
 }
 
 /// A daemon that ends says what it saw of the minute.

@@ -15,6 +15,7 @@ if libc.mount(b"held", folder.encode(), b"fuse", 0, options) != 0:
 victim = os.fork()
 if victim == 0:
     os.close(device)
+    libc.prctl(1, 9)  # PR_SET_PDEATHSIG: it must not outlive a test that fails
     file = os.open(folder + "/file", os.O_RDWR)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
