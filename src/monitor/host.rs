@@ -36,6 +36,8 @@ impl Monitor {
 
     /// Writes down what was seen of this minute so far.
     pub(super) fn write_host(&mut self) {
-        self.batch.host.extend(self.minute);
+        if self.batch.host.last() != self.minute.as_ref() {
+            self.batch.host.extend(self.minute);
+        }
     }
 }
