@@ -133,6 +133,8 @@ impl Matching {
             Err(ReadError::Gone) => return false,
             Err(error) => {
                 let denied = matches!(error, ReadError::Denied { .. });
+                // Another time it may be to be had: now it waits for something, perhaps.
+                again |= !denied;
                 *(if denied { &mut own.reads_denied } else { &mut own.read_errors }) += 1;
                 before
             }

@@ -1,8 +1,9 @@
 //! Processes to be watched, and what the tests ask of a source.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use agent_monitor::model::{ExitStatus, Pid, ProcessEvent, ProcessKey, ProcessRow
 use agent_monitor::process::linux::{Forks, LinuxSource, Wake};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, Watch};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
+use tempfile::TempDir;
 
 /// Long enough for the slowest machine; only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -156,5 +158,37 @@ impl Drop for Sleeper {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A process whose memory lock is held in the kernel for as long as a test wants.
+pub(crate) struct Holder {
+    pub(crate) held: Pid,
+    holder: Sleeper,
+    _mounted: TempDir,
+}
+
+impl Holder {
+    /// None, which is said, where this host lets us mount no file system of our own.
+    pub(crate) fn start() -> Option<Holder> {
+        let mounted = tempfile::tempdir().expect("a directory");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/linux_source/held.py");
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "python3", script]).arg(mounted.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut holder = Sleeper(command.spawn().expect("it starts"));
+        let mut line = String::new();
+        let said = holder.0.stdout.take().expect("it is a pipe");
+        BufReader::new(said).read_line(&mut line).expect("it can be read");
+        let Ok(held) = line.trim().parse() else {
+            println!("NOT TESTED: this host lets us mount no file system of our own (FUSE)");
+            return None;
+        };
+        Some(Holder { held: pid(held), holder, _mounted: mounted })
+    }
+
+    /// Lets go of the lock, with which its process ends.
+    pub(crate) fn let_go(&mut self) {
+        drop(self.holder.0.stdin.take());
+        self.holder.0.wait().expect("it ends");
     }
 }

@@ -4,6 +4,7 @@
 mod births;
 mod children;
 mod foreign;
+mod images;
 mod memory;
 mod odd;
 mod pss;

@@ -11,7 +11,7 @@ use agent_monitor::model::{ProcessKey, ProcessState, PssCounts, PssReading};
 use agent_monitor::process::linux::{LinuxSource, Machine};
 use agent_monitor::process::{ProcessSource, ReadError, Watch};
 
-use crate::children::{ENOUGH, Sleeper, pid, source, until};
+use crate::children::{ENOUGH, Holder, Sleeper, pid, source, until};
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 const MIB: u64 = 1 << 20;
@@ -58,25 +58,9 @@ fn pages_that_two_share_count_once() {
 /// Its lock is held in the kernel for as long as the test wants.
 #[test]
 fn a_process_whose_memory_lock_is_held_holds_up_nobody() {
-    let mounted = tempfile::tempdir().unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/linux_source/held.py");
-    let mut holder = Sleeper(
-        Command::new("unshare")
-            .args(["--mount", "python3", script])
-            .arg(mounted.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap(),
-    );
-    let mut line = String::new();
-    BufReader::new(holder.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let Ok(held) = line.trim().parse() else {
-        println!("NOT TESTED: this host lets us mount no file system of our own (FUSE)");
-        return;
-    };
+    let Some(mut holder) = Holder::start() else { return };
     let (mut source, other) = (source(), Sleeper::start());
-    let [held, other] = [pid(held), other.pid()].map(|pid| source.look(pid).unwrap().key);
+    let [held, other] = [holder.held, other.pid()].map(|pid| source.look(pid).unwrap().key);
     source.measure_pss(AT_ONCE);
     // A root: it is measured first.
     source.keep(held, Watch::Exit).unwrap();
@@ -88,8 +72,7 @@ fn a_process_whose_memory_lock_is_held_holds_up_nobody() {
         let known = matches!(source.read(other, false).unwrap().pss, PssReading::Known { .. });
         (known && source.pss_counts().overdue == 1).then_some(())
     });
-    drop(holder.0.stdin.take());
-    holder.0.wait().unwrap();
+    holder.let_go();
     until("it is gone", || matches!(source.read(held, false), Err(ReadError::Gone)).then_some(()));
     assert_eq!(source.pss_counts(), PssCounts { overdue: 1, ..PssCounts::default() });
 }

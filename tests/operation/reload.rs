@@ -70,7 +70,7 @@ fn flags_are_applied_again() {
         command.args(["--interval", "2s", "--agent", "tester=1"]);
     });
     daemon.reload("[sampling]\ninterval = \"1s\"\n[[registry.source]]\nkind = \"file\"\npath = \"/nowhere\"\n");
-    let status = daemon.status();
+    let status = daemon.until("its sources are known", |status| status["registry"][0]["status"] == "ok");
     assert_eq!(status["sampling"]["interval"], 2.0);
     assert_eq!(status["registry"].as_array().unwrap().len(), 1, "{status}");
     assert_eq!((&status["registry"][0]["source"], &status["registry"][0]["status"]), (&json!("flag"), &json!("ok")));

@@ -10,6 +10,7 @@ mod births;
 mod descriptors;
 mod exits;
 mod host;
+mod images;
 mod kernel;
 mod listing;
 mod oom;
@@ -35,6 +36,7 @@ use rustix::time::{ClockId, clock_gettime};
 use self::births::Births;
 use self::descriptors::{Descriptors, Files};
 use self::exits::Exits;
+use self::images::Images;
 use self::listing::{Lister, Memory, Met};
 use self::pss::Pss;
 use self::stat::Stat;
@@ -66,6 +68,7 @@ pub struct LinuxSource {
     /// None where the kernel tells no forks, and under a root that is not this machine's own.
     births: Option<Births>,
     pss: Pss,
+    images: Images,
     /// What `exits` tells.
     events: Receiver<ProcessEvent>,
     /// What `births` tells: bounded, since anyone can fork much.
@@ -141,14 +144,15 @@ impl LinuxSource {
     /// # Errors
     /// Without a readable `proc` there.
     pub fn rooted(root: &Path, machine: Machine, open_files: usize) -> Result<LinuxSource, StartError> {
-        let tree = Tree::open(root.join("proc"))?;
+        let tree = Arc::new(Tree::open(root.join("proc"))?);
         let (_, events) = mpsc::channel();
         let (_, born) = mpsc::sync_channel(0);
         Ok(LinuxSource {
             root: root.to_owned(),
             boot: tree.boot()?,
             own_pid: None,
-            reader: Reader { tree: Arc::new(tree), machine },
+            images: Images::new(Arc::clone(&tree)),
+            reader: Reader { tree, machine },
             lister: Lister::new(),
             memory: Memory::default(),
             descriptors: Descriptors::new(open_files),
@@ -248,14 +252,8 @@ impl ProcessSource for LinuxSource {
         }
     }
 
-    /// Finding a script may look at the file system that it is on, and waits for that.
     fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
-        let file = self.reader.tree.open_file(process.pid, "stat")?;
-        let image = program::image(&self.reader.tree, process.pid)?;
-        // Read last: whoever is shown was not reaped before, so the image is its own.
-        let mut buffer = [0; TEXT_BYTES];
-        let shown = self.reader.stat(file, process.pid, &mut buffer)?.start_ticks;
-        if shown == process.start_ticks { Ok(image) } else { Err(ReadError::Gone) }
+        self.images.read(process)
     }
 
     fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {

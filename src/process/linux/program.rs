@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::tree::Tree;
-use crate::model::{Image, Pid, Script};
+use super::stat::Stat;
+use super::tree::{TEXT_BYTES, Tree};
+use crate::model::{Image, Pid, ProcessKey, Script};
 use crate::process::ReadError;
 use crate::recognise;
 
@@ -22,8 +23,10 @@ const LINKS: usize = 40;
 /// The longest path, bytes: `PATH_MAX`.
 const PATH_BYTES: usize = 4096;
 
-/// Reads what is known of the program of a process. The caller makes sure that it is one process all along.
-pub(super) fn image(tree: &Tree, pid: Pid) -> Result<Image, ReadError> {
+/// Reads what is known of the program of a process. May wait for it, or for the file system its script is on.
+pub(super) fn image(tree: &Tree, process: ProcessKey) -> Result<Image, ReadError> {
+    let pid = process.pid;
+    let file = tree.open_file(pid, "stat")?;
     let exe = match tree.link(pid, "exe") {
         Ok(target) => Some(living_path(&target)),
         Err(ReadError::Denied { .. }) => None,
@@ -31,7 +34,11 @@ pub(super) fn image(tree: &Tree, pid: Pid) -> Result<Image, ReadError> {
     };
     let words = words(&line(tree, pid)?);
     let script = recognise::script(exe.as_deref(), &words).and_then(|word| script(tree, pid, word));
-    Ok(Image { exe, words, script })
+    // Read last: whoever is shown was not reaped before, so the rest is its own.
+    let mut buffer = [0; TEXT_BYTES];
+    let text = tree.read(file, &mut buffer, pid, "stat")?;
+    let shown = Stat::parse(text).map_err(|what| tree.odd(what, pid, "stat"))?.start_ticks;
+    if shown == process.start_ticks { Ok(Image { exe, words, script }) } else { Err(ReadError::Gone) }
 }
 
 /// The target of `exe` without what the kernel adds when the file was deleted or replaced: proc_pid_exe(5).
