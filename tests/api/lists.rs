@@ -124,7 +124,7 @@ fn status() {
 fn status_of_one_in_trouble() {
     let mut late = snapshot();
     let pss = PssCounts { denied: 11, failed: 12, overdue: 13 };
-    late.own = OwnState { ticks_skipped: 8, read_errors: 9, reads_denied: 10, pss, ..late.own };
+    late.own = OwnState { ticks_skipped: 8, read_errors: 9, reads_denied: 10, events_lost: 11, pss, ..late.own };
     late.own.sources[0] = SourceState {
         error: Some("cannot connect: refused".into()),
         failing_since: Some(NEW_YEAR),

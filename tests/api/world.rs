@@ -145,6 +145,7 @@ pub(crate) fn snapshot() -> Snapshot {
         own: OwnState {
             last_tick_at: Some(NEW_YEAR),
             last_tick_mono: Some(clock().now().mono),
+            discovery: "events",
             sources: vec![SourceState {
                 name: "file:/run/broker/agents.json".into(),
                 good_at: Some(NEW_YEAR),

@@ -41,6 +41,8 @@ struct Sampling {
     interval: f64,
     last_tick_at: Option<Time>,
     tick: u64,
+    /// How children are found: `events` where the kernel tells of every fork, else `scan`.
+    discovery: &'static str,
 }
 
 /// The host now. Pressures: percent of the last ten seconds in which a task waited, or (`Full`) in which none went on.
@@ -154,6 +156,7 @@ struct Counters<'a> {
     ticks_skipped: u64,
     read_errors: u64,
     reads_denied: u64,
+    events_lost: u64,
     pss_reads_denied: u64,
     pss_reads_failed: u64,
     /// Those that took too long and lost their turn.
@@ -202,6 +205,7 @@ impl<'a> Status<'a> {
                 interval: interval.as_secs_f64(),
                 last_tick_at: sampled.last_tick_at.map(Time),
                 tick: snapshot.tick,
+                discovery: sampled.discovery,
             },
             host: Host::new(&snapshot.host, &snapshot.pressure),
             registry: sampled.sources.iter().map(|state| Source::new(state, now)).collect(),
@@ -221,6 +225,7 @@ impl<'a> Status<'a> {
                 ticks_skipped: sampled.ticks_skipped,
                 read_errors: sampled.read_errors,
                 reads_denied: sampled.reads_denied,
+                events_lost: sampled.events_lost,
                 pss_reads_denied: sampled.pss.denied,
                 pss_reads_failed: sampled.pss.failed,
                 pss_reads_overdue: sampled.pss.overdue,

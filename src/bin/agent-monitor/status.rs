@@ -88,7 +88,12 @@ fn sampling(own: &Value, colour: Colour) -> String {
         None => "none yet".to_owned(),
     };
     let look = if own["status"] == "failing" { Look::Bad } else { Look::Plain };
-    format!("every {every}, {}", colour.paint(look, &last))
+    let found = match sampling["discovery"].as_str() {
+        Some("events") => ", the kernel tells of every fork",
+        Some("scan") => ", children are looked for: one left behind between two passes may be missed",
+        _ => "",
+    };
+    format!("every {every}, {}{found}", colour.paint(look, &last))
 }
 
 fn host(host: &Value) -> String {
@@ -147,6 +152,7 @@ fn lost(counters: &Value) -> String {
         ("ticksSkipped", "sampling passes skipped"),
         ("readErrors", "reads of processes failed"),
         ("readsDenied", "reads of processes denied"),
+        ("eventsLost", "times that forks were lost"),
         ("pssReadsDenied", "measurings of memory (pss) denied"),
         ("pssReadsFailed", "measurings of memory failed"),
         ("pssReadsOverdue", "measurings of memory too slow"),
