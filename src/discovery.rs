@@ -111,6 +111,7 @@ pub fn flags(agents: &[(AgentId, Pid)]) -> SourceReading {
         id: agent.clone(),
         name: None,
         pid: Some(*pid),
+        pid_namespace: None,
         status: Some("online".into()),
         guard: StartGuard::default(),
         message_count: None,

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::clock::{Clock, ManualClock};
 use crate::model::{
-    BootId, Cpu, ExitStatus, HostPressure, Image, Io, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
-    PssReading,
+    BootId, Cpu, ExitStatus, HostPressure, Image, InnerPid, Io, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow,
+    ProcessState, PssReading,
 };
 use crate::process::{ProcessSource, ReadError};
 
@@ -54,6 +54,8 @@ struct Process {
     pss: PssReading,
     threads: u32,
     denied: bool,
+    /// None: it is in the namespace of the machine.
+    inner: Option<InnerPid>,
     /// None: as its name says.
     image: Option<Image>,
     status: Option<ExitStatus>,
@@ -177,6 +179,11 @@ impl Host {
     /// Forbids or allows to read a process.
     pub fn set_denied(&self, pid: Pid, denied: bool) {
         self.lock().living(pid).denied = denied;
+    }
+
+    /// Says what a process is called in a pid namespace of its own.
+    pub fn set_inner(&self, pid: Pid, inner: InnerPid) {
+        self.lock().living(pid).inner = Some(inner);
     }
 
     /// Makes a process another program, as execve(2) does, and tells it.
@@ -309,6 +316,7 @@ impl Host {
             pss: PssReading::Unknown,
             threads: 1,
             denied: false,
+            inner: None,
             image: parent.and_then(|parent| table.living(parent).image.clone()),
             status: None,
             hidden: false,

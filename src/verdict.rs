@@ -1,8 +1,9 @@
 //! What to say of an agent: the registry's claim held against what the kernel shows.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
-use crate::model::{AgentId, ExitStatus, Observed, Pid, ProcessKey, StartGuard, Timestamp};
+use crate::model::{AgentId, ExitStatus, Observed, ProcessKey, StartGuard, Timestamp};
 
 use std::time::Duration;
 
@@ -75,8 +76,9 @@ pub fn is_expected(status: &str) -> bool {
     !ENDED_WORDS.iter().any(|word| word.eq_ignore_ascii_case(status.trim()))
 }
 
-/// Holds a claim against a fact. `claim`: the registry's word; none for an agent that nobody claims anything of.
-pub fn judge(claim: Option<&Arc<str>>, pid: Option<Pid>, fact: &Fact) -> Verdict {
+/// Holds a claim against a fact. `claim`: the registry's word; none for an agent that nobody claims anything of. `pid`:
+/// what its process is called.
+pub fn judge(claim: Option<&Arc<str>>, pid: Option<impl Display>, fact: &Fact) -> Verdict {
     let state = match fact {
         Fact::NoPid => Observed::NoPid,
         Fact::Running | Fact::Ourselves => Observed::Running,
@@ -123,8 +125,12 @@ pub fn contradiction(
     }
 }
 
-fn reason(pid: Option<Pid>, fact: &Fact) -> Option<Arc<str>> {
-    let pid = number(pid);
+fn reason(pid: Option<impl Display>, fact: &Fact) -> Option<Arc<str>> {
+    let pid = match fact {
+        // The usual case, at every tick of every agent.
+        Fact::Running => return None,
+        _ => number(pid),
+    };
     let text = match fact {
         Fact::Running => return None,
         Fact::NoPid => "no process id is known".to_owned(),
@@ -144,13 +150,14 @@ fn reason(pid: Option<Pid>, fact: &Fact) -> Option<Arc<str>> {
     Some(text.into())
 }
 
-fn number(pid: Option<Pid>) -> String {
+fn number(pid: Option<impl Display>) -> String {
     pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{InnerPid, Pid};
 
     fn check(claim: Option<&str>, fact: &Fact, expected: (&str, Observed, Option<&str>, bool)) {
         let word = claim.map(Arc::from);
@@ -195,6 +202,9 @@ mod tests {
             ("Stopped", Running, Some("said to be Stopped, but process 7 runs"), false),
         );
         check(Some("stopped"), killed, ("stopped", Exited, Some("process 7 ended (SIGKILL)"), false));
+        let inner = Pid::new(7).map(|pid| InnerPid { namespace: 4_026_532_001, pid });
+        let said = judge(Some(&"online".into()), inner, &Fact::Exited { status: None, seen: false }).reason;
+        assert_eq!(said.as_deref(), Some("there is no process 7 of pid namespace 4026532001"));
         check(None, &Fact::Running, ("online", Running, None, false));
         check(None, killed, ("offline", Exited, Some("process 7 ended (SIGKILL)"), false));
         check(None, &Fact::NoPid, ("offline", NoPid, Some("no process id is known"), false));

@@ -16,9 +16,9 @@ use agent_monitor::config::{
     Alerts, Api, Config, Ingest, Log, LogFormat, LogLevel, Messages, Registry, Sampling, Source, Storage,
 };
 use agent_monitor::model::{
-    AgentId, AgentView, Batch, Body, Condition, ExitStatus, JsonObject, LeftoverRow, MemoryMethod, Metric, Observed,
-    Pid, Record, Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert,
-    Timestamp,
+    AgentId, AgentView, Batch, Body, Condition, ExitStatus, InnerPid, JsonObject, LeftoverRow, MemoryMethod, Metric,
+    Observed, Pid, Record, Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent,
+    StoredAlert, Timestamp,
 };
 use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
 use agent_monitor::testing::Host;
@@ -77,6 +77,7 @@ fn record(id: &str, status: &str, pid: Option<Pid>) -> Record {
         id: AgentId::new(id).unwrap(),
         name: None,
         pid,
+        pid_namespace: None,
         status: Some(status.into()),
         guard: StartGuard::default(),
         message_count: None,
@@ -592,6 +593,77 @@ fn two_agents_never_own_one_process() {
     bench.host.finish(inner, ExitStatus::Code(0));
     bench.pass(20 * SECOND);
     assert_eq!((bench.cpu_seconds("a"), bench.cpu_seconds("c")), (1.0, 2.0));
+}
+
+/// What its record says is the pid of the agent's own pid namespace.
+#[test]
+fn an_agent_in_a_container_is_found_by_the_pid_that_it_has_there() {
+    let mut bench = Bench::new(10 * SECOND);
+    let inner = |namespace, number| InnerPid { namespace, pid: Pid::new(number).unwrap() };
+    let claim =
+        |status: &str, at: InnerPid| Record { pid_namespace: Some(at.namespace), ..record("a", status, Some(at.pid)) };
+    let stranger = bench.host.start("stranger");
+    let named = inner(42, i64::from(stranger.get()));
+    bench.registry(vec![claim("online", named)]);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.state, agent.pid, &*agent.status), (Observed::Exited, None, "offline"));
+    assert_eq!(agent.state_reason.as_deref(), Some(&*format!("there is no process {stranger} of pid namespace 42")));
+
+    let pid = bench.host.start("agent");
+    bench.host.set_inner(pid, named);
+    bench.pass(20 * SECOND);
+    bench.host.burn(pid, 2 * SECOND);
+    bench.host.burn(stranger, 50 * SECOND);
+    bench.pass(10 * SECOND);
+    assert_eq!((bench.agent("a").pid, bench.cpu_seconds("a")), (Some(pid), 2.0));
+
+    // Other words about the same process, a second record that names it as the host does, another daemon.
+    let both = vec![claim("busy", named), record("b", "online", Some(pid))];
+    bench.registry(both.clone());
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.agent("b").state_reason.as_deref(), Some(&*format!("shares process {pid} with a")));
+    bench.restart();
+    bench.registry(both);
+    bench.pass(10 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.pid, agent.restarts, agent.state), (Some(pid), 0, Observed::Running));
+
+    // What is known of its end stays known, also when its broker changes its word.
+    bench.host.finish(pid, killed());
+    bench.pass(20 * SECOND);
+    let how = format!("process {pid} ended (SIGKILL)");
+    assert_eq!(bench.agent("a").state_reason.as_deref(), Some(&*how));
+    bench.registry(vec![claim("failed", named)]);
+    bench.pass(20 * SECOND);
+    assert_eq!((&*bench.agent("a").status, bench.agent("a").state_reason.as_deref()), ("failed", Some(&*how)));
+    bench.restart();
+    bench.registry(vec![claim("failed", named)]);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("a").state_reason.as_deref(), Some(&*how));
+
+    // The number came up again in its namespace; then it is started again in another.
+    let next = bench.host.start("agent");
+    bench.host.set_inner(next, inner(43, 1));
+    bench.registry(vec![claim("online", inner(43, 1))]);
+    bench.pass(10 * SECOND);
+    assert_eq!((bench.agent("a").pid, bench.agent("a").restarts), (Some(next), 1));
+    bench.host.finish(next, ExitStatus::Code(0));
+    let other = bench.host.start("other");
+    bench.host.set_inner(other, inner(43, 1));
+    bench.pass(20 * SECOND);
+    bench.host.burn(other, 50 * SECOND);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.state, agent.restarts, bench.cpu_seconds("a")), (Observed::Replaced, 1, 2.0));
+    let ends: Vec<String> = bench
+        .stored
+        .iter()
+        .flat_map(|batch| &batch.runs)
+        .filter_map(|run| run.end.as_ref())
+        .map(|end| end.reason.to_string())
+        .collect();
+    assert_eq!(ends, ["error", "stopped"], "no run was given up for another word");
 }
 
 #[test]

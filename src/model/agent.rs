@@ -124,6 +124,8 @@ pub struct Record {
     pub name: Option<Arc<str>>,
     /// The process it claims.
     pub pid: Option<Pid>,
+    /// The pid namespace that `pid` is of, as [`InnerPid`](super::InnerPid) has it; `None`: that of the monitor's `/proc`.
+    pub pid_namespace: Option<u64>,
     /// The registry's word for its state; `online` where the record had none. `None`: the source makes no claim.
     pub status: Option<Arc<str>>,
     /// What the claimed process must satisfy to be the one that was meant.

@@ -18,8 +18,8 @@ pub use host::{HostMinute, HostPressure, HostReading};
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
 pub use list::{AlertEpisode, ListedRun, Page};
 pub use process::{
-    BootId, Cpu, ExitStatus, Image, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, PssCounts,
-    PssReading, Reading, Script,
+    BootId, Cpu, ExitStatus, Image, InnerPid, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
+    PssCounts, PssReading, Reading, Script,
 };
 pub use sample::{
     Batch, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick,

@@ -30,6 +30,22 @@ impl fmt::Display for Pid {
     }
 }
 
+/// A process as another pid namespace calls it: pid_namespaces(7).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct InnerPid {
+    /// The namespace: the inode number that `/proc/PID/ns/pid` shows, namespaces(7).
+    pub namespace: u64,
+    /// The process id there.
+    pub pid: Pid,
+}
+
+/// "17 of pid namespace 4026532001".
+impl fmt::Display for InnerPid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of pid namespace {}", self.pid, self.namespace)
+    }
+}
+
 /// Which boot of the machine: on Linux the text of `/proc/sys/kernel/random/boot_id`.
 pub type BootId = Arc<str>;
 

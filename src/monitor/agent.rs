@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::ledger::Ledger;
 use crate::model::{
-    AgentView, BootId, Cpu, ExitStatus, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, Record,
-    RunEnd, RunRow, StoredAgent, Timestamp,
+    AgentView, BootId, Cpu, ExitStatus, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey,
+    Record, RunEnd, RunRow, StoredAgent, Timestamp,
 };
 use crate::verdict::{Fact, Verdict, judge};
 
@@ -19,6 +19,9 @@ pub(super) struct Agent {
     pub stored: StoredAgent,
     /// What its registry says now; none when no registry names it.
     pub claim: Option<Claim>,
+    /// Where the process was found that the registry gives by its pid in another namespace: what it was called, and its
+    /// pid here.
+    pub found_at: Option<(InnerPid, Pid)>,
     /// What the kernel shows.
     pub fact: Fact,
     /// When `fact` last became that of an agent that does not run.
@@ -218,6 +221,7 @@ impl Agent {
             tree: account(stored.cpu_us, stored.io),
             stored,
             claim: None,
+            found_at: None,
             fact: Fact::NoPid,
             gone_at: None,
             run: None,
@@ -245,14 +249,30 @@ impl Agent {
 
     /// The process its registry claims, or the one it last had.
     pub(super) fn pid(&self) -> Option<Pid> {
-        let claimed = self.claim.as_ref().and_then(|claim| claim.record.pid);
-        claimed.or_else(|| self.run.as_ref().map(|run| run.root.pid))
+        self.claimed_pid().or_else(|| self.run.as_ref().map(|run| run.root.pid))
+    }
+
+    /// The pid of the process its registry claims, where that is known.
+    pub(super) fn claimed_pid(&self) -> Option<Pid> {
+        match self.inner_pid() {
+            None => self.claim.as_ref()?.record.pid,
+            Some(inner) => self.found_at.filter(|(process, _)| *process == inner).map(|(_, pid)| pid),
+        }
+    }
+
+    /// What its registry calls its process, if it gives the pid of another namespace.
+    pub(super) fn inner_pid(&self) -> Option<InnerPid> {
+        let record = &self.claim.as_ref()?.record;
+        Some(InnerPid { namespace: record.pid_namespace?, pid: record.pid? })
     }
 
     /// Claim and fact reconciled.
     pub(super) fn verdict(&self) -> Verdict {
         let word = self.claim.as_ref().and_then(|claim| claim.record.status.as_ref());
-        let mut verdict = judge(word, self.pid(), &self.fact);
+        let mut verdict = match (self.pid(), self.inner_pid()) {
+            (None, Some(inner)) => judge(word, Some(inner), &self.fact),
+            (pid, _) => judge(word, pid, &self.fact),
+        };
         if self.claim.is_none() {
             if self.is_unregistered() {
                 verdict.status = "unknown".into();

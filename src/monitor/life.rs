@@ -12,54 +12,78 @@ use crate::process::{ReadError, Watch};
 use crate::tree::{AgentIndex, Owner};
 use crate::verdict::{Fact, Replaced, contradiction, is_expected};
 
-use super::agent::{Denied, Run};
+use super::agent::{Agent, Denied, Run};
 use super::{FULL_SCANS, Monitor, event, warning};
 
 /// Start times are read in hundredths of a second, and time passes between a fork and its reading.
 const FORK_SLACK: Duration = Duration::from_millis(100);
 
+/// Whether a process is still the one that its record means.
+fn is_meant(guard: &StartGuard, boot: &str, root: ProcessKey) -> bool {
+    guard.start_ticks.is_none_or(|ticks| ticks == root.start_ticks)
+        && guard.boot.as_deref().is_none_or(|claimed| claimed == boot)
+}
+
 impl Monitor {
     /// Looks for the process that an agent's record claims.
     pub(super) fn locate(&mut self, index: AgentIndex, now: Now) {
         let agent = &self.agents[index.0];
-        let Some(pid) = agent.claim.as_ref().and_then(|claim| claim.record.pid) else {
+        let Some(claimed) = agent.claim.as_ref().and_then(|claim| claim.record.pid) else {
             if agent.root().is_none() && agent.run.is_none() {
                 self.agent(index).observe(Fact::NoPid, now);
             }
             return;
         };
         let guard = agent.claim.as_ref().map(|claim| claim.record.guard.clone()).unwrap_or_default();
-        if agent.root().is_some_and(|root| root.pid == pid && self.means(&guard, root)) {
+        let inner = agent.inner_pid();
+        let boot = Arc::clone(&self.boot);
+        let is_root = |agent: &Agent, pid| {
+            agent.root().is_some_and(|root| Some(root.pid) == pid && is_meant(&guard, &boot, root))
+        };
+        if is_root(agent, agent.claimed_pid()) {
             return;
         }
+        // A pid of another namespace means nothing here before its process is found.
+        let inside = inner.map(|inner| self.source.look_inside(inner));
+        let pid = match &inside {
+            None => Some(claimed),
+            Some(looked) => looked.as_ref().ok().map(|row| row.key.pid),
+        };
         if let Some(old) = self.agents[index.0].root() {
+            // The last daemon found it.
+            if is_root(&self.agents[index.0], pid) {
+                self.agent(index).found_at = inner.zip(pid);
+                return;
+            }
             self.end_run(index, old, None, Some("superseded"), now);
         }
-        if self.source.own_pid() == Some(pid) {
+        if pid.is_some() && self.source.own_pid() == pid {
             return self.agent(index).observe(Fact::Ourselves, now);
         }
-        if let Some(owner) = self.holder(pid).filter(|owner| *owner != index) {
+        if let Some(owner) = pid.and_then(|pid| self.holder(pid)).filter(|owner| *owner != index) {
             let owner = &self.agents[owner.0];
             let fact = Fact::Shared { owner: owner.stored.id.clone(), state: Observed::Running };
-            self.agent(index).observe(fact, now);
-            return;
+            let agent = self.agent(index);
+            agent.found_at = inner.zip(pid);
+            return agent.observe(fact, now);
         }
-        match self.source.look(pid) {
-            Ok(row) if row.state == ProcessState::Zombie => self.lost_sight(index, pid, Fact::Zombie(None), now),
+        match inside.unwrap_or_else(|| self.source.look(claimed)) {
+            Ok(row) if row.state == ProcessState::Zombie => self.lost_sight(index, Fact::Zombie(None), now),
             Ok(row) => match self.refusal(index, &guard, &row, now) {
-                Some(refusal) => self.lost_sight(index, pid, Fact::Replaced(refusal), now),
-                None => self.begin_run(index, &row, now),
+                Some(refusal) => self.lost_sight(index, Fact::Replaced(refusal), now),
+                None => {
+                    self.agent(index).found_at = inner.zip(pid);
+                    self.begin_run(index, &row, now);
+                }
             },
-            Err(ReadError::Gone) => {
-                self.lost_sight(index, pid, Fact::Exited { status: None, seen: false }, now);
-            }
+            Err(ReadError::Gone) => self.lost_sight(index, Fact::Exited { status: None, seen: false }, now),
             Err(ReadError::Denied { .. }) => {
                 self.own.reads_denied += 1;
                 self.agent(index).observe(Fact::Denied, now);
             }
             Err(error) => {
                 self.own.read_errors += 1;
-                tracing::debug!(%pid, %error, "cannot look at a process");
+                tracing::debug!(pid = %claimed, %error, "cannot look at a process");
                 self.agent(index).observe(Fact::Denied, now);
             }
         }
@@ -76,9 +100,11 @@ impl Monitor {
     }
 
     /// The claimed process is not there. What is known of its end stays known.
-    fn lost_sight(&mut self, index: AgentIndex, pid: Pid, fact: Fact, now: Now) {
+    fn lost_sight(&mut self, index: AgentIndex, fact: Fact, now: Now) {
         let agent = self.agent(index);
-        let ended = agent.run.as_ref().is_some_and(|run| run.end.is_some() && run.root.pid == pid);
+        let claimed = agent.claimed_pid();
+        let of_claim = |root: ProcessKey| claimed.is_none_or(|pid| pid == root.pid);
+        let ended = agent.run.as_ref().is_some_and(|run| run.end.is_some() && of_claim(run.root));
         let known = matches!(agent.fact, Fact::Exited { seen: true, .. } | Fact::Zombie(_)) && ended;
         let says_more = matches!(fact, Fact::Replaced(_)) && !matches!(agent.fact, Fact::Replaced(_));
         if known && !says_more || agent.fact == fact {
@@ -101,15 +127,12 @@ impl Monitor {
         }
         // The agent's process of this pid ended; without a guard that fits, the next process of the same number is a
         // stranger.
-        let run = self.agents[index.0].run.as_ref()?;
+        let agent = &self.agents[index.0];
+        let run = agent.run.as_ref()?;
         let guarded = guard.start_ticks.is_some() || guard.started_at.is_some();
-        let reused = run.boot == self.boot && run.root.pid == row.key.pid && run.root != row.key && !guarded;
+        let claimed_before = run.boot == self.boot && agent.claimed_pid() == Some(run.root.pid);
+        let reused = claimed_before && run.root != row.key && !guarded;
         reused.then_some(Replaced::StartTicks)
-    }
-
-    fn means(&self, guard: &StartGuard, root: ProcessKey) -> bool {
-        guard.start_ticks.is_none_or(|ticks| ticks == root.start_ticks)
-            && guard.boot.as_deref().is_none_or(|boot| boot == &*self.boot)
     }
 
     /// The agent whose root has this pid.
@@ -125,7 +148,7 @@ impl Monitor {
             if !matches!(error, ReadError::Gone) {
                 self.own.read_errors += 1;
             }
-            return self.lost_sight(index, row.key.pid, Fact::Exited { status: None, seen: false }, now);
+            return self.lost_sight(index, Fact::Exited { status: None, seen: false }, now);
         }
         let started_at = now.wall - row.age;
         self.plant(index, row, now);

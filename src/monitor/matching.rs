@@ -324,8 +324,13 @@ impl Monitor {
 
     /// What a registry names is not also found: an agent that was found at the process of this claim gives it up.
     pub(super) fn make_way(&mut self, index: AgentIndex, now: Now) {
-        let Some(record) = self.agents[index.0].claim.as_ref().map(|claim| &claim.record) else { return };
-        let Some(member) = record.pid.and_then(|pid| self.forest.at(pid)) else { return };
+        let claimer = &self.agents[index.0];
+        let pid = match claimer.inner_pid() {
+            None => claimer.claimed_pid(),
+            Some(inner) => self.source.look_inside(inner).ok().map(|row| row.key.pid),
+        };
+        let Some(record) = claimer.claim.as_ref().map(|claim| &claim.record) else { return };
+        let Some(member) = pid.and_then(|pid| self.forest.at(pid)) else { return };
         let found = self.forest.get(member).expect("it is at its pid").owner.agent;
         let other = &self.agents[found.0];
         let Some(root) = other.root().filter(|_| found != index && other.is_found()) else { return };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    BootId, HostPressure, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
+    BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
 };
 
 /// Facts about the processes of one machine.
@@ -39,6 +39,13 @@ pub trait ProcessSource: Send {
     /// # Errors
     /// [`ReadError::Gone`] when there is none of that pid, [`ReadError::Denied`] when there is one that may not be read.
     fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError>;
+
+    /// Looks at the process that another pid namespace calls so. Dear when it is not there.
+    ///
+    /// # Errors
+    /// As [`look`](ProcessSource::look); [`ReadError::Denied`] also when there is one of that pid whose namespace may not
+    /// be known.
+    fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError>;
 
     /// What is known of the program that a process runs. Dear: asked once for a process, and when it may have changed.
     ///

@@ -22,6 +22,9 @@ pub const LIMIT_WORD_BYTES: usize = 128;
 /// Where a record may name its process, in order of precedence; `true`: inside its `metadata`.
 const PID_KEYS: [(bool, &str); 4] = [(true, "pid"), (false, "pid"), (true, "processId"), (false, "processId")];
 
+/// Where a record may say which pid namespace that process id is of.
+const NAMESPACE_KEYS: [(bool, &str); 4] = [(true, "pidNs"), (false, "pidNs"), (true, "pid_ns"), (false, "pid_ns")];
+
 /// Reads a whole registry: every shape that is accepted. A byte order mark is passed over.
 ///
 /// # Errors
@@ -125,6 +128,15 @@ impl Claim {
             notes.push(note);
             None
         });
+        // A number of a namespace that cannot be understood would mean a stranger here.
+        let namespace = pid_namespace(&fields, &inside, &mut used);
+        let (pid, pid_namespace) = match namespace {
+            Ok(namespace) => (pid, namespace),
+            Err(note) => {
+                notes.push(note);
+                (None, None)
+            }
+        };
         let name = word(&fields, "name", &mut used);
         let status = status(&fields, &mut used);
         let guard = guard(&fields, &mut used);
@@ -137,6 +149,7 @@ impl Claim {
             id,
             name: name.map(Arc::from),
             pid,
+            pid_namespace,
             status: Some(status.as_deref().unwrap_or("online").into()),
             guard,
             message_count,
@@ -162,13 +175,21 @@ fn id(fields: &Fields<'_>, map_key: Option<&str>, used: &mut Vec<&'static str>) 
     AgentId::new(&text).map_err(|error| error.to_string())
 }
 
-/// The first field that is there decides: to pass over one that is wrong might watch another agent's process.
-fn pid(fields: &Fields<'_>, inside: &Fields<'_>, used: &mut Vec<&'static str>) -> Result<Option<Pid>, String> {
-    let given = PID_KEYS.iter().find_map(|(within, key)| {
+/// The first of these fields that is there: where, under which key, its text.
+fn first<'a>(
+    keys: &[(bool, &'static str)],
+    fields: &Fields<'a>,
+    inside: &Fields<'a>,
+) -> Option<(bool, &'static str, &'a RawValue)> {
+    keys.iter().find_map(|(within, key)| {
         let raw = if *within { inside.get(key) } else { fields.get(key) };
         Some((*within, *key, raw?))
-    });
-    let Some((within, key, raw)) = given else { return Ok(None) };
+    })
+}
+
+/// The first field that is there decides: to pass over one that is wrong might watch another agent's process.
+fn pid(fields: &Fields<'_>, inside: &Fields<'_>, used: &mut Vec<&'static str>) -> Result<Option<Pid>, String> {
+    let Some((within, key, raw)) = first(&PID_KEYS, fields, inside) else { return Ok(None) };
     let number = match scalar(raw) {
         Value::Number(number) => number.as_i64(),
         Value::String(text) => digits(&text).and_then(|number| i64::try_from(number).ok()),
@@ -182,6 +203,31 @@ fn pid(fields: &Fields<'_>, inside: &Fields<'_>, used: &mut Vec<&'static str>) -
         used.push(key);
     }
     Ok(Some(pid))
+}
+
+/// The inode number of the namespace, or the whole text of the link `/proc/PID/ns/pid`: namespaces(7).
+fn pid_namespace(
+    fields: &Fields<'_>,
+    inside: &Fields<'_>,
+    used: &mut Vec<&'static str>,
+) -> Result<Option<u64>, String> {
+    let Some((within, key, raw)) = first(&NAMESPACE_KEYS, fields, inside) else { return Ok(None) };
+    let number = match scalar(raw) {
+        Value::Number(number) => number.as_u64(),
+        Value::String(text) => {
+            let link = text.strip_prefix("pid:[").and_then(|rest| rest.strip_suffix(']'));
+            digits(link.unwrap_or(&text))
+        }
+        _ => None,
+    };
+    let Some(number) = number else {
+        let field = if within { "metadata." } else { "" };
+        return Err(format!("its {field}{key} is no pid namespace: {}", printable(raw.get(), 64)));
+    };
+    if !within {
+        used.push(key);
+    }
+    Ok(Some(number))
 }
 
 fn status(fields: &Fields<'_>, used: &mut Vec<&'static str>) -> Option<String> {
@@ -294,7 +340,7 @@ fn scalar(raw: &RawValue) -> Value {
 #[derive(Default)]
 struct Fields<'a>(Vec<(&'static str, &'a RawValue)>);
 
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 21] = [
     "agentId",
     "agent_id",
     "id",
@@ -302,6 +348,8 @@ const KNOWN: [&str; 19] = [
     "sessionId",
     "pid",
     "processId",
+    "pidNs",
+    "pid_ns",
     "metadata",
     "status",
     "state",

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{Host, Process};
 use crate::clock::Clock;
 use crate::model::{
-    BootId, HostPressure, HostReading, Image, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts,
-    PssReading, Reading,
+    BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow,
+    PssCounts, PssReading, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -77,6 +77,12 @@ impl ProcessSource for TableSource {
         let row = self.row(table.find(pid)?);
         table.shown.insert(row.key);
         Ok(row)
+    }
+
+    fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
+        let found =
+            self.host.lock().processes.iter().find(|(_, found)| found.inner == Some(process)).map(|(pid, _)| *pid);
+        self.look(found.ok_or(ReadError::Gone)?)
     }
 
     fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {

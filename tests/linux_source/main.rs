@@ -6,6 +6,7 @@ mod children;
 mod foreign;
 mod images;
 mod memory;
+mod namespaces;
 mod odd;
 mod pss;
 

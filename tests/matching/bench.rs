@@ -53,6 +53,7 @@ pub(crate) fn record(id: &str, pid: Option<Pid>) -> Record {
         id: AgentId::new(id).unwrap(),
         name: None,
         pid,
+        pid_namespace: None,
         status: Some("online".into()),
         guard: StartGuard::default(),
         message_count: None,

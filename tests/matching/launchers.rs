@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agent_monitor::config::Config;
 use agent_monitor::model::{
-    BootId, ExitStatus, HostPressure, HostReading, Image, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow,
-    PssCounts, Reading,
+    BootId, ExitStatus, HostPressure, HostReading, Image, InnerPid, Observed, Pid, ProcessEvent, ProcessKey,
+    ProcessRow, PssCounts, Reading,
 };
 use agent_monitor::monitor::Input;
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
@@ -157,6 +157,9 @@ impl ProcessSource for Torn {
     }
     fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
         self.source.look(pid)
+    }
+    fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
+        self.source.look_inside(process)
     }
     fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
         self.source.image(process)

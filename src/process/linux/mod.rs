@@ -13,6 +13,7 @@ mod host;
 mod images;
 mod kernel;
 mod listing;
+mod namespaces;
 mod oom;
 mod own;
 mod program;
@@ -38,13 +39,14 @@ use self::descriptors::{Descriptors, Files};
 use self::exits::Exits;
 use self::images::Images;
 use self::listing::{Lister, Memory, Met};
+use self::namespaces::Namespaces;
 use self::pss::Pss;
 use self::stat::Stat;
 use self::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
 use crate::model::{
-    BootId, HostPressure, HostReading, Image, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts,
-    PssReading, Reading,
+    BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
+    PssCounts, PssReading, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -62,6 +64,7 @@ pub struct LinuxSource {
     reader: Reader,
     lister: Lister,
     memory: Memory,
+    namespaces: Namespaces,
     descriptors: Descriptors,
     /// None under a root that is not this machine's own: pidfds know only that.
     exits: Option<Exits>,
@@ -155,6 +158,7 @@ impl LinuxSource {
             reader: Reader { tree, machine },
             lister: Lister::new(),
             memory: Memory::default(),
+            namespaces: Namespaces::default(),
             descriptors: Descriptors::new(open_files),
             exits: None,
             births: None,
@@ -250,6 +254,12 @@ impl ProcessSource for LinuxSource {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
+        let row = self.namespaces.look(process, &self.reader, &mut self.lister)?;
+        self.memory.remember_look(row.key.pid, row.key.start_ticks);
+        Ok(row)
     }
 
     fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {

@@ -170,6 +170,32 @@ fn pids() {
 }
 
 #[test]
+fn pid_namespaces() {
+    let qwen = WILD.iter().find(|(what, ..)| what.starts_with("Qwen")).unwrap();
+    assert_eq!(only(qwen.1).pid_namespace, Some(4_026_531_836));
+    for (fields, expected) in [
+        (r#""pidNs":4026532001"#, Some(4_026_532_001)),
+        (r#""pid_ns":"4026532001""#, Some(4_026_532_001)),
+        (r#""pidNs":"pid:[4026532001]""#, Some(4_026_532_001)),
+        (r#""pidNs":null,"metadata":{"pid_ns":3}"#, Some(3)),
+        (r#""pidNs":4,"metadata":{"pidNs":"3"}"#, Some(3)),
+        (r#""x":0"#, None),
+    ] {
+        let record = only(&format!(r#"{{"id":"a","pid":7,{fields}}}"#));
+        assert_eq!((record.pid, record.pid_namespace), (Pid::new(7), expected), "{fields}");
+    }
+    for odd in ["-1", "1.5", "true", "[]", "\"\"", "\"pid:[]\"", "\"mnt:[4026531840]\"", "\"99999999999999999999\""] {
+        let reading = parse(format!(r#"[{{"id":"a","pid":7,"pidNs":{odd}}}]"#).as_bytes()).unwrap();
+        assert_eq!(
+            (reading.records[0].pid, reading.records[0].pid_namespace),
+            (None, None),
+            "{odd}: a stranger's here"
+        );
+        assert_eq!(*reading.skipped, [format!("record 1 (id \"a\"): its pidNs is no pid namespace: {odd}").into()]);
+    }
+}
+
+#[test]
 fn ids() {
     let mut json = r#"{"key":{"agentId":"1","agent_id":"2","id":"3","name":"4","sessionId":"5"}}"#.to_owned();
     for expected in ["1", "2", "3", "4", "5", "key"] {
