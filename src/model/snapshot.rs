@@ -167,7 +167,8 @@ pub struct OwnState {
     pub reads_denied: u64,
     /// What became of measuring proportional set sizes.
     pub pss: PssCounts,
-    /// How children of members are found: `events` (the kernel tells of every fork) or `scan`.
+    /// How children of members are found: `events` (the kernel tells of every fork) or `scan`; empty before the
+    /// first step.
     pub discovery: &'static str,
     /// How often events of processes were lost, and a full scan made up for it.
     pub events_lost: u64,

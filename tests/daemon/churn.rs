@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::harness::{BRISK, Daemon, Place, until};
+use super::harness::{BRISK, Daemon, Place, Way, until};
 use super::tree::Tree;
 
 /// Waits until this many agents are in this state.
@@ -34,9 +34,13 @@ fn failing() -> Child {
 
 #[test]
 fn a_crash_loop_of_fifty_agents_loses_nothing() {
+    Way::each(a_crash_loop);
+}
+
+fn a_crash_loop(way: Way) {
     const AGENTS: usize = 50;
     const ROUNDS: usize = 5;
-    let place = Place::new();
+    let place = Place::of(way);
     place.configure(BRISK);
     place.register(&json!([]));
     let daemon = place.start_with_registry();
@@ -85,11 +89,15 @@ fn a_crash_loop_of_fifty_agents_loses_nothing() {
 
 #[test]
 fn a_thousand_agents_at_once() {
+    Way::each(a_thousand_agents);
+}
+
+fn a_thousand_agents(way: Way) {
     const AGENTS: usize = 1_000;
     let mut tree = Tree::start();
     tree.tell(&format!("i=0; while [ $i -lt {AGENTS} ]; do sleep 1000 & echo $!; i=$((i + 1)); done"));
     let pids: Vec<u32> = (0..AGENTS).map(|_| tree.hear().parse().unwrap()).collect();
-    let place = Place::new();
+    let place = Place::of(way);
     place.configure(BRISK);
     let record = |(number, pid): (usize, &u32)| json!({ "agentId": format!("agent-{number}"), "pid": pid });
     place.register(&json!({ "agents": pids.iter().enumerate().map(record).collect::<Value>() }));

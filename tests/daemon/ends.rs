@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use serde_json::{Value, json};
 
-use super::harness::{BRISK, Daemon, Place, until};
+use super::harness::{BRISK, Daemon, Place, Way, until};
 use super::tree::{Tree, child};
 
 fn cpu_seconds(daemon: &Daemon, id: &str) -> f64 {
@@ -18,8 +18,12 @@ fn processes(daemon: &Daemon, id: &str) -> Vec<Value> {
 
 #[test]
 fn what_happens_to_three_trees_survives_the_daemon() {
+    Way::each(three_trees);
+}
+
+fn three_trees(way: Way) {
     let (mut quick, mut orphaned, mut killed) = (Tree::start(), Tree::start(), Tree::start());
-    let place = Place::new();
+    let place = Place::of(way);
     place.configure(BRISK);
     place.register(&json!([
         { "agentId": "quick", "pid": quick.pid(), "status": "busy" },

@@ -1,9 +1,12 @@
 //! A daemon as a child, and what an operator can ask of it.
 
 use std::cell::RefCell;
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
@@ -65,18 +68,76 @@ pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -
     }
 }
 
+/// A user who owns nothing.
+pub(crate) const NOBODY: u32 = 65_534;
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// How a daemon finds the children of members.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    /// The kernel tells of every fork.
+    Told,
+    /// The daemon looks for what is new at every pass. Forced by a network namespace of its own: there the kernel tells
+    /// nothing.
+    Scanned,
+}
+
+impl Way {
+    /// Does a test once for each.
+    pub(crate) fn each(test: impl Fn(Way)) {
+        test(Way::Told);
+        if is_root() {
+            test(Way::Scanned);
+        } else {
+            println!("NOT TESTED: the scan, because only root can make a network namespace");
+        }
+    }
+
+    /// As `status` has it.
+    fn word(self) -> &'static str {
+        match self {
+            Way::Told => "events",
+            Way::Scanned => "scan",
+        }
+    }
+}
+
 /// Where one daemon, or several in turn, keep their files.
-pub(crate) struct Place(TempDir);
+pub(crate) struct Place {
+    directory: TempDir,
+    /// How its daemons must find children; none: as they can.
+    way: Option<Way>,
+    /// Who they run as; none: as the test.
+    user: Option<u32>,
+}
 
 impl Place {
     pub(crate) fn new() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
+        let place = Place { directory: tempfile::tempdir().unwrap(), way: None, user: None };
         place.configure("");
         place
     }
 
+    pub(crate) fn of(way: Way) -> Place {
+        Place { way: Some(way), ..Place::new() }
+    }
+
+    /// The same for daemons of another user, who can use everything in it. Needs root.
+    pub(crate) fn of_user(way: Way, user: u32) -> Place {
+        let place = Place { user: Some(user), ..Place::of(way) };
+        fs::set_permissions(place.path("."), Permissions::from_mode(0o777)).unwrap();
+        // Copied by another program: a file that this one wrote could not be run while any child of it, forked at that
+        // moment, still has it open.
+        let copied = Command::new("cp").arg(binary()).arg(place.path("agent-monitor")).status().unwrap();
+        assert!(copied.success());
+        place
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub(crate) fn state(&self) -> PathBuf {
@@ -101,8 +162,22 @@ impl Place {
 
     /// `agent-monitor run` with everything in this place, at the default interval.
     pub(crate) fn command(&self) -> Command {
-        let mut command = program();
-        command.arg("run").arg("--config").arg(self.path("config.toml"));
+        let mut words: Vec<OsString> = Vec::new();
+        if self.way == Some(Way::Scanned) {
+            let with_loopback = r#"ip link set lo up && exec "$0" "$@""#;
+            words.extend(["unshare", "--net", "sh", "-c", with_loopback].map(OsString::from));
+        }
+        match self.user {
+            None => words.push(binary().into()),
+            Some(user) => {
+                let (user, group) = (format!("--reuid={user}"), format!("--regid={user}"));
+                let become_user = ["setpriv", &user, &group, "--clear-groups", "--inh-caps=-all"];
+                words.extend(become_user.map(OsString::from));
+                words.push(self.path("agent-monitor").into());
+            }
+        }
+        let mut command = bare(Command::new(&words[0]));
+        command.args(&words[1..]).arg("run").arg("--config").arg(self.path("config.toml"));
         command.args(["--listen", "127.0.0.1:0"]);
         command.arg("--state-dir").arg(self.state()).arg("--socket").arg(self.path("s"));
         command
@@ -110,7 +185,27 @@ impl Place {
 
     /// Starts a daemon that samples every second.
     pub(crate) fn start(&self, options: &[&str]) -> Daemon {
-        Daemon::start(self.command().args(["--interval", "1s"]).args(options))
+        self.start_as_told(self.command().args(["--interval", "1s"]).args(options))
+    }
+
+    /// Starts this, which is made of [`command`](Place::command).
+    pub(crate) fn start_as_told(&self, command: &mut Command) -> Daemon {
+        let mut daemon = Daemon::start(command);
+        if let Some(way) = self.way {
+            // Its address is that of another network.
+            daemon.socket = Some(self.path("s"));
+            let discovery = until("it says how it finds children", || {
+                let word = daemon.get("/api/monitoring/status")["sampling"]["discovery"].as_str().map(str::to_owned);
+                word.ok_or_else(|| daemon.log_so_far())
+            });
+            assert_eq!(discovery, way.word());
+        }
+        daemon
+    }
+
+    /// A document of the daemon that has its socket here.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        exchange(UnixStream::connect(self.path("s")).unwrap(), path).1
     }
 
     pub(crate) fn start_with_registry(&self) -> Daemon {
@@ -137,9 +232,16 @@ impl Place {
     }
 }
 
+fn binary() -> &'static str {
+    env!("CARGO_BIN_EXE_agent-monitor")
+}
+
 /// The program, with nothing of this shell's settings.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agent-monitor"));
+    bare(Command::new(binary()))
+}
+
+fn bare(mut command: Command) -> Command {
     for name in ["CONFIG", "REGISTRY", "INTERVAL", "LISTEN", "SOCKET", "STATE_DIR", "LOG"] {
         command.env_remove(format!("AGENT_MONITOR_{name}"));
     }
@@ -169,6 +271,8 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 pub(crate) struct Daemon {
     child: Child,
     address: SocketAddr,
+    /// Where it is asked instead, if it is.
+    socket: Option<PathBuf>,
     log: Receiver<String>,
     /// What was taken from it.
     logged: RefCell<Vec<String>>,
@@ -187,7 +291,7 @@ impl Daemon {
             let _ = child.kill();
             panic!("{command:?} says {url:?} and {:?}", log.iter().collect::<Vec<_>>());
         };
-        Daemon { child, address, log, logged: RefCell::default(), stdout }
+        Daemon { child, address, socket: None, log, logged: RefCell::default(), stdout }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -196,7 +300,10 @@ impl Daemon {
 
     /// A document of the endpoint.
     pub(crate) fn get(&self, path: &str) -> Value {
-        get(self.address, path).1
+        match &self.socket {
+            Some(socket) => exchange(UnixStream::connect(socket).unwrap(), path).1,
+            None => get(self.address, path).1,
+        }
     }
 
     pub(crate) fn dashboard(&self) -> Value {
@@ -310,8 +417,12 @@ pub(crate) fn agent(dashboard: &Value, id: &str) -> Value {
 
 /// Asks an endpoint; status and document.
 pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(address).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    exchange(stream, path)
+}
+
+fn exchange(mut stream: impl Read + Write, path: &str) -> (u16, Value) {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

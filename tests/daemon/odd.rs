@@ -1,21 +1,13 @@
 //! Claims that no registry should make, and that some do.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 
-use super::harness::{BRISK, Daemon, Place, agent, get, program, until};
+use super::harness::{BRISK, NOBODY, Place, Way, agent, is_root, until};
 use super::tree::{Tree, child, shell};
-
-const NOBODY: u32 = 65_534;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 /// State and reason of an agent.
 fn said(agent: &Value) -> (&str, &str) {
@@ -24,6 +16,10 @@ fn said(agent: &Value) -> (&str, &str) {
 
 #[test]
 fn pids_that_are_no_agents() {
+    Way::each(odd_pids);
+}
+
+fn odd_pids(way: Way) {
     let tree = Tree::start();
     let (tell, told) = channel();
     let (stop, stopped) = channel::<()>();
@@ -31,7 +27,7 @@ fn pids_that_are_no_agents() {
         tell.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
         let _ = stopped.recv();
     });
-    let place = Place::new();
+    let place = Place::of(way);
     place.configure(BRISK);
     place.register(&json!([]));
     let daemon = place.start_with_registry();
@@ -81,9 +77,13 @@ fn pids_that_are_no_agents() {
 
 #[test]
 fn nested_agents_and_one_that_is_said_to_have_ended() {
+    Way::each(nested_agents);
+}
+
+fn nested_agents(way: Way) {
     let mut outer = Tree::start();
     let inner = outer.spawn(&child("burn 60; sleep 1000"));
-    let place = Place::new();
+    let place = Place::of(way);
     place.configure(BRISK);
     place.register(
         &json!([{ "id": "outer", "pid": outer.pid() }, { "id": "inner", "pid": inner, "status": "completed" }]),
@@ -122,20 +122,24 @@ fn nested_agents_and_one_that_is_said_to_have_ended() {
 
 #[test]
 fn an_agent_that_starts_the_daemon_is_not_charged_for_it() {
+    Way::each(an_agent_above_the_daemon);
+}
+
+fn an_agent_above_the_daemon(way: Way) {
     let mut outer = Tree::start();
-    let place = Place::new();
+    let place = Place::of(way);
     let command = place.command();
-    let words: Vec<&str> =
-        std::iter::once(command.get_program()).chain(command.get_args()).map(|word| word.to_str().unwrap()).collect();
-    let url = outer.ask(&format!("{} --interval 1s --agent outer=$$ 2>/dev/null &", words.join(" ")));
-    let address = url.strip_prefix("http://").unwrap().trim_end_matches('/').parse().unwrap();
-    let view = || agent(&get(address, "/api/monitoring/dashboard").1, "outer");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let quoted: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let url = outer.ask(&format!("{} --interval 1s --agent outer=$$ 2>/dev/null &", quoted.join(" ")));
+    assert!(url.starts_with("http://"), "{url}");
+    let view = || agent(&place.get("/api/monitoring/dashboard"), "outer");
     let mut asked = 0;
     let mut seen = Vec::new();
     until("it was read a few times", || {
         // What the daemon uses for these answers is not the agent's.
         for _ in 0..50 {
-            get(address, "/api/monitoring/agents/outer");
+            place.get("/api/monitoring/agents/outer");
             asked += 1;
         }
         let at = view()["metrics"]["timestamp"].clone();
@@ -155,16 +159,14 @@ fn other_users() {
     if !is_root() {
         return println!("not root: cannot be somebody else");
     }
-    let place = Place::new();
-    fs::set_permissions(place.path("."), Permissions::from_mode(0o777)).unwrap();
-    let program_for_all = place.path("agent-monitor");
-    fs::copy(program().get_program(), &program_for_all).unwrap();
+    Way::each(agents_of_others);
+}
+
+fn agents_of_others(way: Way) {
+    let place = Place::of_user(way, NOBODY);
     let (roots, mut theirs) = (Tree::start(), Tree::of(shell().uid(NOBODY - 1).gid(NOBODY)));
-    let mut command = Command::new(&program_for_all);
-    let standard = place.command();
-    command.args(standard.get_args()).args(["--interval", "1s"]).uid(NOBODY).gid(NOBODY);
-    command.arg(format!("--agent=root={}", roots.pid())).arg(format!("--agent=other={}", theirs.pid()));
-    let daemon = Daemon::start(&mut command);
+    let claims = [format!("--agent=root={}", roots.pid()), format!("--agent=other={}", theirs.pid())];
+    let daemon = place.start(&[&claims[0], &claims[1]]);
     for id in ["root", "other"] {
         let agent = daemon.until_known(id);
         assert!(agent["metrics"]["memoryMb"].as_f64().unwrap() > 0.0, "{agent:#}");
@@ -185,7 +187,7 @@ fn other_users() {
 
     // And root watches somebody else's.
     let theirs = Tree::of(shell().uid(NOBODY).gid(NOBODY));
-    let place = Place::new();
+    let place = Place::of(way);
     let daemon = place.start(&[&format!("--agent=theirs={}", theirs.pid())]);
     let agent = daemon.until_known("theirs");
     assert!(agent["metrics"]["readBytes"].is_number(), "{agent:#}");

@@ -41,8 +41,8 @@ struct Sampling {
     interval: f64,
     last_tick_at: Option<Time>,
     tick: u64,
-    /// How children are found: `events` where the kernel tells of every fork, else `scan`.
-    discovery: &'static str,
+    /// How children are found: `events` where the kernel tells of every fork, else `scan`; null before the first step.
+    discovery: Option<&'static str>,
 }
 
 /// The host now. Pressures: percent of the last ten seconds in which a task waited, or (`Full`) in which none went on.
@@ -205,7 +205,7 @@ impl<'a> Status<'a> {
                 interval: interval.as_secs_f64(),
                 last_tick_at: sampled.last_tick_at.map(Time),
                 tick: snapshot.tick,
-                discovery: sampled.discovery,
+                discovery: Some(sampled.discovery).filter(|way| !way.is_empty()),
             },
             host: Host::new(&snapshot.host, &snapshot.pressure),
             registry: sampled.sources.iter().map(|state| Source::new(state, now)).collect(),
