@@ -17,3 +17,4 @@ mod refusals;
 mod registry;
 mod stop;
 mod tree;
+mod ways;

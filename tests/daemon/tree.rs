@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Receiver;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::harness::{PATIENCE, lines, signal};
 
@@ -86,6 +86,24 @@ impl Tree {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.stdin = None;
         self.child.wait().unwrap()
+    }
+}
+
+/// Processes that left the group of their tree, and must not outlive the test.
+#[derive(Default)]
+pub(crate) struct Strays(Vec<u32>);
+
+impl Strays {
+    pub(crate) fn take(&mut self, pid: u32) {
+        self.0.push(pid);
+    }
+}
+
+impl Drop for Strays {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = kill_process(Pid::from_raw((*pid).try_into().unwrap()).unwrap(), Signal::KILL);
+        }
     }
 }
 
