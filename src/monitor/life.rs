@@ -61,6 +61,9 @@ impl Monitor {
             return self.agent(index).observe(Fact::Ourselves, now);
         }
         if let Some(owner) = pid.and_then(|pid| self.holder(pid)).filter(|owner| *owner != index) {
+            if let Some(refusal) = self.owned_refusal(owner, &guard) {
+                return self.lost_sight(index, Fact::Replaced(refusal), now);
+            }
             let owner = &self.agents[owner.0];
             let fact = Fact::Shared { owner: owner.stored.id.clone(), state: Observed::Running };
             let agent = self.agent(index);
@@ -133,6 +136,12 @@ impl Monitor {
         let claimed_before = run.boot == self.boot && agent.claimed_pid() == Some(run.root.pid);
         let reused = claimed_before && run.root != row.key && !guarded;
         reused.then_some(Replaced::StartTicks)
+    }
+
+    /// Why another agent's process is not the one that is meant.
+    fn owned_refusal(&self, owner: AgentIndex, guard: &StartGuard) -> Option<Replaced> {
+        let root = self.agents[owner.0].root()?;
+        contradiction(guard, root, &self.boot, self.forest.get(root)?.started_at, false)
     }
 
     /// The agent whose root has this pid.

@@ -112,17 +112,28 @@ pub(crate) struct Place {
     way: Option<Way>,
     /// Who they run as; none: as the test.
     user: Option<u32>,
+    /// The world they see: a namespace of their own, as an option of unshare(1), and what is done in it first.
+    world: Vec<(&'static str, String)>,
 }
 
 impl Place {
     pub(crate) fn new() -> Place {
-        let place = Place { directory: tempfile::tempdir().unwrap(), way: None, user: None };
+        let place = Place { directory: tempfile::tempdir().unwrap(), way: None, user: None, world: Vec::new() };
         place.configure("");
         place
     }
 
     pub(crate) fn of(way: Way) -> Place {
-        Place { way: Some(way), ..Place::new() }
+        let mut place = Place { way: Some(way), ..Place::new() };
+        if way == Way::Scanned {
+            place.change_world("--net", "ip link set lo up");
+        }
+        place
+    }
+
+    /// From now on its daemons have a namespace of their own, in which this is done first. Needs root.
+    pub(crate) fn change_world(&mut self, namespace: &'static str, first: &str) {
+        self.world.push((namespace, first.to_owned()));
     }
 
     /// The same for daemons of another user, who can use everything in it. Needs root.
@@ -163,9 +174,12 @@ impl Place {
     /// `agent-monitor run` with everything in this place, at the default interval.
     pub(crate) fn command(&self) -> Command {
         let mut words: Vec<OsString> = Vec::new();
-        if self.way == Some(Way::Scanned) {
-            let with_loopback = r#"ip link set lo up && exec "$0" "$@""#;
-            words.extend(["unshare", "--net", "sh", "-c", with_loopback].map(OsString::from));
+        if !self.world.is_empty() {
+            let steps: Vec<&str> = self.world.iter().map(|(_, first)| &**first).collect();
+            words.push("unshare".into());
+            words.extend(self.world.iter().map(|(namespace, _)| OsString::from(namespace)));
+            words.extend(["sh", "-c"].map(OsString::from));
+            words.push(format!(r#"{} && exec "$0" "$@""#, steps.join(" && ")).into());
         }
         match self.user {
             None => words.push(binary().into()),
@@ -201,6 +215,13 @@ impl Place {
             assert_eq!(discovery, way.word());
         }
         daemon
+    }
+
+    /// [`command`](Place::command) for a shell.
+    pub(crate) fn command_line(&self) -> String {
+        let command = self.command();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| format!("'{}' ", word.to_str().unwrap())).collect()
     }
 
     /// A document of the daemon that has its socket here.
@@ -351,6 +372,21 @@ impl Daemon {
             }
             left == 0
         })
+    }
+
+    /// Waits for this many more sampling passes, whoever runs.
+    pub(crate) fn passes(&self, count: usize) {
+        let last_tick = || self.get("/api/monitoring/status")["sampling"]["lastTickAt"].clone();
+        let mut last = last_tick();
+        let mut left = count;
+        until("more passes", || {
+            let at = last_tick();
+            if at != last {
+                last = at;
+                left -= 1;
+            }
+            if left == 0 { Ok(()) } else { Err(format!("the last at {last}")) }
+        });
     }
 
     /// Waits for a line of the log that has this text.

@@ -17,4 +17,5 @@ mod refusals;
 mod registry;
 mod stop;
 mod tree;
+mod verdicts;
 mod ways;

@@ -128,10 +128,7 @@ fn an_agent_that_starts_the_daemon_is_not_charged_for_it() {
 fn an_agent_above_the_daemon(way: Way) {
     let mut outer = Tree::start();
     let place = Place::of(way);
-    let command = place.command();
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let quoted: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
-    let url = outer.ask(&format!("{} --interval 1s --agent outer=$$ 2>/dev/null &", quoted.join(" ")));
+    let url = outer.ask(&format!("{} --interval 1s --agent outer=$$ 2>/dev/null &", place.command_line()));
     assert!(url.starts_with("http://"), "{url}");
     let view = || agent(&place.get("/api/monitoring/dashboard"), "outer");
     let mut asked = 0;

@@ -25,11 +25,22 @@ pub(crate) fn child(script: &str) -> String {
     format!("sh -c \"$WORDS {script}\"")
 }
 
+/// What such a shell runs that does what it is told, line by line.
+pub(crate) fn loop_of_orders() -> String {
+    format!("{WORDS}\nwhile read -r line; do eval \"$line\"; done")
+}
+
 /// A shell that does what it is told, line by line.
 pub(crate) fn shell() -> Command {
     let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("{WORDS}\nwhile read -r line; do eval \"$line\"; done"));
+    command.arg("-c").arg(loop_of_orders());
     command
+}
+
+/// The same in a pid namespace of its own, with a `/proc` of its own. Needs root.
+pub(crate) fn container() -> Tree {
+    let namespace = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    Tree::of(Command::new("unshare").args(namespace).args(["sh", "-c"]).arg(loop_of_orders()))
 }
 
 /// A shell in a group of its own that does what it is told, line by line, and ends when nobody can tell it anything.
