@@ -1,6 +1,7 @@
 //! How a run ends, and what is told of it.
 
 use crate::model::{ExitStatus, Now, ProcessKey, ProcessState};
+use crate::process::ProcessSource;
 use crate::tree::{AgentIndex, Left, Owner};
 use crate::verdict::{Fact, is_expected};
 
@@ -8,6 +9,22 @@ use super::{Monitor, event, warning};
 
 /// The signal that the kernel kills with when memory is out: signal(7).
 const SIGKILL: u8 = 9;
+
+/// Whether the kernel killed a root for memory. `kills_before`: how many of its cgroup it had killed before.
+fn oom_killed(
+    source: &mut dyn ProcessSource,
+    root: ProcessKey,
+    kills_before: Option<u64>,
+    status: Option<ExitStatus>,
+) -> Option<bool> {
+    match status {
+        Some(ExitStatus::Signal(SIGKILL)) => {
+            source.oom_kills(root).zip(kills_before).map(|(kills, before)| kills > before)
+        }
+        Some(_) => Some(false),
+        None => None,
+    }
+}
 
 impl Monitor {
     /// The root process ended, or the run is over for another reason: what is left of its tree is leftovers.
@@ -25,6 +42,7 @@ impl Monitor {
         let agent = self.agent(index);
         let Some(run) = agent.run.as_mut().filter(|run| run.root == root) else { return };
         let first = run.end.is_none();
+        let told_without = run.end.as_ref().is_some_and(|end| end.reason.is_some() && end.status.is_none());
         run.end(status, now);
         let status = run.end.as_ref().and_then(|end| end.status);
         let superseded = reason == Some("superseded");
@@ -54,6 +72,7 @@ impl Monitor {
                 let message = format!("the run of process {} is over: {reason}", root.pid);
                 self.tell(index, warning(&reason_event, &message), now);
             }
+            None if told_without && status.is_some() => self.learn_cause(index),
             None if status.is_some() => self.tell_end(index, now),
             None => {}
         }
@@ -113,14 +132,7 @@ impl Monitor {
         let Some(end) = run.end.as_mut().filter(|end| end.reason.is_none()) else { return };
         end.status = end.status.or(agent.program.take().and_then(|program| program.launcher));
         let status = end.status;
-        end.oom_killed = match status {
-            Some(ExitStatus::Signal(SIGKILL)) => {
-                let kills = self.source.oom_kills(root);
-                kills.zip(kills_before).map(|(kills, before)| kills > before)
-            }
-            Some(_) => Some(false),
-            None => None,
-        };
+        end.oom_killed = oom_killed(&mut *self.source, root, kills_before, status);
         let orderly = ended_on_request || status.is_some_and(ExitStatus::is_orderly);
         let word = if orderly { "stopped" } else { "error" };
         end.reason = Some(word.into());
@@ -147,6 +159,17 @@ impl Monitor {
             self.roots.remove(&root);
             self.source.release(root);
         }
+    }
+
+    /// A cause that comes after the end was told without it: its parent waited for it at last. The row has it then.
+    fn learn_cause(&mut self, index: AgentIndex) {
+        let agent = &mut self.agents[index.0];
+        let Some(run) = agent.run.as_mut() else { return };
+        let (root, kills_before) = (run.root, run.oom_kills);
+        if let Some(end) = &mut run.end {
+            end.oom_killed = oom_killed(&mut *self.source, root, kills_before, end.status);
+        }
+        self.batch.runs.extend(agent.run_row());
     }
 
     /// The root's place in the tree is gone: it was reaped. Its cause may still be on its way.

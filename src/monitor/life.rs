@@ -212,8 +212,9 @@ impl Monitor {
         }
     }
 
-    /// Goes on with the run that the last daemon watched, if its root still lives.
-    pub(super) fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) {
+    /// Goes on with the run that the last daemon watched, if its root still lives. Returns the root of one that ended
+    /// meanwhile.
+    pub(super) fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) -> Option<ProcessKey> {
         let (root, counted) = self.root_to_resume(index, row, now);
         let agent = self.agent(index);
         // The word of a registry goes into the database when it comes: the last daemon has told of this one.
@@ -227,14 +228,13 @@ impl Monitor {
             known.at = end.at;
             known.oom_killed = end.oom_killed;
             known.reason = Some(Arc::clone(&end.reason));
-            return agent.observe(Fact::Exited { status: end.status, seen: true }, now);
+            agent.observe(Fact::Exited { status: end.status, seen: true }, now);
+            return None;
         }
         let alive = if row.boot == self.boot { self.source.look(root.pid).ok() } else { None };
         let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
         let kept = alive.filter(|found| self.source.keep(found.key, Watch::Exit).is_ok());
-        let Some(found) = kept else {
-            return self.end_run(index, root, None, Some("unobserved"), now);
-        };
+        let Some(found) = kept else { return Some(root) };
         self.plant(index, &found, now);
         let oom_kills = self.source.oom_kills(found.key);
         if let Some(run) = &mut self.agent(index).run {
@@ -252,6 +252,7 @@ impl Monitor {
             ));
         }
         self.agent(index).observe(Fact::Running, now);
+        None
     }
 
     /// Takes in what the kernel told of processes since the last step.

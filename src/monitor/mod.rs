@@ -234,11 +234,12 @@ impl Monitor {
         for known in resume.agents {
             let index = self.admit(known.agent);
             self.agents[index.0].unresolved = known.unresolved;
-            if let Some(row) = known.run {
-                self.resume_run(index, &row, now);
-            }
+            let unseen = known.run.and_then(|row| self.resume_run(index, &row, now));
             // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
             self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
+            if let Some(root) = unseen {
+                self.end_run(index, root, None, Some("unobserved"), now);
+            }
         }
         for row in resume.leftovers {
             self.resume_leftover(row, now);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod accounting;
+mod causes;
 mod churn;
 mod dashboard;
 mod ends;
