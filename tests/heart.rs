@@ -555,6 +555,30 @@ fn what_outlives_its_agent_is_charged_to_an_account_of_its_own() {
     assert_eq!(told(&bench), 1, "told once");
 }
 
+/// Whoever adopts orphans may never wait for them: process 1 of many containers does not.
+#[test]
+fn a_leftover_that_nobody_waits_for_has_ended() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let child = bench.host.fork(pid);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.leftover_rows().pop().unwrap().ended_at, None);
+    bench.host.burn(child, SECOND);
+    bench.host.end(child, ExitStatus::Code(0));
+    bench.pass(10 * SECOND);
+    let over = bench.leftover_rows().pop().unwrap();
+    assert_eq!((over.process.pid, over.cpu_us, over.ended_at.is_some()), (child, 1_000_000, true));
+    let rows = bench.leftover_rows().len();
+    // The minute's writing down, and its late reaping, add nothing.
+    bench.pass(90 * SECOND);
+    bench.host.reap(child);
+    bench.pass(90 * SECOND);
+    assert_eq!((bench.leftover_rows().len(), bench.agent("a").leftovers.process_count), (rows, 0));
+}
+
 #[test]
 fn a_reused_pid_is_another_process() {
     let mut bench = Bench::new(10 * SECOND);

@@ -85,7 +85,9 @@ pub(super) struct Account {
 pub(super) struct Sum {
     /// Processes that have not ended.
     pub processes: u32,
-    /// Their threads.
+    /// Processes that have, and that nobody has waited for.
+    pub zombies: u32,
+    /// The threads of those that have not.
     pub threads: u32,
     /// Their resident memory, bytes.
     pub rss_bytes: u64,

@@ -12,19 +12,27 @@ use super::{Monitor, warning};
 const NAMES: usize = 5;
 
 impl Monitor {
-    /// After a pass: notes what is new among an agent's leftovers, and tells once for each run that there are some. At the
-    /// pass after the end, not at the end itself: most children end with their agent, a moment later.
+    /// After a pass: notes what is new among an agent's leftovers and what has ended, and tells once for each run that
+    /// there are some. At the pass after the end, not at the end itself: most children end with their agent, a moment
+    /// later.
     pub(super) fn note_leftovers(&mut self, index: AgentIndex, now: Now) {
         let agent = &self.agents[index.0];
-        if agent.left_sum().processes == 0 {
+        let sum = agent.left_sum();
+        if sum.processes == 0 && sum.zombies == 0 {
             return;
         }
         let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map_or(now.wall, |end| end.at);
         let owner = Owner { agent: index, left: true };
         let mut names = Vec::new();
         let mut new = Vec::new();
+        let mut ended = Vec::new();
         for (key, member) in self.forest.iter_mut().filter(|(_, member)| member.owner == owner) {
-            if member.seen.is_none_or(|seen| seen.state == ProcessState::Zombie) {
+            let Some(seen) = member.seen else { continue };
+            if seen.state == ProcessState::Zombie {
+                // Whoever is to wait for it may never do so.
+                if member.left.is_some_and(|left| left.noted) {
+                    ended.push(key);
+                }
                 continue;
             }
             names.push(format!("{} ({})", member.name, key.pid));
@@ -38,7 +46,14 @@ impl Monitor {
             let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
             self.batch.leftovers.extend(row);
         }
-        if !std::mem::replace(&mut self.agent(index).left_told, true) {
+        for key in ended {
+            let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
+            self.batch.leftovers.extend(row.map(|row| LeftoverRow { ended_at: Some(now.wall), ..row }));
+            if let Some(left) = self.forest.get_mut(key).and_then(|member| member.left.as_mut()) {
+                left.noted = false;
+            }
+        }
+        if !names.is_empty() && !std::mem::replace(&mut self.agent(index).left_told, true) {
             let count = names.len();
             let more = if count > NAMES { ", …" } else { "" };
             names.truncate(NAMES);

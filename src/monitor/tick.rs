@@ -291,7 +291,9 @@ impl Sum {
         self.read_at = self.read_at.or(Some(reading.read_at));
         self.all_us += reading.cpu.own_us + reading.cpu.children_us;
         self.io_denied |= reading.io == IoReading::Denied;
-        if reading.state != ProcessState::Zombie {
+        if reading.state == ProcessState::Zombie {
+            self.zombies += 1;
+        } else {
             self.processes += 1;
             self.threads += reading.threads;
             self.add_memory(reading);

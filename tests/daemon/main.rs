@@ -10,6 +10,7 @@ mod churn;
 mod dashboard;
 mod ends;
 mod harness;
+mod leftovers;
 mod library;
 mod memory;
 mod odd;
