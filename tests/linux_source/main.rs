@@ -82,9 +82,21 @@ fn a_thread_is_no_process() {
     thread.join().unwrap();
 }
 
-/// The pid of a process that ended is given to another one.
+/// The pid of a process that ended is given to another one: in a pid namespace of its own, where nobody else takes it.
 #[test]
 fn a_pid_that_is_used_again() {
+    const INSIDE: &str = "AGENT_MONITOR_TEST_INSIDE";
+    if !geteuid().is_root() {
+        return eprintln!("NOT TESTED: only root can choose a pid");
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        let test = std::env::current_exe().unwrap();
+        let mut inside = Command::new("unshare");
+        inside.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(test).env(INSIDE, "yes");
+        let told = inside.args(["--exact", "a_pid_that_is_used_again"]).output().unwrap();
+        let said = String::from_utf8_lossy(&told.stdout);
+        return assert!(told.status.success() && said.contains("1 passed"), "{said}");
+    }
     let mut source = source();
     let (old, reborn) = loop {
         let mut child = Sleeper::start();
@@ -94,10 +106,9 @@ fn a_pid_that_is_used_again() {
         // Start ticks are 10 ms: the next one must begin in another.
         Command::new("sleep").arg("0.03").status().unwrap();
         child.end();
-        match Sleeper::start_as(old.pid) {
-            Ok(Some(reborn)) => break (old, reborn),
-            Ok(None) => {} // somebody else has it: another one, then
-            Err(error) => return eprintln!("cannot choose a pid: {error}"),
+        // Another thread of this test may take it: another one, then.
+        if let Some(reborn) = Sleeper::start_as(old.pid).unwrap() {
+            break (old, reborn);
         }
     };
     assert_gone(source.read(old, true));

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use agent_monitor::model::ExitStatus;
+use agent_monitor::model::{ExitStatus, ProcessKey};
+use agent_monitor::process::linux::{LinuxSource, Machine};
 use agent_monitor::process::{ProcessSource, Watch};
 
 use super::children::{ENOUGH, ends, pid, source_and_wakes};
@@ -39,6 +40,36 @@ impl Drop for Small {
     fn drop(&mut self) {
         let _ = fs::remove_dir(&self.0);
     }
+}
+
+/// The same of version 2, which few hosts of tests have: what such a host shows.
+#[test]
+fn a_kill_for_memory_where_the_cgroups_are_of_version_2() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    put("proc/sys/kernel/random/boot_id", "a-boot\n");
+    put("proc/self/mounts", "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw,nsdelegate 0 0\n");
+    put("proc/7/stat", "7 (agent) S 1 7 7 0 -1 4194304 0 0 0 0 5 2 0 0 20 0 1 0 1000 0 0 0\n");
+    put("proc/7/statm", "900 5 3 1 0 9 0\n");
+    put("proc/7/cgroup", "0::/user.slice/agent.scope\n");
+    let events = |kills: u32| format!("low 0\nhigh 0\nmax 31\noom 2\noom_kill {kills}\noom_group_kill 0\n");
+    let local = "sys/fs/cgroup/user.slice/agent.scope/memory.events.local";
+    put("sys/fs/cgroup/user.slice/agent.scope/memory.events", &events(9));
+    put(local, &events(1));
+    let mut source = LinuxSource::rooted(root.path(), Machine::here(), ENOUGH).unwrap();
+    let key = ProcessKey { pid: pid(7), start_ticks: 1000 };
+    assert_eq!(source.oom_kills(key), None, "it is not watched yet");
+    source.keep(key, Watch::Exit).unwrap();
+    assert_eq!(source.oom_kills(key), Some(1), "its own cgroup's, not those of all below");
+    put(local, &events(2));
+    fs::remove_file(root.path().join("proc/7/cgroup")).unwrap();
+    assert_eq!(source.oom_kills(key), Some(2), "also when the process is gone");
+    fs::remove_file(root.path().join(local)).unwrap();
+    assert_eq!(source.oom_kills(key), None);
 }
 
 #[test]
