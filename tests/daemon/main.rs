@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits for a guessed time: a test asks again until it is so, or until it has waited far too long.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod accounting;
 mod causes;

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
 
-use super::harness::{BRISK, NOBODY, Place, Way, agent, is_root, until};
+use super::harness::{BRISK, NOBODY, Place, Way, agent, is_root, outcome, program, until};
 use super::tree::{Tree, child, shell};
 
 /// State and reason of an agent.
@@ -148,6 +148,32 @@ fn an_agent_above_the_daemon(way: Way) {
     let view = view();
     assert_eq!(view["metrics"]["processCount"], 1, "{view:#}");
     assert!(view["metrics"]["cpuSeconds"].as_f64().unwrap() < 0.05, "after {asked} questions: {view:#}");
+}
+
+/// A process chooses its own name, and what it chooses is text.
+#[test]
+fn a_name_that_looks_like_something_else() {
+    Way::each(odd_name);
+}
+
+fn odd_name(way: Way) {
+    let name = ") R 1 (\u{1b}[2J\n";
+    let mut tree = Tree::start();
+    tree.ask(r"printf ') R 1 (\033[2J\n' >/proc/$$/comm; echo done");
+    let worker = tree.spawn(&child(r"printf ') Z 0 <b>' >/proc/\$\$/comm; sleep 1000 & wait"));
+    let place = Place::of(way);
+    let daemon = place.start(&[&format!("--agent=a={}", tree.pid())]);
+    let view = daemon.until("a", "its tree is known", |agent| agent["metrics"]["processCount"] == 3);
+    assert_eq!((&view["pid"], &view["state"]), (&json!(tree.pid()), &json!("running")));
+    let page = daemon.get("/api/monitoring/agents/a");
+    let name_of = |pid: u32| {
+        let processes = page["processes"].as_array().unwrap();
+        processes.iter().find(|process| process["pid"] == pid).unwrap()["command"].clone()
+    };
+    assert_eq!((name_of(tree.pid()), name_of(worker)), (json!(name), json!(") Z 0 <b>")), "as it is, in JSON");
+    let (code, text, log) = outcome(program().args(["agent", "a", "--socket"]).arg(place.path("s")));
+    assert_eq!(code, Some(0), "{log}");
+    assert!(text.contains(") R 1 (\u{fffd}[2J") && !text.contains('\u{1b}'), "nothing steers a terminal: {text:?}");
 }
 
 /// The daemon as a user who may not see everything, and agents of other users.

@@ -141,7 +141,7 @@ fn inner_pids(tree: &Tree, pid: Pid) -> Result<Vec<Pid>, ReadError> {
         return Err(ReadError::Gone);
     }
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
-    let numbers = line.unwrap_or_default().split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    let numbers = line.unwrap_or_default().split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     numbers
         .map(|word| decimal(word).and_then(|number| Pid::new(i64::try_from(number).ok()?)))
         .collect::<Option<Vec<Pid>>>()
