@@ -152,12 +152,17 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn watch(sources: Vec<Source>) -> Machine {
+        Machine::watch_by(Forks::Told, sources)
+    }
+
+    /// The same with children found in this way.
+    pub(crate) fn watch_by(forks: Forks, sources: Vec<Source>) -> Machine {
         let (tell, woken) = mpsc::channel();
         let tell = Mutex::new(tell);
         let wake = move || {
             let _ = tell.lock().expect("no holder panics").send(());
         };
-        let source = LinuxSource::new(4096, Forks::Told, Arc::new(wake)).expect("a machine with /proc");
+        let source = LinuxSource::new(4096, forks, Arc::new(wake)).expect("a machine with /proc");
         let mut config = Config::defaults(&Directories { state: "/state".into(), runtime: "/run".into() });
         config.registry.sources = sources;
         config.registry.refresh = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use agent_monitor::config::{MatchBy, Source};
 use agent_monitor::model::{Observed, Pid};
+use agent_monitor::process::linux::Forks;
 use serde_json::Value;
 
 use crate::programs::{Machine, Prefix, Running, children, comm, need};
@@ -27,6 +28,11 @@ fn codex(prefix: &Prefix) -> std::path::PathBuf {
     let native = prefix.standin(TRIPLE);
     let entry = prefix.script("lib/node_modules/@openai/codex/bin/codex.js", &launcher(&format!("{native:?}, []")));
     prefix.link("bin/codex", &entry)
+}
+
+/// Once where every fork is told, once where children are looked for.
+fn in_both_ways(test: impl Fn(Forks)) {
+    [Forks::Told, Forks::Scanned].into_iter().for_each(test);
 }
 
 fn one(machine: &Machine, name: &str, pids: &[Pid]) {
@@ -72,11 +78,15 @@ fn the_same_program_under_another_name_is_a_member() {
 
 #[test]
 fn a_launcher_under_node_and_its_native_program() {
+    in_both_ways(launcher_and_program);
+}
+
+fn launcher_and_program(forks: Forks) {
     need("node");
     let prefix = Prefix::new();
     let mut running = Running::start(&mut Command::new(codex(&prefix)));
     let (root, program) = (running.pid(), children(running.pid())[0]);
-    let mut machine = Machine::watch(Vec::new());
+    let mut machine = Machine::watch_by(forks, Vec::new());
     one(&machine, "codex", &[root, program]);
     // SIGKILL for the program; what its launcher then exits with says nothing of it.
     machine.look_around();
@@ -88,11 +98,15 @@ fn a_launcher_under_node_and_its_native_program() {
 
 #[test]
 fn a_program_goes_on_without_its_launcher() {
+    in_both_ways(program_alone);
+}
+
+fn program_alone(forks: Forks) {
     need("node");
     let prefix = Prefix::new();
     let mut running = Running::start(&mut Command::new(codex(&prefix)));
     let (root, program) = (running.pid(), children(running.pid())[0]);
-    let mut machine = Machine::watch(Vec::new());
+    let mut machine = Machine::watch_by(forks, Vec::new());
     one(&machine, "codex", &[root, program]);
     let id = machine.agent(root).unwrap().id.clone();
     running.kill();
@@ -233,13 +247,17 @@ fn a_launcher_that_becomes_its_program() {
 
 #[test]
 fn a_daemon_that_outlives_the_window_that_started_it() {
+    in_both_ways(daemon_of_a_window);
+}
+
+fn daemon_of_a_window(forks: Forks) {
     let prefix = Prefix::new();
     let window = prefix.standin("bin/codex");
     let home = prefix.standin(".codex/packages/app-server-daemon/releases/1/bin/codex");
     let orders = format!("start={0},{0},app-server,--listen,unix://,--managed-daemon", home.display());
     let mut running = Running::start(Command::new(window).env("STANDIN", orders).env("STANDIN_CHILD", "setsid"));
     let (root, daemon) = (running.pid(), children(running.pid())[0]);
-    let mut machine = Machine::watch(Vec::new());
+    let mut machine = Machine::watch_by(forks, Vec::new());
     let both = |machine: &Machine| machine.agents_at(&[root, daemon]);
     let expected = [("codex".to_owned(), root), ("codex-daemon".to_owned(), daemon)];
     assert_eq!(both(&machine), expected);
