@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent_monitor::clock::Clock;
 use agent_monitor::model::{HostMinute, HostPressure, Timestamp};
 
-use crate::{Bench, SECOND, killed, record};
+use super::bench::{Bench, SECOND, killed, record};
 
 const GIB: u64 = 1 << 30;
 

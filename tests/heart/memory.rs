@@ -8,7 +8,7 @@ use agent_monitor::config::{Config, Sampling};
 use agent_monitor::model::{ExitStatus, MemoryMethod, Mono, Pid, PssReading, RunRow};
 use agent_monitor::monitor::Input;
 
-use crate::{Bench, SECOND, config, killed, record};
+use super::bench::{Bench, SECOND, config, killed, record};
 
 const MIB: u64 = 1 << 20;
 

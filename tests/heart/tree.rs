@@ -1,0 +1,118 @@
+//! Which process is whose.
+
+use std::sync::Arc;
+
+use agent_monitor::clock::Clock;
+use agent_monitor::model::{ExitStatus, Observed, Resume};
+use agent_monitor::monitor::Monitor;
+
+use super::bench::{Bench, SECOND, record};
+
+#[test]
+fn the_monitor_itself_is_in_no_tree() {
+    let mut bench = Bench::new(10 * SECOND);
+    let shell = bench.host.start("shell");
+    let own = bench.host.fork(shell);
+    let helper = bench.host.fork(own);
+    bench.host.set_own(own);
+    let resume = Resume::default();
+    bench.monitor = Monitor::new(Arc::clone(&bench.config), bench.host.source(), resume, bench.clock.now());
+    bench.registry(vec![record("outer", "online", Some(shell)), record("own", "online", Some(own))]);
+    bench.host.burn(own, 7 * SECOND);
+    bench.host.burn(helper, 7 * SECOND);
+    bench.host.burn(shell, SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("outer").metrics.process_count, Some(1));
+    assert_eq!(bench.cpu_seconds("outer"), 1.0);
+    let ourselves = bench.agent("own");
+    assert_eq!((&*ourselves.status, ourselves.state, ourselves.metrics.cpu_us), ("online", Observed::Running, None));
+    assert!(ourselves.state_reason.as_deref().unwrap().contains("agent-monitor itself"));
+    // A program that embeds the monitor starts its agents itself.
+    bench.registry(vec![record("outer", "online", Some(shell)), record("inner", "online", Some(helper))]);
+    bench.host.burn(helper, 2 * SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("outer"), bench.cpu_seconds("inner")), (1.0, 2.0));
+}
+
+#[test]
+fn a_member_stays_the_agents_when_its_parent_ends() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    let shell = bench.host.fork(pid);
+    let worker = bench.host.fork(shell);
+    bench.pass(10 * SECOND);
+    bench.host.finish(shell, ExitStatus::Code(0));
+    bench.pass(10 * SECOND);
+    bench.host.burn(worker, 3 * SECOND);
+    let grandchild = bench.host.fork(worker);
+    bench.host.burn(grandchild, SECOND);
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.agent("a").metrics.process_count, Some(3));
+    assert_eq!(bench.cpu_seconds("a"), 4.0);
+}
+
+#[test]
+fn two_agents_never_own_one_process() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let inner = bench.host.fork(pid);
+    let shared =
+        vec![record("b", "online", Some(pid)), record("a", "online", Some(pid)), record("c", "online", Some(inner))];
+    bench.registry(shared);
+    bench.pass(20 * SECOND);
+    bench.host.burn(pid, SECOND);
+    bench.host.burn(inner, 2 * SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("a"), bench.cpu_seconds("c")), (1.0, 2.0));
+    let sharer = bench.agent("b");
+    assert_eq!(sharer.state_reason.as_deref(), Some(&*format!("shares process {pid} with a")));
+    assert_eq!((sharer.metrics.cpu_us, sharer.metrics.memory_bytes), (None, None));
+    // The outer one waits for the inner one: what that used must not count again.
+    bench.host.finish(inner, ExitStatus::Code(0));
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("a"), bench.cpu_seconds("c")), (1.0, 2.0));
+}
+
+#[test]
+fn a_daemon_that_is_reparented_at_once_is_found_where_forks_are_told() {
+    for told in [true, false] {
+        let mut bench = Bench::new(10 * SECOND);
+        if told {
+            bench.host.tell_forks();
+        }
+        let pid = bench.host.start("agent");
+        bench.registry(vec![record("a", "online", Some(pid))]);
+        bench.pass(25 * SECOND);
+        // cmd & from a shell that ends at once, twice over, each in a session of its own.
+        let shell = bench.host.fork(pid);
+        let between = bench.host.fork(shell);
+        bench.host.set_session(between);
+        let daemon = bench.host.fork(between);
+        bench.host.set_session(daemon);
+        bench.host.finish(between, ExitStatus::Code(0));
+        bench.host.finish(shell, ExitStatus::Code(0));
+        bench.pass(10 * SECOND);
+        bench.host.burn(daemon, 2 * SECOND);
+        let child = bench.host.fork(daemon);
+        bench.host.burn(child, SECOND);
+        bench.pass(20 * SECOND);
+        let expected = if told { (Some(3), 3.0) } else { (Some(1), 0.0) };
+        assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), expected, "told: {told}");
+    }
+}
+
+#[test]
+fn lost_events_are_mended_by_a_scan() {
+    let mut bench = Bench::new(10 * SECOND);
+    bench.host.tell_forks();
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(25 * SECOND);
+    let child = bench.host.fork(pid);
+    bench.host.lose_events();
+    bench.host.burn(child, SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), (Some(2), 1.0));
+    assert_eq!(bench.snapshot.as_ref().unwrap().own.events_lost, 1);
+}
