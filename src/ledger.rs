@@ -6,8 +6,8 @@
 //! nothing says who waited for whom. So only sums over the tree count:
 //!
 //! ```text
-//! survivors: members seen at both reads      born: new since the last tick      vanished: gone
-//! V         = Σ over the vanished of their last own + children
+//! survivors: members seen at both reads      born: new since the last tick
+//! V         = Σ over those that are gone of their last own + children, where a member may have waited for them
 //! G         = max(0, Σ over survivors of Δchildren − carry)
 //! increment = Σ over survivors of Δown + Σ over born of (own + children) + max(0, G − V)
 //! carry     = max(0, V − G) + the part of the old carry that can still arrive
@@ -16,8 +16,12 @@
 //! `G − V` is what ended children used after they were last read. `carry` holds what vanished before its parent's
 //! counter showed it: members are read oldest first, so a child that is waited for between the reading of its parent
 //! and its own is gone in this tick and arrives in the parent's counter in the next. What has not arrived by then never
-//! will (nobody waited for it), unless that parent vanished too: then it arrives one tick later still, in the
-//! grandparent's counter. So each member knows what is `late` below it, and only that much outlives a tick in `carry`.
+//! will (nobody waited for it), unless that parent vanished too, or could not be read: then it arrives one tick later
+//! still, in the grandparent's counter or in its own. So each member knows what is `late` below it, and only that much
+//! outlives a tick in `carry`.
+//!
+//! What a tree without anybody above it takes along, an orphan that belongs to process 1, arrives nowhere: held against
+//! `G`, it would hide what others' children used. So `V` leaves it out.
 
 /// The counter of one process, in any unit. Never falls while the process lives.
 ///
@@ -53,11 +57,9 @@ struct Tally {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Share {
     last: Counter,
-    /// How much came from ended children in this tick.
+    /// How much came from ended children at the last reading, and is not yet known to have vanished below this member.
     grown: u64,
-    /// What vanished below this member in this tick.
-    below: u64,
-    /// What vanished below this member and was not in its counter yet.
+    /// What vanished below this member and was not in its counter when that was last read.
     late: u64,
 }
 
@@ -82,27 +84,27 @@ impl Ledger {
     pub fn survived(&mut self, share: &mut Share, now: Counter) {
         self.tally.own += now.own.saturating_sub(share.last.own);
         share.grown = now.children.saturating_sub(share.last.children);
+        share.late = 0;
         self.tally.children += share.grown;
         share.last = now;
     }
 
-    /// A member that is gone. Returns what it may have taken to whoever waited for it: for [`Share::inherit`] of its
-    /// nearest ancestor that lives, and for [`Ledger::elsewhere`] if that one belongs to another tree.
-    pub fn vanished(&mut self, share: &Share) -> u64 {
-        let last = share.last.own + share.last.children;
-        self.tally.vanished += last;
+    /// A member that is there and could not be read: what is late below it stays late.
+    pub fn missed(&mut self, share: &mut Share) {
+        share.grown = 0;
         self.tally.late += share.late;
-        last + share.late
     }
 
-    /// A process that vanished out of another tree, whose counters were charged there, may come up in this one.
+    /// A member that is gone, and that another member of this tree may have waited for: see [`Share::taken`].
+    pub fn vanished(&mut self, share: &Share) {
+        self.tally.vanished += share.last.own + share.last.children;
+        self.tally.late += share.late;
+    }
+
+    /// What was charged to another tree may come up in this one: what a process of that one took to one of this, or what
+    /// is [`late`](Share::late) below a member that comes over.
     pub fn elsewhere(&mut self, taken: u64) {
         self.tally.vanished += taken;
-    }
-
-    /// A member that comes over from another ledger, which keeps what it was charged.
-    pub fn adopt(&mut self, share: &Share) {
-        self.carry += share.late;
     }
 
     /// Ends the tick; returns what it added.
@@ -133,16 +135,22 @@ impl Share {
         self.last
     }
 
-    /// What vanished below it in this tick.
-    pub fn inherit(&mut self, taken: u64) {
-        self.below += taken;
+    /// What it takes to whoever waits for it when it is gone.
+    pub fn taken(&self) -> u64 {
+        self.last.own + self.last.children + self.late
     }
 
-    /// Ends the tick for this member.
-    pub fn settle(&mut self) {
-        self.late = self.below.saturating_sub(self.grown);
-        self.below = 0;
-        self.grown = 0;
+    /// What vanished below it and can still come up in its counter.
+    pub fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Somebody vanished whose nearest living ancestor this member is. Whether this one was read in the pass that found
+    /// it gone, as `read` says, decides whether its counter can have it already.
+    pub fn inherit(&mut self, taken: u64, read: bool) {
+        let arrived = if read { self.grown.min(taken) } else { 0 };
+        self.grown -= arrived;
+        self.late += taken - arrived;
     }
 }
 
@@ -269,7 +277,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let mut known: BTreeMap<usize, Share> = BTreeMap::from([(0, Share::default())]);
         let mut order: Vec<usize> = Vec::new();
-        let mut gone: Vec<(usize, u64)> = Vec::new();
+        let mut gone: Vec<(usize, Share)> = Vec::new();
         for act in acts.iter().chain(&[Act::Finish, Act::Finish, Act::Finish, Act::Finish]) {
             let reads = match *act {
                 Act::Burn(pick, amount) => {
@@ -300,7 +308,7 @@ mod tests {
                 let now = Counter { own: life.own, children: life.children };
                 match (known.get_mut(&who), life.ended) {
                     (Some(share), true) => {
-                        gone.push((who, ledger.vanished(share)));
+                        gone.push((who, *share));
                         known.remove(&who);
                     }
                     (Some(share), false) => ledger.survived(share, now),
@@ -312,19 +320,15 @@ mod tests {
                 if !order.is_empty() {
                     continue;
                 }
-                for (who, taken) in gone.drain(..) {
+                for (who, share) in gone.drain(..) {
                     let mut above = world.lives[who].parent;
                     while above != usize::MAX && !known.contains_key(&above) {
                         above = world.lives[above].parent;
                     }
-                    if let Some(share) = known.get_mut(&above) {
-                        share.inherit(taken);
-                    }
-                }
-                for share in known.values_mut() {
-                    share.settle();
-                    if !way.keep_late {
-                        share.late = 0;
+                    if let Some(above) = known.get_mut(&above) {
+                        ledger.vanished(&share);
+                        above.inherit(share.taken(), true);
+                        above.late *= u64::from(way.keep_late);
                     }
                 }
                 let before = ledger.total();

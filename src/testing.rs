@@ -34,8 +34,10 @@ struct Table {
     boot: BootId,
     events: Vec<ProcessEvent>,
     watched: BTreeSet<ProcessKey>,
+    /// Whose forks are told: the kept processes, and what they started since, which is not known by more than its pid.
+    kin: BTreeMap<Pid, Option<ProcessKey>>,
     own_pid: Option<Pid>,
-    /// Identities that a scan or a look has shown.
+    /// Identities that a scan has shown.
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
     tells_forks: bool,
@@ -72,6 +74,7 @@ impl Host {
             boot: "11111111-2222-3333-4444-555555555555".into(),
             events: Vec::new(),
             watched: BTreeSet::new(),
+            kin: BTreeMap::new(),
             own_pid: None,
             shown: BTreeSet::new(),
             burned_us: 0,
@@ -90,7 +93,8 @@ impl Host {
         Box::new(TableSource::new(self.clone()))
     }
 
-    /// From now on the machine tells of every fork, as the kernel's proc connector does.
+    /// From now on the machine tells of every fork of a kept process or of what descends from one, as the Linux source
+    /// does where the kernel lets it.
     pub fn tell_forks(&self) {
         self.lock().tells_forks = true;
     }
@@ -221,6 +225,7 @@ impl Host {
                 process.row.parent = Pid::new(1);
             }
         }
+        table.kin.remove(&pid);
         let process = table.living(pid);
         process.row.state = ProcessState::Zombie;
         process.rss_bytes = 0;
@@ -272,6 +277,7 @@ impl Host {
             let mut table = self.lock();
             table.processes.clear();
             table.watched.clear();
+            table.kin.clear();
             table.shown.clear();
             table.events.clear();
             table.next_pid = 1;
@@ -322,7 +328,9 @@ impl Host {
             hidden: false,
         };
         table.processes.insert(pid, process);
-        if let Some(parent) = parent.filter(|_| table.tells_forks) {
+        table.kin.remove(&pid);
+        if let Some(parent) = parent.filter(|parent| table.tells_forks && table.kin.contains_key(parent)) {
+            table.kin.insert(pid, None);
             table.events.push(ProcessEvent::Forked { parent, child: pid, at: now });
         }
         pid

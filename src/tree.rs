@@ -105,7 +105,7 @@ impl Forest {
     }
 
     /// The members, oldest first, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (ProcessKey, &mut Member)> {
+    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (ProcessKey, &mut Member)> {
         self.members.iter_mut().map(|(key, member)| (*key, &mut **member))
     }
 
@@ -167,13 +167,14 @@ impl Forest {
         self.members.insert(row.key, Box::new(member));
     }
 
-    /// Lets a process that is gone go. Its pid is remembered: it may have led a session or a group that lives on.
+    /// Lets a process that is gone go. Its pid is remembered, unless another process has it: it may have led a session or
+    /// a group that lives on.
     pub fn remove(&mut self, process: ProcessKey) -> Option<Member> {
         let member = self.members.remove(&process)?;
         if self.by_pid.get(&process.pid) == Some(&process) {
             self.by_pid.remove(&process.pid);
+            self.remember(process.pid, member.owner.agent);
         }
-        self.remember(process.pid, member.owner.agent);
         Some(*member)
     }
 
@@ -205,8 +206,9 @@ impl Forest {
         rows.sort_unstable_by_key(|row| row.key);
         rows.retain(|row| !self.members.contains_key(&row.key));
         for row in rows.iter() {
-            // A living process that is no member: whoever had its pid and led a session is over, session and all.
+            // A living process that is no member: whoever had its pid is over, noticed or not, and any session it led.
             self.former.remove(&row.key.pid);
+            self.by_pid.remove(&row.key.pid);
             if self.below_own.get(&row.key.pid).is_some_and(|start_ticks| *start_ticks != row.key.start_ticks) {
                 self.below_own.remove(&row.key.pid);
             }
@@ -264,6 +266,12 @@ impl Forest {
             above = (*gone.get(&above)?)?;
         }
         None
+    }
+
+    /// Whether what was a member's child may be waited for by another member by now: its parent is gone, and who it was
+    /// given to was not seen.
+    pub fn may_have_moved(&self, parent: Option<Pid>) -> bool {
+        parent.is_none_or(|pid| self.former.contains_key(&pid))
     }
 
     /// Whether a process descends from the monitor's own, also if what was in between has ended.
@@ -363,6 +371,16 @@ mod tests {
         // The number came up again for a stranger: what it meant is over.
         assert_eq!(adopt(&mut forest, vec![row(40, 12, 1, 40)]), []);
         assert_eq!(adopt(&mut forest, vec![row(62, 13, 1, 40)]), []);
+    }
+
+    #[test]
+    fn a_number_that_came_round_before_its_end_was_noticed_means_the_stranger() {
+        let mut forest = forest();
+        assert_eq!(adopt(&mut forest, vec![row(40, 5, 20, 40)]), [(40, 0)]);
+        let ended = forest.at(pid(40)).unwrap();
+        assert_eq!(adopt(&mut forest, vec![row(40, 9, 1, 40), row(70, 10, 40, 40)]), []);
+        forest.remove(ended);
+        assert_eq!(adopt(&mut forest, vec![row(71, 11, 1, 40)]), []);
     }
 
     #[test]

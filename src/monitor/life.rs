@@ -163,11 +163,14 @@ impl Monitor {
         self.plant(index, row, now);
         let boot = Arc::clone(&self.boot);
         let oom_kills = self.source.oom_kills(row.key);
+        let born = self.forest.get(row.key).is_some_and(|member| member.born && member.seen.is_none());
+        let before = if born { None } else { self.source.read(row.key, false).ok() };
         let agent = &mut self.agents[index.0];
         // The number of one that was found is free again after its end: who gets it is somebody else.
         let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
         let run = Run::new(row.key, boot, started_at, agent.tree.cpu.total());
-        agent.run = Some(Run { oom_kills, ..run });
+        let root_cpu = before.map(|before| before.cpu).unwrap_or_default();
+        agent.run = Some(Run { oom_kills, root_cpu, ..run });
         agent.observe(Fact::Running, now);
         if !first {
             agent.stored.restarts += 1;
@@ -194,6 +197,7 @@ impl Monitor {
             self.full_scans = FULL_SCANS;
         }
         self.roots.insert(row.key, index);
+        self.nested |= self.is_inside(row.key, index);
         let agent = self.agent(index);
         agent.read_at = None;
         agent.due = true;
@@ -204,12 +208,7 @@ impl Monitor {
     /// A member came over from another account: what is still on its way below it comes along.
     pub(super) fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
         let Some(seen) = self.forest.get(key).and_then(|member| member.seen) else { return };
-        let account = self.agents[owner.agent.0].account(owner.left);
-        account.cpu.adopt(&seen.cpu);
-        if let Some((read, written)) = &seen.io {
-            account.read.adopt(read);
-            account.written.adopt(written);
-        }
+        self.agents[owner.agent.0].account(owner.left).adopt(&seen);
     }
 
     /// Goes on with the run that the last daemon watched, if its root still lives. Returns the root of one that ended
@@ -298,6 +297,8 @@ impl Monitor {
                 ProcessEvent::Lost => {
                     self.own.events_lost += 1;
                     self.full_scans = FULL_SCANS;
+                    // They may be older than the last pass: events come a moment late, and so does the news of a loss.
+                    self.scanned_at = self.scanned_before.or(self.scanned_at);
                 }
                 ProcessEvent::Exited { .. } => {}
             }

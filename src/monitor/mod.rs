@@ -81,8 +81,10 @@ pub struct Monitor {
     full_scans: u8,
     /// When the last scan was; none before the first.
     scanned_at: Option<Mono>,
-    /// Whether a member's share is not settled: something vanished.
-    unsettled: bool,
+    /// When the one before was: what was told by then is complete, even if events that came later were lost.
+    scanned_before: Option<Mono>,
+    /// Whether agents have begun inside other agents' trees.
+    nested: bool,
     next_tick: u64,
     next_number: u32,
     host: HostReading,
@@ -141,7 +143,8 @@ impl Monitor {
             early: None,
             full_scans: FULL_SCANS,
             scanned_at: None,
-            unsettled: false,
+            scanned_before: None,
+            nested: false,
             next_tick: resume.last_tick + 1,
             next_number: 0,
             host: HostReading::default(),

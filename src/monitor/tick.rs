@@ -14,6 +14,9 @@ use crate::tree::{Admission, AgentIndex, Member, Seen};
 use super::agent::{Account, Agent, Sum};
 use super::{Monitor, SECOND_READING, warning};
 
+/// Processor time is counted in hundredths of a second: in a shorter time than this it makes no rate.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 impl Monitor {
     /// The regular pass, over all agents.
     pub(super) fn sample_all(&mut self, now: Now) {
@@ -61,7 +64,7 @@ impl Monitor {
     /// Finds the processes that became members since the last pass.
     fn discover(&mut self, now: Now) {
         if self.source.tells_forks() && self.full_scans == 0 && !self.is_looking() {
-            self.scanned_at = Some(now.mono);
+            self.scanned_before = self.scanned_at.replace(now.mono);
             return;
         }
         let scope = if self.full_scans > 0 || self.is_looking() { Scan::All } else { Scan::New };
@@ -73,7 +76,7 @@ impl Monitor {
                 self.own.reads_denied += count.denied;
                 self.own.read_errors += count.failed;
                 let since = self.scanned_at.map(|at| now.mono.since(at));
-                self.scanned_at = Some(now.mono);
+                self.scanned_before = self.scanned_at.replace(now.mono);
                 self.full_scans = self.full_scans.saturating_sub(1);
                 let taken = self.forest.adopt(&mut rows, |row| Admission {
                     started_at: now.wall - row.age,
@@ -83,6 +86,10 @@ impl Monitor {
                 for key in taken {
                     self.keep_member(key);
                 }
+                if scope == Scan::All {
+                    self.first_sight();
+                    self.nested |= self.roots.iter().any(|(root, index)| self.is_inside(*root, *index));
+                }
             }
             Err(error) => {
                 self.own.read_errors += 1;
@@ -90,6 +97,19 @@ impl Monitor {
             }
         }
         self.rows = rows;
+    }
+
+    /// Takes down what those had that were already running when they were found, youngest first: one that ends before its
+    /// turn was waited for before the turn of its parent, and what it burned in its life is in that one's counter by
+    /// then, and not charged.
+    fn first_sight(&mut self) {
+        let new = self.forest.iter_mut().rev().filter(|(_, member)| !member.born && member.seen.is_none());
+        for (key, member) in new {
+            if let Ok(reading) = self.source.read(key, true) {
+                let account = self.agents[member.owner.agent.0].account(member.owner.left);
+                member.seen = Some(account.take(member, &reading));
+            }
+        }
     }
 
     /// Whether a process began since the last scan, so that all it used was used where it is now.
@@ -109,11 +129,15 @@ impl Monitor {
     }
 
     /// Reads the members of all agents that are due, oldest first, and charges their ledgers: that of storage only if
-    /// `io`. Returns those agents.
+    /// `io`. Returns those agents. Where agents nest, nobody is read without the others: what an inner one had charged
+    /// would come up in the counters of an outer one as if it were new.
     pub(super) fn read_due(&mut self, io: bool, now: Now) -> Vec<AgentIndex> {
-        let due: Vec<AgentIndex> =
-            (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].due).collect();
-        for index in &due {
+        let due: Vec<AgentIndex> = self.all_due().collect();
+        if self.nested && !due.is_empty() {
+            self.agents.iter_mut().for_each(|agent| agent.due = true);
+        }
+        let read: Vec<AgentIndex> = self.all_due().collect();
+        for index in &read {
             let agent = &mut self.agents[index.0];
             agent.sum = Sum::default();
             if let Some(left) = &mut agent.left {
@@ -121,16 +145,22 @@ impl Monitor {
             }
         }
         let gone = self.read_members(io);
-        self.let_go(&gone, now);
-        if self.unsettled || !gone.is_empty() {
-            self.settle(io);
-            self.unsettled = !gone.is_empty();
-        }
-        for index in &due {
+        self.let_go(&gone, io, now);
+        for index in &read {
             self.charge(*index, io, now);
             self.note_leftovers(*index, now);
         }
         due
+    }
+
+    fn all_due(&self) -> impl Iterator<Item = AgentIndex> {
+        (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].due)
+    }
+
+    /// Whether an agent's root hangs in another agent's tree.
+    pub(super) fn is_inside(&self, root: ProcessKey, index: AgentIndex) -> bool {
+        let above = self.forest.get(root).and_then(|member| self.forest.at(member.parent?));
+        above.and_then(|above| self.forest.get(above)).is_some_and(|above| above.owner.agent != index)
     }
 
     fn read_members(&mut self, io: bool) -> Vec<ProcessKey> {
@@ -150,13 +180,11 @@ impl Monitor {
                     member.seen = Some(account.take(member, &reading));
                 }
                 Err(ReadError::Gone) => gone.push(key),
-                Err(ReadError::Denied { .. }) => {
-                    self.own.reads_denied += 1;
+                Err(error) => {
+                    let denied = matches!(error, ReadError::Denied { .. });
+                    *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
                     agent.sum(left).failed = true;
-                }
-                Err(_) => {
-                    self.own.read_errors += 1;
-                    agent.sum(left).failed = true;
+                    agent.account(left).miss(member, io);
                 }
             }
         }
@@ -164,14 +192,17 @@ impl Monitor {
     }
 
     /// Lets members go that are gone. What they had may come up in the counter of whoever waited for them.
-    fn let_go(&mut self, gone: &[ProcessKey], now: Now) {
+    fn let_go(&mut self, gone: &[ProcessKey], io: bool, now: Now) {
         let mut left: Vec<(ProcessKey, Member)> = Vec::with_capacity(gone.len());
         for key in gone {
             left.extend(self.forest.remove(*key).map(|member| (*key, member)));
         }
         let parents: HashMap<Pid, Option<Pid>> = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
+        // Before any root's end makes leftovers of its tree: what came up in this pass is on the account of its tree.
+        for (_, member) in &left {
+            self.pass_on(member, &parents, io);
+        }
         for (key, member) in left {
-            self.pass_on(&member, &parents);
             self.leftover_ended(key, &member, now);
             match self.roots.get(&key).copied() {
                 Some(index) => self.root_vanished(index, key, now),
@@ -180,40 +211,25 @@ impl Monitor {
         }
     }
 
-    fn pass_on(&mut self, member: &Member, parents: &HashMap<Pid, Option<Pid>>) {
+    /// What a member had is held against the account of the nearest ancestor that lives: it comes up there, if anywhere.
+    fn pass_on(&mut self, member: &Member, parents: &HashMap<Pid, Option<Pid>>, io: bool) {
         let Some(seen) = &member.seen else { return };
-        let account = self.agents[member.owner.agent.0].account(member.owner.left);
-        let cpu = account.cpu.vanished(&seen.cpu);
-        let io = seen.io.map(|(read, written)| (account.read.vanished(&read), account.written.vanished(&written)));
-        let Some(above) = self.forest.nearest(member.parent, parents) else { return };
+        let Some(above) = self.forest.nearest(member.parent, parents) else {
+            if self.forest.may_have_moved(member.parent) {
+                self.agents[member.owner.agent.0].account(member.owner.left).vanished(seen);
+            }
+            return;
+        };
         let above = self.forest.get_mut(above).expect("the nearest is a member");
-        let Some(share) = &mut above.seen else { return };
-        share.cpu.inherit(cpu);
-        if let (Some((read, written)), Some((taken_read, taken_written))) = (&mut share.io, io) {
-            read.inherit(taken_read);
-            written.inherit(taken_written);
+        let agent = &mut self.agents[above.owner.agent.0];
+        let account = agent.account(above.owner.left);
+        if above.owner == member.owner {
+            account.vanished(seen)
+        } else {
+            account.elsewhere(seen)
         }
-        if above.owner != member.owner {
-            let account = self.agents[above.owner.agent.0].account(above.owner.left);
-            account.cpu.elsewhere(cpu);
-            if let Some((read, written)) = io {
-                account.read.elsewhere(read);
-                account.written.elsewhere(written);
-            }
-        }
-    }
-
-    fn settle(&mut self, io: bool) {
-        for (_, member) in self.forest.iter_mut() {
-            if !self.agents[member.owner.agent.0].due {
-                continue;
-            }
-            let Some(seen) = &mut member.seen else { continue };
-            seen.cpu.settle();
-            if let Some((read, written)) = seen.io.as_mut().filter(|_| io) {
-                read.settle();
-                written.settle();
-            }
+        if let Some(heir) = &mut above.seen {
+            heir.inherit(seen, agent.due, io);
         }
     }
 
@@ -240,6 +256,7 @@ impl Monitor {
             (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before),
             _ => None,
         };
+        let first = lives && agent.read_at.is_none();
         if lives {
             agent.read_at = sum.read_at;
         }
@@ -250,6 +267,10 @@ impl Monitor {
             }
             run.root_cpu = crate::model::Cpu { own_us: root.own, children_us: root.children };
             run.others_us = sum.all_us.saturating_sub(root.own + root.children);
+        }
+        if first {
+            // What its processes had before they were known: another daemon must not take it for what they used since.
+            self.batch.runs.extend(agent.run_row());
         }
         let known = agent.run.is_some() || agent.tree.cpu.total() > 0;
         let verdict = agent.verdict();
@@ -302,6 +323,44 @@ impl Sum {
 }
 
 impl Account {
+    /// A member is there and could not be read. Whose child it is now is not known.
+    fn miss(&mut self, member: &mut Member, io: bool) {
+        member.parent = None;
+        let Some(seen) = &mut member.seen else { return };
+        self.cpu.missed(&mut seen.cpu);
+        if let Some((read, written)) = seen.io.as_mut().filter(|_| io) {
+            self.read.missed(read);
+            self.written.missed(written);
+        }
+    }
+
+    /// A member is gone, and another of this account may have waited for it.
+    fn vanished(&mut self, gone: &Seen) {
+        self.cpu.vanished(&gone.cpu);
+        if let Some((read, written)) = &gone.io {
+            self.read.vanished(read);
+            self.written.vanished(written);
+        }
+    }
+
+    /// A member of another account is gone, and one of this may have waited for it.
+    fn elsewhere(&mut self, gone: &Seen) {
+        self.cpu.elsewhere(gone.cpu.taken());
+        if let Some((read, written)) = &gone.io {
+            self.read.elsewhere(read.taken());
+            self.written.elsewhere(written.taken());
+        }
+    }
+
+    /// A member of another account comes over. What is late below it was charged there, and comes up here.
+    pub(super) fn adopt(&mut self, seen: &Seen) {
+        self.cpu.elsewhere(seen.cpu.late());
+        if let Some((read, written)) = &seen.io {
+            self.read.elsewhere(read.late());
+            self.written.elsewhere(written.late());
+        }
+    }
+
     /// Takes in the reading of one member.
     fn take(&mut self, member: &Member, reading: &Reading) -> Seen {
         let cpu = Counter { own: reading.cpu.own_us, children: reading.cpu.children_us };
@@ -325,7 +384,7 @@ impl Account {
                 enter(&mut self.written, before.1, lump(io.written_bytes), member.born),
             ));
         }
-        if member.seen.is_some() {
+        if member.seen.is_some_and(|seen| reading.read_at.since(seen.read_at) >= SHORTEST) {
             seen.cpu_percent = percent(cpu.own.saturating_sub(own_before), reading.read_at, seen.read_at);
         }
         Seen {
@@ -334,6 +393,18 @@ impl Account {
             threads: reading.threads,
             read_at: reading.read_at,
             ..seen
+        }
+    }
+}
+
+impl Seen {
+    /// A member is gone whose nearest ancestor this one is. `read`: whether this one was read in the same pass; `io`:
+    /// whether its storage counters were.
+    fn inherit(&mut self, gone: &Seen, read: bool, io: bool) {
+        self.cpu.inherit(gone.cpu.taken(), read);
+        if let (Some((into, out)), Some((read_bytes, written))) = (&mut self.io, &gone.io) {
+            into.inherit(read_bytes.taken(), read && io);
+            out.inherit(written.taken(), read && io);
         }
     }
 }

@@ -27,8 +27,9 @@ pub trait ProcessSource: Send {
     /// How much tasks of the machine had to wait in the last ten seconds.
     fn pressure(&mut self) -> HostPressure;
 
-    /// Appends to `found` the processes that exist now: all of them, or those that the scans and looks before did not
-    /// show, in no particular order. Processes that may not be read are left out and counted in the result.
+    /// Appends to `found` the processes that exist now: all of them, or those that no scan before has shown, in no
+    /// particular order. A look at one does not count: whoever looked may have had no use for it. Processes that may not
+    /// be read are left out and counted in the result.
     ///
     /// # Errors
     /// When the list itself cannot be had.
@@ -94,7 +95,7 @@ pub trait ProcessSource: Send {
 pub enum Scan {
     /// Every process.
     All,
-    /// Those that no scan or look has shown yet.
+    /// Those that no scan has shown yet.
     New,
 }
 

@@ -73,10 +73,7 @@ impl ProcessSource for TableSource {
     }
 
     fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
-        let mut table = self.host.lock();
-        let row = self.row(table.find(pid)?);
-        table.shown.insert(row.key);
-        Ok(row)
+        Ok(self.row(self.host.lock().find(pid)?))
     }
 
     fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
@@ -103,6 +100,9 @@ impl ProcessSource for TableSource {
         }
         if watch == Watch::Exit {
             table.watched.insert(process);
+        }
+        if table.find(process.pid)?.status.is_none() {
+            table.kin.insert(process.pid, Some(process));
         }
         Ok(())
     }
@@ -138,7 +138,11 @@ impl ProcessSource for TableSource {
     }
 
     fn release(&mut self, process: ProcessKey) {
-        self.host.lock().watched.remove(&process);
+        let mut table = self.host.lock();
+        table.watched.remove(&process);
+        if table.kin.get(&process.pid) == Some(&Some(process)) {
+            table.kin.remove(&process.pid);
+        }
     }
 
     fn drain(&mut self, events: &mut Vec<ProcessEvent>) {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
@@ -74,7 +75,12 @@ impl Tree {
 
     /// Waits for a line that it says.
     pub(crate) fn hear(&self) -> String {
-        self.said.recv_timeout(PATIENCE).unwrap()
+        self.hear_within(PATIENCE)
+    }
+
+    /// The same of one that has much to do first.
+    pub(crate) fn hear_within(&self, patience: Duration) -> String {
+        self.said.recv_timeout(patience).unwrap()
     }
 
     /// Lets it do this and say that it has; returns what it said last.

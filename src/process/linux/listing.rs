@@ -55,12 +55,12 @@ impl Lister {
     }
 }
 
-/// A process that a scan or a look has met.
+/// A process that a scan has met.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Met {
     pub(super) pid: Pid,
-    /// Of the directory, when a scan met it; a look does not learn it.
-    pub(super) inode: Option<u64>,
+    /// Of its directory.
+    pub(super) inode: u64,
     /// Who it is; `None` where it may not be read.
     pub(super) start_ticks: Option<u64>,
 }
@@ -97,15 +97,5 @@ impl Memory {
     /// Keeps a process in mind until it is no longer listed.
     pub(super) fn remember(&mut self, met: Met) {
         self.met.push(met);
-    }
-
-    /// A look, between scans, has shown this process.
-    pub(super) fn remember_look(&mut self, pid: Pid, start_ticks: u64) {
-        let met = Met { pid, inode: None, start_ticks: Some(start_ticks) };
-        match self.met.binary_search_by_key(&pid, |met| met.pid) {
-            Ok(index) if self.met[index].start_ticks == Some(start_ticks) => {}
-            Ok(index) => self.met[index] = met,
-            Err(index) => self.met.insert(index, met),
-        }
     }
 }

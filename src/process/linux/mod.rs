@@ -206,13 +206,13 @@ impl ProcessSource for LinuxSource {
             let met = self.memory.recall(entry.pid);
             if scope == Scan::New
                 && let Some(met) = met
-                && met.inode == Some(entry.inode)
+                && met.inode == entry.inode
             {
                 count.denied += u64::from(met.start_ticks.is_none());
                 self.memory.remember(met);
                 continue;
             }
-            let meet = |start_ticks| Met { pid: entry.pid, inode: Some(entry.inode), start_ticks };
+            let meet = |start_ticks| Met { pid: entry.pid, inode: entry.inode, start_ticks };
             match self.reader.row(entry.pid, since_boot) {
                 Ok(row) => {
                     let start_ticks = Some(row.key.start_ticks);
@@ -245,21 +245,15 @@ impl ProcessSource for LinuxSource {
             return Err(ReadError::Gone);
         }
         match self.reader.row(pid, since_boot()) {
-            Ok(row) => {
-                self.memory.remember_look(pid, row.key.start_ticks);
-                Ok(row)
-            }
             Err(ReadError::Gone) if pidfd.is_some_and(|pidfd| pidfd.is_ok_and(|pidfd| lives(&pidfd))) => {
                 Err(ReadError::Denied { path: self.reader.tree.path().join(pid.to_string()) })
             }
-            Err(error) => Err(error),
+            known => known,
         }
     }
 
     fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
-        let row = self.namespaces.look(process, &self.reader, &mut self.lister)?;
-        self.memory.remember_look(row.key.pid, row.key.start_ticks);
-        Ok(row)
+        self.namespaces.look(process, &self.reader, &mut self.lister)
     }
 
     fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {

@@ -1,0 +1,92 @@
+//! Storage I/O held against known amounts. The kernel counts whole pages as they are made dirty or fetched, and a few
+//! more for what the file system notes about a file: at most a hundredth here.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Daemon, Place};
+use crate::tree::{Tree, shell};
+
+/// How much each tree reads or writes: whole pages, and enough that a page is nothing.
+const AMOUNT: u64 = 16 << 20;
+
+/// A child that nobody waits for and that lives until its counters were read, which is every ten seconds.
+const AUTO_REAPING: &str = r#"
+    $SIG{CHLD} = "IGNORE";
+    $| = 1;
+    while (<STDIN>) {
+        if (!fork) {
+            open my $file, ">", $ARGV[0] or die;
+            print $file "\0" x (1 << 20) for 1 .. 16;
+            close $file;
+            sleep 15;
+            exit;
+        }
+        wait;
+        print "done\n";
+    }"#;
+
+#[test]
+fn what_was_read_and_written_is_what_is_shown() {
+    // Not where files are kept in memory: nothing of that is storage.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str| format!("dd if=/dev/zero of={} bs=64k count={} 2>/dev/null", path(name), AMOUNT >> 16);
+    fs::write(path("source"), vec![7; usize::try_from(AMOUNT).unwrap()]).unwrap();
+    forget(Path::new(&path("source")));
+    let mut reaping = Command::new("perl");
+    reaping.args(["-e", AUTO_REAPING, &path("reaped")]);
+    let mut trees = [
+        ("waited-for", Tree::of(&mut shell()), format!("{}; echo done", write("waited")), (0, AMOUNT)),
+        ("reader", Tree::of(&mut shell()), format!("cat {} >/dev/null; echo done", path("source")), (AMOUNT, 0)),
+        // A shell that is nobody's child any more waits for the one that writes.
+        (
+            "daemonised",
+            Tree::of(&mut shell()),
+            format!("(sh -c '{}; echo done; sleep 1000' &)", write("lone")),
+            (0, AMOUNT),
+        ),
+        ("auto-reaped", Tree::of(&mut reaping), "go".to_owned(), (0, AMOUNT)),
+    ];
+    let place = Place::new();
+    let registry = place.register(&trees.iter().map(|(id, tree, ..)| json!({ "id": id, "pid": tree.pid() })).collect());
+    let daemon = place.start(&["--registry", registry.to_str().unwrap()]);
+    let mut before = Vec::new();
+    for (id, tree, work, _) in &mut trees {
+        daemon.until_known(id);
+        before.push(bytes(&daemon, id));
+        tree.tell(work);
+    }
+    for (id, tree, ..) in &trees {
+        assert_eq!(tree.hear(), "done", "{id}");
+    }
+    // Counters of storage are read every ten seconds; what ended may come up one reading later.
+    daemon.readings("reader", 25);
+    let mut wrong = Vec::new();
+    for ((id, _, _, (read, written)), before) in trees.iter().zip(before) {
+        let now = bytes(&daemon, id);
+        let shown = (now.0 - before.0, now.1 - before.1);
+        println!("{id:12} {read:9} read, {:9} shown; {written:9} written, {:9} shown", shown.0, shown.1);
+        let fits = |shown: u64, truth: u64| shown >= truth && shown <= truth + AMOUNT / 100;
+        if !fits(shown.0, *read) || !fits(shown.1, *written) {
+            wrong.push(format!("{id}: {read} read, {written} written, shown: {shown:?}"));
+        }
+    }
+    assert_eq!(wrong, [] as [String; 0]);
+}
+
+/// Puts a file on the disk and its pages out of memory, so that reading it reads the disk.
+fn forget(file: &Path) {
+    let out = format!("of={}", file.display());
+    let done =
+        Command::new("dd").args(["if=/dev/null", &out, "oflag=nocache", "conv=notrunc,fdatasync", "count=0"]).output();
+    assert!(done.unwrap().status.success());
+}
+
+fn bytes(daemon: &Daemon, id: &str) -> (u64, u64) {
+    let metrics = &daemon.agent(id)["metrics"];
+    (metrics["readBytes"].as_u64().unwrap(), metrics["writtenBytes"].as_u64().unwrap())
+}

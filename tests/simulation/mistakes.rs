@@ -1,0 +1,186 @@
+//! What the monitor sees of a world: the table of the tests, which may change between any two looks at it. And mistakes,
+//! planted by showing the monitor the world as a wrong rule would take it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_monitor::model::{BootId, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
+
+use super::world::World;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mistake {
+    None,
+    /// Members are read youngest first: start times count backwards.
+    YoungestFirst,
+    /// What children brought counts as the parent's own as well.
+    ChildrenTwice,
+    /// What children brought counts for nobody.
+    ChildrenForgotten,
+    /// Who is gone is held to be there and unreadable: what it had stays, and comes again with its parent.
+    GoneUnnoticed,
+    /// A process is known by its number alone.
+    NumberAlone,
+    /// All that a process has when it is first seen counts as burned here.
+    FirstSightCharged,
+    /// A fork now and then is not heard of.
+    ForksMissed,
+    /// What children brought arrives two readings late, when nobody waits for it any more: the carry is gone.
+    CarryDropped,
+    /// Nobody's parent is known: what vanished is not expected further up.
+    ParentsForgotten,
+}
+
+impl Mistake {
+    pub(crate) const ALL: [Mistake; 9] = [
+        Mistake::YoungestFirst,
+        Mistake::ChildrenTwice,
+        Mistake::ChildrenForgotten,
+        Mistake::GoneUnnoticed,
+        Mistake::NumberAlone,
+        Mistake::FirstSightCharged,
+        Mistake::ForksMissed,
+        Mistake::CarryDropped,
+        Mistake::ParentsForgotten,
+    ];
+}
+
+/// Looks at a world for a monitor.
+pub(crate) struct Onlooker {
+    inner: Box<dyn ProcessSource>,
+    world: Arc<Mutex<World>>,
+    mistake: Mistake,
+    /// What children had brought at the last readings, latest last.
+    brought: BTreeMap<ProcessKey, Vec<u64>>,
+    forks: u64,
+}
+
+impl Onlooker {
+    pub(crate) fn new(world: Arc<Mutex<World>>, mistake: Mistake) -> Onlooker {
+        let inner = world.lock().unwrap().host.source();
+        Onlooker { inner, world, mistake, brought: BTreeMap::new(), forks: 0 }
+    }
+
+    fn moment(&self) {
+        self.world.lock().unwrap().moment();
+    }
+
+    /// How the monitor sees an identity, and back.
+    fn key(&self, key: ProcessKey) -> ProcessKey {
+        match self.mistake {
+            Mistake::YoungestFirst => ProcessKey { start_ticks: u64::MAX - key.start_ticks, ..key },
+            Mistake::NumberAlone => ProcessKey { start_ticks: 0, ..key },
+            _ => key,
+        }
+    }
+
+    fn real(&mut self, key: ProcessKey) -> Result<ProcessKey, ReadError> {
+        match self.mistake {
+            Mistake::NumberAlone => Ok(self.inner.look(key.pid)?.key),
+            _ => Ok(self.key(key)),
+        }
+    }
+
+    fn row(&self, row: ProcessRow) -> ProcessRow {
+        let age = if self.mistake == Mistake::FirstSightCharged { Duration::ZERO } else { row.age };
+        ProcessRow { key: self.key(row.key), age, ..row }
+    }
+}
+
+impl ProcessSource for Onlooker {
+    fn boot(&self) -> BootId {
+        self.inner.boot()
+    }
+
+    fn own_pid(&self) -> Option<Pid> {
+        self.inner.own_pid()
+    }
+
+    fn host(&mut self) -> HostReading {
+        self.inner.host()
+    }
+
+    fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
+        self.moment();
+        let mut rows = Vec::new();
+        let count = self.inner.scan(scope, &mut rows);
+        found.extend(rows.into_iter().map(|row| self.row(row)));
+        self.moment();
+        count
+    }
+
+    fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
+        self.moment();
+        let row = self.inner.look(pid)?;
+        Ok(self.row(row))
+    }
+
+    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
+        let process = self.real(process)?;
+        self.inner.image(process)
+    }
+
+    fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
+        self.moment();
+        let process = self.real(process)?;
+        self.inner.keep(process, watch)
+    }
+
+    fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
+        self.moment();
+        let shown = process;
+        let reading = self.real(process).and_then(|process| self.inner.read(process, io));
+        if let (Mistake::GoneUnnoticed, Err(ReadError::Gone)) = (self.mistake, &reading) {
+            return Err(ReadError::Denied { path: "/proc".into() });
+        }
+        let mut reading = reading?;
+        match self.mistake {
+            Mistake::ChildrenTwice => reading.cpu.own_us += reading.cpu.children_us,
+            Mistake::ChildrenForgotten => reading.cpu.children_us = 0,
+            Mistake::ParentsForgotten => reading.parent = None,
+            Mistake::CarryDropped => {
+                let brought = self.brought.entry(shown).or_default();
+                brought.push(reading.cpu.children_us);
+                reading.cpu.children_us = brought[brought.len().saturating_sub(3)];
+            }
+            _ => {}
+        }
+        Ok(reading)
+    }
+
+    fn oom_kills(&mut self, process: ProcessKey) -> Option<u64> {
+        let process = self.real(process).ok()?;
+        self.inner.oom_kills(process)
+    }
+
+    fn release(&mut self, process: ProcessKey) {
+        let process = self.real(process).unwrap_or(process);
+        self.inner.release(process);
+    }
+
+    fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
+        self.moment();
+        let mut told = Vec::new();
+        self.inner.drain(&mut told);
+        for event in told {
+            match event {
+                ProcessEvent::Exited { process, status } => {
+                    events.push(ProcessEvent::Exited { process: self.key(process), status });
+                }
+                ProcessEvent::Forked { .. } if self.mistake == Mistake::ForksMissed => {
+                    self.forks += 1;
+                    if self.forks % 5 != 0 {
+                        events.push(event);
+                    }
+                }
+                _ => events.push(event),
+            }
+        }
+    }
+
+    fn tells_forks(&self) -> bool {
+        self.inner.tells_forks()
+    }
+}

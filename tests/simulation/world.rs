@@ -1,0 +1,302 @@
+//! A machine on which processes do as chance wants, and the truth about what they burned for whom.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_monitor::clock::{Clock, ManualClock};
+use agent_monitor::model::{ExitStatus, Mono, Pid};
+use agent_monitor::testing::Host;
+
+/// Numbers by chance, the same for the same seed: SplitMix64 (Steele, Lea, Flood 2014).
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Chance {
+        Chance(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    /// One of `0..below`.
+    pub(crate) fn below(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % below
+    }
+
+    pub(crate) fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        let count = u64::try_from(from.len()).unwrap();
+        (count > 0).then(|| from[usize::try_from(self.below(count)).unwrap()])
+    }
+}
+
+/// What may happen in a world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// Whether forks are told, or found by looking.
+    pub(crate) told: bool,
+    /// Whether everybody is waited for who was not seen dead, so that all that is burned can be known.
+    pub(crate) tame: bool,
+    /// Whether processes act between two readings of one pass.
+    pub(crate) restless: bool,
+    /// Whether agents begin inside other agents' trees.
+    pub(crate) nested: bool,
+    /// Whether events get lost.
+    pub(crate) loses: bool,
+}
+
+impl Kind {
+    pub(crate) fn of(chance: &mut Chance) -> Kind {
+        let tame = chance.one_in(2);
+        Kind {
+            told: chance.one_in(2),
+            tame,
+            restless: !chance.one_in(4),
+            nested: chance.one_in(2),
+            loses: !tame && chance.one_in(3),
+        }
+    }
+}
+
+/// A process, and to whose account it burns.
+#[derive(Clone, Copy)]
+pub(crate) struct Life {
+    pub(crate) pid: Pid,
+    /// Who started it, whatever became of that one.
+    mother: Option<usize>,
+    /// Who can wait for it now; none: process 1.
+    parent: Option<usize>,
+    session: Pid,
+    /// Whether its number was somebody else's before.
+    again: bool,
+    /// The outermost agent that it descends from.
+    pub(crate) clan: Option<usize>,
+    burned_us: u64,
+    at: Mono,
+    /// Regular passes when it began, and when it ended.
+    began: u64,
+    pub(crate) ended: Option<u64>,
+    pub(crate) reaped: Option<Mono>,
+}
+
+pub(crate) struct World {
+    pub(crate) kind: Kind,
+    pub(crate) host: Host,
+    pub(crate) chance: Chance,
+    pub(crate) lives: Vec<Life>,
+    /// What each clan burned since it was known, microseconds; so many bytes it read, too.
+    pub(crate) burned_us: Vec<u64>,
+    /// Regular passes of the monitor so far.
+    pub(crate) passes: u64,
+    /// Whether processes act while the monitor reads.
+    pub(crate) awake: bool,
+    clock: Arc<ManualClock>,
+    next_pid: i64,
+}
+
+/// As many processes as live at most.
+const CROWD: usize = 40;
+
+impl World {
+    pub(crate) fn new(seed: u64, clock: Arc<ManualClock>) -> World {
+        let mut chance = Chance::new(seed);
+        let kind = Kind::of(&mut chance);
+        let host = Host::new(Arc::clone(&clock));
+        if kind.told {
+            host.tell_forks();
+        }
+        World {
+            kind,
+            host,
+            chance,
+            lives: Vec::new(),
+            burned_us: Vec::new(),
+            passes: 0,
+            awake: false,
+            clock,
+            next_pid: 2,
+        }
+    }
+
+    /// The monitor is reading: something may happen just now.
+    pub(crate) fn moment(&mut self) {
+        if self.awake && self.kind.restless && self.chance.one_in(4) {
+            self.act();
+        }
+    }
+
+    pub(crate) fn living(&self) -> Vec<usize> {
+        (0..self.lives.len()).filter(|who| self.lives[*who].ended.is_none()).collect()
+    }
+
+    /// The life that has this pid: one that runs, or was not waited for yet.
+    pub(crate) fn at(&self, pid: Pid) -> Option<&Life> {
+        self.lives.iter().rev().find(|life| life.pid == pid && life.reaped.is_none())
+    }
+
+    /// One thing happens to somebody.
+    pub(crate) fn act(&mut self) {
+        let living = self.living();
+        let Some(who) = self.chance.pick(&living) else { return };
+        match self.chance.below(100) {
+            0..40 => self.burn(who),
+            40..62 if living.len() < CROWD => {
+                self.fork(who);
+            }
+            62..76 => self.end_waited_for(who),
+            76..80 if !self.kind.tame => self.vanish(who),
+            80..84 => self.end(who),
+            84..90 => self.reap_one(),
+            90..94 if !self.lives[who].again => {
+                self.host.set_session(self.lives[who].pid);
+                self.lives[who].session = self.lives[who].pid;
+            }
+            94..97 if living.len() < CROWD => {
+                self.start();
+            }
+            97..98 if self.kind.loses => self.host.lose_events(),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn burn(&mut self, who: usize) {
+        let us = 1 + self.chance.below(900_000);
+        let life = &mut self.lives[who];
+        life.burned_us += us;
+        self.host.burn(life.pid, Duration::from_micros(us));
+        self.host.transfer(life.pid, us, us);
+        if let Some(clan) = life.clan {
+            self.burned_us[clan] += us;
+        }
+    }
+
+    /// A stranger begins below process 1. Its number is new: it leads a session, and should it end before that and
+    /// unseen, whoever led a session of that number before would be taken for its leader.
+    pub(crate) fn start(&mut self) -> usize {
+        self.host.set_next_pid(Pid::new(self.next_pid).unwrap());
+        let pid = self.host.start("stranger");
+        self.begin(pid, None)
+    }
+
+    pub(crate) fn fork(&mut self, parent: usize) -> usize {
+        self.choose_number(parent);
+        let pid = self.host.fork(self.lives[parent].pid);
+        self.begin(pid, Some(parent))
+    }
+
+    fn begin(&mut self, pid: Pid, parent: Option<usize>) -> usize {
+        self.next_pid = self.next_pid.max(i64::from(pid.get()) + 1);
+        let above = parent.map(|parent| self.lives[parent]);
+        let again = self.lives.iter().any(|life| life.pid == pid);
+        self.lives.push(Life {
+            pid,
+            mother: parent,
+            parent,
+            session: above.map_or(pid, |above| above.session),
+            again,
+            clan: above.and_then(|above| above.clan),
+            burned_us: 0,
+            at: self.clock.now().mono,
+            began: self.passes,
+            ended: None,
+            reaped: None,
+        });
+        self.lives.len() - 1
+    }
+
+    /// The next process gets a number that nobody had, or one that somebody had a while ago. As in the kernel, that of a
+    /// session's leader is not given away while the session lives.
+    fn choose_number(&mut self, parent: usize) {
+        let now = self.clock.now().mono;
+        // A number that comes round while news is lost means whom it meant before; and numbers that came round within the hundredth of a second in which a parent began sort before it.
+        let again =
+            !self.kind.loses && self.chance.one_in(4) && now.since(self.lives[parent].at) >= Duration::from_millis(10);
+        let long_ago = |life: &Life| life.reaped.is_some_and(|at| now.since(at) >= Duration::from_millis(200));
+        let free = |life: &&Life| {
+            let held = |other: &Life| other.pid == life.pid && !long_ago(other);
+            let leads = |other: &Life| other.reaped.is_none() && other.session == life.pid;
+            !self.lives.iter().any(|other| held(other) || leads(other))
+        };
+        let old: Vec<Pid> =
+            if again { self.lives.iter().filter(free).map(|life| life.pid).collect() } else { Vec::new() };
+        let pid = self.chance.pick(&old).or(Pid::new(self.next_pid)).unwrap();
+        self.host.set_next_pid(pid);
+    }
+
+    /// Whether what it started is known, so that it may end without anything getting lost.
+    fn is_free_to_end(&self, who: usize) -> bool {
+        let unseen = |life: &Life| {
+            life.parent == Some(who) && life.reaped.is_none() && life.clan.is_some() && self.passes < life.began + 2
+        };
+        !self.kind.tame || self.kind.told || !self.lives.iter().any(unseen)
+    }
+
+    fn end_waited_for(&mut self, who: usize) {
+        let life = self.lives[who];
+        let known = life.parent.is_some_and(|parent| life.clan.is_some() && self.lives[parent].clan == life.clan);
+        if self.kind.tame && life.clan.is_some() && !known {
+            return self.end(who);
+        }
+        if self.is_free_to_end(who) {
+            self.host.finish(life.pid, ExitStatus::Code(0));
+            self.mark(who, true);
+        }
+    }
+
+    fn vanish(&mut self, who: usize) {
+        self.host.vanish(self.lives[who].pid);
+        self.mark(who, true);
+    }
+
+    /// Ends, and nobody waits for it yet.
+    pub(crate) fn end(&mut self, who: usize) {
+        if self.is_free_to_end(who) {
+            self.host.end(self.lives[who].pid, ExitStatus::Signal(9));
+            self.mark(who, false);
+        }
+    }
+
+    fn mark(&mut self, who: usize, reaped: bool) {
+        for life in self.lives.iter_mut().filter(|life| life.parent == Some(who)) {
+            life.parent = None;
+        }
+        let now = self.clock.now().mono;
+        let life = &mut self.lives[who];
+        life.ended = Some(self.passes);
+        life.reaped = reaped.then_some(now);
+    }
+
+    /// Somebody waits for one that ended; in a tame world only after the monitor has seen it dead, or if it will see its
+    /// time in the parent's counter.
+    fn reap_one(&mut self) {
+        let may = |life: &&Life| {
+            let seen = life.ended.is_some_and(|ended| self.passes >= ended + 2);
+            let known = life.parent.is_some_and(|parent| self.lives[parent].clan == life.clan);
+            life.ended.is_some() && life.reaped.is_none() && (!self.kind.tame || seen || known || life.clan.is_none())
+        };
+        let dead: Vec<Pid> = self.lives.iter().filter(may).map(|life| life.pid).collect();
+        let Some(pid) = self.chance.pick(&dead) else { return };
+        self.host.reap(pid);
+        let now = self.clock.now().mono;
+        let life = self.lives.iter_mut().find(|life| life.pid == pid && life.reaped.is_none()).unwrap();
+        life.reaped = Some(now);
+    }
+
+    /// From now on this process and all that descends from it burn for a clan. What began since the last pass, or the
+    /// one before where news may have been lost, has done so from its beginning.
+    pub(crate) fn claim(&mut self, root: usize, clan: usize) {
+        for who in root..self.lives.len() {
+            let mother = self.lives[who].mother;
+            let below = mother.is_some_and(|mother| self.lives[mother].clan == Some(clan));
+            if who == root || below && self.lives[who].clan.is_none() {
+                self.lives[who].clan = Some(clan);
+                let new = self.lives[who].began + 1 + u64::from(self.kind.loses) >= self.passes;
+                self.burned_us[clan] += if new { self.lives[who].burned_us } else { 0 };
+            }
+        }
+    }
+}
