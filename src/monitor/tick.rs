@@ -224,9 +224,9 @@ impl Monitor {
         let agent = &mut self.agents[above.owner.agent.0];
         let account = agent.account(above.owner.left);
         if above.owner == member.owner {
-            account.vanished(seen)
+            account.vanished(seen);
         } else {
-            account.elsewhere(seen)
+            account.elsewhere(seen);
         }
         if let Some(heir) = &mut above.seen {
             heir.inherit(seen, agent.due, io);

@@ -49,6 +49,7 @@ fn shown_us(daemon: &Daemon, id: &str) -> f64 {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "how long it takes is for who starts it to say")]
 fn what_the_kernel_charged_is_what_is_shown() {
     let seconds = std::env::var("AGENT_MONITOR_TEST_CPU_SECONDS").map_or(2, |text| text.parse().unwrap());
     let intervals: &[u32] = if seconds >= PROOF { &[1, 10] } else { &[1] };
