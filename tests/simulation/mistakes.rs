@@ -171,7 +171,7 @@ impl ProcessSource for Onlooker {
                 }
                 ProcessEvent::Forked { .. } if self.mistake == Mistake::ForksMissed => {
                     self.forks += 1;
-                    if self.forks % 5 != 0 {
+                    if !self.forks.is_multiple_of(5) {
                         events.push(event);
                     }
                 }
