@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_monitor::model::{BootId, HostReading, Image, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
+use agent_monitor::model::{
+    BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
+};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 use super::world::World;
@@ -102,6 +104,10 @@ impl ProcessSource for Onlooker {
         self.inner.host()
     }
 
+    fn pressure(&mut self) -> HostPressure {
+        self.inner.pressure()
+    }
+
     fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
         self.moment();
         let mut rows = Vec::new();
@@ -115,6 +121,19 @@ impl ProcessSource for Onlooker {
         self.moment();
         let row = self.inner.look(pid)?;
         Ok(self.row(row))
+    }
+
+    fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
+        let row = self.inner.look_inside(process)?;
+        Ok(self.row(row))
+    }
+
+    fn measure_pss(&mut self, every: Option<Duration>) {
+        self.inner.measure_pss(every);
+    }
+
+    fn pss_counts(&self) -> PssCounts {
+        self.inner.pss_counts()
     }
 
     fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
