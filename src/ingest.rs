@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 /// A bound socket. Its file goes when this is dropped, unless another one took its place.
 pub struct Socket {
@@ -135,14 +137,24 @@ fn check_place(path: &Path) -> Result<(), SocketError> {
     if !there.file_type().is_socket() {
         return Err(SocketError::InTheWay { path: owned });
     }
-    let us = rustix::process::geteuid();
-    if !us.is_root() && there.uid() != us.as_raw() {
-        return Err(SocketError::NotOurs { path: owned });
+    match knock(path) {
+        // Nobody answers: what an earlier daemon left behind. Somebody else's may be about to be used again.
+        Err(Errno::CONNREFUSED) if there.uid() == rustix::process::geteuid().as_raw() => Ok(()),
+        Err(Errno::CONNREFUSED) => Err(SocketError::NotOurs { path: owned }),
+        // Gone meanwhile.
+        Err(Errno::NOENT) => Ok(()),
+        // As many wait to be answered as can: somebody is there, however slow.
+        Ok(()) | Err(Errno::AGAIN) => Err(SocketError::InUse { path: owned }),
+        Err(error) => Err(SocketError::Io { doing: "see who answers at", path: owned, source: error.into() }),
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::InUse { path: owned }),
-        Err(_) => Ok(()),
-    }
+}
+
+/// Whether somebody answers at a socket. Does not wait, as connecting to one whose owner hangs would.
+fn knock(path: &Path) -> rustix::io::Result<()> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let ours = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    connect(&ours, &SocketAddrUnix::new(path)?)
 }
 
 impl Drop for Socket {
@@ -155,6 +167,8 @@ impl Drop for Socket {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     #[test]
@@ -190,6 +204,32 @@ mod tests {
             Socket::bind(&dir.path().join("g"), 0o600, Some("no such group")),
             Err(SocketError::NoGroup { .. })
         ));
+    }
+
+    #[test]
+    fn leaves_the_stale_socket_of_somebody_else_alone() {
+        if !rustix::process::geteuid().is_root() {
+            println!("only root can make one");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        assert!(matches!(Socket::bind(&path, 0o600, None), Err(SocketError::NotOurs { .. })));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn does_not_wait_for_somebody_who_hangs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        // Until no more can wait for an answer that never comes.
+        let last = (0..1_000).map(|_| knock(&path)).find(Result::is_err);
+        assert_eq!(last, Some(Err(Errno::AGAIN)));
+        assert!(matches!(Socket::bind(&path, 0o600, None), Err(SocketError::InUse { .. })));
     }
 
     #[test]
