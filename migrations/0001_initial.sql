@@ -107,13 +107,41 @@ create table journal (
     severity     integer,                      -- of alerts, as these: 0 info, 1 warning, 2 critical
     value        real,
     threshold    real,
-    fired        integer                       -- of an alert that ended: the entry with which it fired
+    fired        integer,                      -- of an alert that ended: the entry with which it fired
+    error_group  integer,                      -- of errors: the problem
+    client_id    text,                         -- of what is told from outside: the teller's own name for it,
+    writer_uid   integer                       -- and the teller's account
 ) strict;
 create index journal_by_time     on journal (timestamp);
 create index journal_by_kind     on journal (kind);
 create index journal_by_agent    on journal (agent_number, kind);
 create index journal_unresolved  on journal (agent_number) where resolved = 0;
 create index journal_alert_ended on journal (fired) where fired is not null;
+create index journal_by_group    on journal (error_group) where error_group is not null;
+create unique index journal_by_client_id on journal (agent_number, kind, client_id) where client_id is not null;
+
+-- Problems: errors of an agent that share a fingerprint. Counts are of all occurrences, kept or not. One with none
+-- unresolved is resolved; one that was resolved once and has some, regressed.
+create table error_group (
+    id               integer primary key,
+    agent_number     integer not null,
+    fingerprint      text    not null,
+    error_type       text    not null,         -- with the message: of the latest occurrence
+    message          text    not null,         -- its beginning
+    count            integer not null,
+    unresolved       integer not null,
+    first_seen       text    not null,
+    last_seen        text    not null,
+    resolved_at      text,                     -- when none was unresolved any more, last
+    first_cpu_tenths integer,                  -- what the agent used at its first occurrence
+    first_memory_kib integer,
+    last_cpu_tenths  integer,                  -- and at its latest
+    last_memory_kib  integer
+) strict;
+create unique index error_group_by_fingerprint on error_group (fingerprint, agent_number);
+create index error_group_by_last_seen  on error_group (last_seen);
+create index error_group_by_agent      on error_group (agent_number, last_seen);
+create index error_group_unresolved    on error_group (agent_number, unresolved) where unresolved > 0;
 
 create table run (
     id                 integer primary key,
@@ -313,12 +341,29 @@ create view agent_events as
       from journal j left join agent a on a.number = j.agent_number
      where j.kind = 0;
 
--- What errors have in common is not known yet: their fingerprint is null.
 create view error_logs as
-    select j.id, a.agent_id, j.type as error_type, j.message, j.stack_trace, j.timestamp, j.resolved,
-           null as fingerprint
-      from journal j left join agent a on a.number = j.agent_number
+    select j.id, a.agent_id, j.type as error_type, j.message, j.stack_trace, j.timestamp, j.resolved, g.fingerprint
+      from journal j
+      left join agent a on a.number = j.agent_number
+      left join error_group g on g.id = j.error_group
      where j.kind = 1;
+
+create view error_groups as
+    select g.fingerprint,
+           a.agent_id,
+           g.error_type,
+           g.message,
+           case when g.unresolved = 0 then 'resolved' when g.resolved_at is null then 'open' else 'regressed' end as state,
+           g.count,
+           g.unresolved,
+           g.first_seen,
+           g.last_seen,
+           g.resolved_at,
+           g.first_cpu_tenths / 10.0 as first_cpu_percent,
+           round(g.first_memory_kib / 1024.0, 1) as first_memory_mb,
+           g.last_cpu_tenths / 10.0 as last_cpu_percent,
+           round(g.last_memory_kib / 1024.0, 1) as last_memory_mb
+      from error_group g left join agent a on a.number = g.agent_number;
 
 -- An episode that is neither open nor has an end recorded is over: its end could not be stored.
 create view alerts as

@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -45,6 +47,23 @@ pub(super) fn in_front(routes: Router, front: Front) -> Router {
     routes.layer(DefaultBodyLimit::max(front.body_bytes)).layer(from_fn_with_state(Arc::new(front), pass))
 }
 
+/// As much of the body of a refused request as is read, bytes. A client that is still sending when its connection closes
+/// loses the answer.
+const DRAINED: usize = 1 << 20;
+
+/// How long nothing may come until a client is taken to wait for its answer.
+const PAUSE: Duration = Duration::from_millis(250);
+
+async fn drain(mut body: Body) {
+    let mut left = DRAINED;
+    while left > 0 {
+        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let Ok(Some(Ok(frame))) = tokio::time::timeout(PAUSE, frame).await else { return };
+        // A frame counts whatever it holds.
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len).max(64));
+    }
+}
+
 async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
     let mut answer = match front.admit(&request) {
         Ok(()) => caught(next.run(request)).await.unwrap_or_else(|panic| {
@@ -55,6 +74,7 @@ async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> 
         }),
         Err(problem) => {
             front.counts.refused.fetch_add(1, Ordering::Relaxed);
+            drain(request.into_body()).await;
             problem.into_response()
         }
     };

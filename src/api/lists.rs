@@ -16,7 +16,7 @@ use super::{Look, wire};
 use crate::model::{AgentId, Page};
 
 /// Rows of one answer, where the question names no number, and at most.
-const LIMIT: (u32, u32) = (50, 500);
+pub(super) const LIMIT: (u32, u32) = (50, 500);
 
 /// What a list is asked with. An empty value is as good as none.
 #[derive(Deserialize, Default)]

@@ -1,8 +1,9 @@
-//! The edge that answers questions over HTTP. It reads the feed, asks the heart and the store, and changes nothing.
+//! The edge that speaks HTTP. It reads the feed, and asks the heart and the store; over the socket it takes what is told.
 
 mod agent;
 mod error;
 mod front;
+mod groups;
 mod guard;
 mod lists;
 mod page;
@@ -11,6 +12,7 @@ mod routes;
 mod serve;
 mod status;
 mod wire;
+mod writes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -21,13 +23,15 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    AgentId, AlertEpisode, ErrorReport, HostMinute, ListedRun, Page, Recorded, RunRow, Sample, StoredAgent, Timestamp,
+    AgentId, AlertEpisode, ErrorGroup, ErrorReport, GroupPage, HostMinute, ListedRun, Page, Recorded, RunRow, Sample,
+    StoredAgent, Timestamp,
 };
 use crate::monitor::{AgentDetail, Answer};
 
 pub use guard::Guard;
 pub use serve::{Limits, Listener, serve};
 pub use status::{DatabaseFacts, OwnFacts, Reloads};
+pub use writes::{Pending, Writes};
 
 /// What the routes answer from. Plain closures, so that this edge knows neither the store nor the engine.
 pub struct Sources {
@@ -43,6 +47,8 @@ pub struct Sources {
     pub history: History,
     /// What is kept of all agents together.
     pub lists: Lists,
+    /// Where what is told goes.
+    pub writes: Writes,
     /// The daemon about itself. Must not wait.
     pub own: Arc<dyn Fn() -> OwnFacts + Send + Sync>,
     /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
@@ -61,6 +67,8 @@ pub struct Lists {
     pub events: Look<Page, Vec<Recorded>>,
     /// Occurrences of errors.
     pub errors: Look<Page, Vec<ListedError>>,
+    /// Problems: errors that have something in common.
+    pub groups: Look<GroupPage, Vec<ErrorGroup>>,
     /// Episodes of alerts.
     pub alerts: Look<Page, Vec<AlertEpisode>>,
     /// Runs.
@@ -106,8 +114,6 @@ pub struct ErrorRow {
     pub report: ErrorReport,
     /// Whether somebody said that it is dealt with.
     pub resolved: bool,
-    /// Which problem it is an occurrence of, where that was worked out.
-    pub fingerprint: Option<Arc<str>>,
 }
 
 /// The dashboard document of this moment: `GET /api/monitoring/dashboard`.
@@ -122,6 +128,10 @@ pub struct Counts {
     pub panics: AtomicU64,
     /// Requests that the guard turned away.
     pub refused: AtomicU64,
+    /// Writes refused because there were too many (429).
+    pub writes_limited: AtomicU64,
+    /// Writes that could not be stored (503).
+    pub writes_failed: AtomicU64,
     /// Connections that could not be accepted.
     pub accept_failures: AtomicU64,
 }
@@ -155,7 +165,8 @@ impl Api {
     }
 
     fn router(&self, guard: Option<Guard>) -> Router {
+        let writable = guard.is_none();
         let front = front::Front { guard, body_bytes: self.limits.body_bytes, counts: self.counts() };
-        front::in_front(routes::router(Arc::clone(&self.shared)), front)
+        front::in_front(routes::router(Arc::clone(&self.shared), writable), front)
     }
 }

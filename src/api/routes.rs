@@ -14,7 +14,7 @@ use super::agent::agent;
 use super::error::Problem;
 use super::render::{Document, Tags, elsewhere, json};
 use super::wire::{self, Agent, Agents, Dashboard};
-use super::{Counts, Sources, lists, page, status};
+use super::{Counts, Sources, groups, lists, page, status, writes};
 use crate::feed::Present;
 use crate::model::AgentView;
 
@@ -42,7 +42,9 @@ impl Shared {
     }
 }
 
-pub(super) fn router(shared: Arc<Shared>) -> Router {
+/// `writable`: on a socket, whose permissions say who may tell something.
+pub(super) fn router(shared: Arc<Shared>, writable: bool) -> Router {
+    let writes = if writable { writes::router() } else { Router::new() };
     Router::new()
         .route("/api/monitoring/dashboard", get(dashboard))
         .route("/api/monitoring/agents", get(agents))
@@ -50,11 +52,13 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/monitoring/agents/{agentId}", get(agent))
         .route("/api/monitoring/events", get(lists::events))
         .route("/api/monitoring/errors", get(lists::errors))
+        .route("/api/monitoring/error-groups", get(groups::groups))
         .route("/api/monitoring/alerts", get(lists::alerts))
         .route("/api/monitoring/runs", get(lists::runs))
         .route("/api/monitoring/status", get(status::status))
         .route("/healthz", get(|| async { json(StatusCode::OK, r#"{"status":"ok"}"#) }))
         .route("/readyz", get(status::readyz))
+        .merge(writes)
         .with_state(shared)
         .merge(page::router())
         .fallback(|| async { Problem::not_found("there is no such route") })

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Counts;
+use super::writes::Writer;
 use crate::supervise::panic_message;
 
 /// How long to wait before accepting again when the system has no descriptor or memory to give.
@@ -142,7 +143,12 @@ pub async fn serve(
                     let _ = stream.set_nodelay(true);
                     connection(stream, &http, router, limits.stall_timeout, &stop).await;
                 }
-                Stream::Unix(stream) => connection(stream, &http, router, limits.stall_timeout, &stop).await,
+                Stream::Unix(stream) => {
+                    // Who opened the connection, unix(7): what is written over it is that account's.
+                    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                    let router = router.layer(Extension(Writer { uid }));
+                    connection(stream, &http, router, limits.stall_timeout, &stop).await;
+                }
             }
         });
     };

@@ -84,6 +84,8 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     let refused = Refused {
         requests_refused: counts.refused.load(Ordering::Relaxed),
         requests_panicked: counts.panics.load(Ordering::Relaxed),
+        writes_limited: counts.writes_limited.load(Ordering::Relaxed),
+        writes_failed: counts.writes_failed.load(Ordering::Relaxed),
         connections_failed: counts.accept_failures.load(Ordering::Relaxed),
     };
     let trouble = (shared.sources.storage)().err();
@@ -132,6 +134,9 @@ impl Health {
                 .iter()
                 .map(|source| check(format!("registry {}", source.name), source.error.as_deref().map(str::to_owned))),
         );
+        if let Some(messages) = &own.messages {
+            checks.push(check("messages".into(), messages.error.as_deref().map(str::to_owned)));
+        }
         Health { late, checks }
     }
 

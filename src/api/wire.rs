@@ -1,6 +1,7 @@
 //! The shapes of answers, and the only types of this edge that become JSON. Summary objects are camelCase, rows of
 //! lists carry the column names of the database. What is not known is `null`, never zero.
 
+mod groups;
 mod rows;
 mod status;
 
@@ -9,14 +10,15 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use self::groups::Group;
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Host, Id, Leftover, Metric, Process, Run, Time};
 use self::rows::{event, mib, one_decimal, raw, seconds};
 pub(super) use self::status::{Refused, Status};
 use super::{ErrorRow, ListedError};
 use crate::feed::Present;
 use crate::model::{
-    AgentView, AlertEpisode, HostMinute, HostReading, LeftoverRow, Leftovers, ListedRun, Metrics, Pid, ProcessView,
-    Recorded, RunRow, Sample,
+    AgentView, AlertEpisode, ErrorGroup, HostMinute, HostReading, LeftoverRow, Leftovers, ListedRun, Metrics, Pid,
+    ProcessView, Receipt, Recorded, RunRow, Sample,
 };
 
 /// Any of these shapes as text.
@@ -269,6 +271,11 @@ pub(super) fn errors(rows: &[ListedError], next: Option<String>) -> Vec<u8> {
     text(&List { items: items.collect(), next })
 }
 
+/// `GET /api/monitoring/error-groups`.
+pub(super) fn groups(rows: &[ErrorGroup], next: Option<String>) -> Vec<u8> {
+    text(&List { items: rows.iter().map(Group::from).collect(), next })
+}
+
 /// `GET /api/monitoring/alerts`.
 pub(super) fn alerts(rows: &[AlertEpisode], next: Option<String>) -> Vec<u8> {
     text(&List { items: rows.iter().map(Alert::episode).collect(), next })
@@ -277,6 +284,22 @@ pub(super) fn alerts(rows: &[AlertEpisode], next: Option<String>) -> Vec<u8> {
 /// `GET /api/monitoring/runs`.
 pub(super) fn runs(rows: &[ListedRun], next: Option<String>) -> Vec<u8> {
     text(&List { items: rows.iter().map(|listed| Run::new(Id(&listed.agent), &listed.run)).collect(), next })
+}
+
+/// 201: a report is on disk.
+#[derive(Serialize)]
+pub(super) struct Created {
+    success: bool,
+    id: i64,
+    /// Only when it had been there before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    duplicate: bool,
+}
+
+impl From<Receipt> for Created {
+    fn from(Receipt { id, duplicate }: Receipt) -> Created {
+        Created { success: true, id, duplicate }
+    }
 }
 
 /// `GET /readyz`, when it is 200.

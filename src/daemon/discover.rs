@@ -10,11 +10,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{GRACE, RecordError};
+use super::GRACE;
 use crate::config::{Config, Source};
 use crate::discovery::{self, HttpSource, Reading};
 use crate::engine::Message;
-use crate::monitor::Input;
+use crate::monitor::{Input, NotRecorded};
 use crate::supervise::{Failure, PartError, Parts};
 
 /// Where readings come in and are given the place that their source has now. The heart hears of a new configuration
@@ -54,11 +54,11 @@ impl Desk {
     ///
     /// # Errors
     /// When the heart cannot be told now: then nothing has changed.
-    pub(super) fn change(&self, config: &Arc<Config>) -> Result<(), RecordError> {
+    pub(super) fn change(&self, config: &Arc<Config>) -> Result<(), NotRecorded> {
         let mut posts = self.lock();
         self.inbox.try_send(Message::Input(Input::Settings(Arc::clone(config)))).map_err(|error| match error {
-            TrySendError::Full(_) => RecordError::Busy,
-            TrySendError::Disconnected(_) => RecordError::Stopped,
+            TrySendError::Full(_) => NotRecorded::Busy,
+            TrySendError::Disconnected(_) => NotRecorded::Stopped,
         })?;
         self.fill(&mut posts, config);
         Ok(())

@@ -91,25 +91,11 @@ pub enum ReloadError {
     Socket(#[from] SocketError),
 }
 
-impl From<RecordError> for ReloadError {
-    fn from(error: RecordError) -> ReloadError {
+impl From<NotRecorded> for ReloadError {
+    fn from(error: NotRecorded) -> ReloadError {
         match error {
-            RecordError::Stopped => ReloadError::Stopped,
-            RecordError::Busy | RecordError::Refused(_) => ReloadError::Busy,
+            NotRecorded::Stopped => ReloadError::Stopped,
+            _ => ReloadError::Busy,
         }
     }
-}
-
-/// Why something told to the daemon was not recorded.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// Too much is waiting already: try again.
-    #[error("the daemon is too busy")]
-    Busy,
-    /// The daemon has ended.
-    #[error("the daemon has ended")]
-    Stopped,
-    /// It cannot be stored.
-    #[error(transparent)]
-    Refused(#[from] NotRecorded),
 }

@@ -3,14 +3,15 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use tokio::sync::{broadcast, oneshot};
 
+use super::ReloadError;
 use super::live::Live;
-use super::{RecordError, ReloadError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Message;
 use crate::feed::{Feed, Update};
-use crate::model::{AgentId, ErrorReport, EventReport, Now, Recorded, Snapshot};
-use crate::monitor::{Answer, Input, Report};
+use crate::intake;
+use crate::model::{AgentId, ErrorReport, EventReport, Now, Receipt, Report, Resolve, Snapshot, Submission};
+use crate::monitor::{Answer, Input, NotRecorded, Reply, Stored};
 
 /// Asks and tells a daemon. Cheap to clone; stays valid after the daemon has ended, and then says so.
 #[derive(Clone)]
@@ -58,17 +59,36 @@ impl Handle {
     /// Writes an event of an agent into the journal; done when it is on disk.
     ///
     /// # Errors
-    /// See [`RecordError`].
-    pub async fn record_event(&self, agent: AgentId, event: EventReport) -> Result<Vec<Recorded>, RecordError> {
-        self.record(agent, Report::Event(event)).await
+    /// See [`NotRecorded`].
+    pub async fn record_event(&self, agent: AgentId, event: EventReport) -> Result<Receipt, NotRecorded> {
+        self.record(Submission::new(agent, Report::Event(event))).await
     }
 
     /// Writes an occurrence of an error of an agent into the journal; done when it is on disk.
     ///
     /// # Errors
-    /// See [`RecordError`].
-    pub async fn record_error(&self, agent: AgentId, error: ErrorReport) -> Result<Vec<Recorded>, RecordError> {
-        self.record(agent, Report::Error(error)).await
+    /// See [`NotRecorded`].
+    pub async fn record_error(&self, agent: AgentId, error: ErrorReport) -> Result<Receipt, NotRecorded> {
+        self.record(Submission::new(agent, Report::Error(error))).await
+    }
+
+    /// Writes what an agent tells into the journal, its secrets taken out; done when it is on disk.
+    ///
+    /// # Errors
+    /// See [`NotRecorded`].
+    pub async fn record(&self, submission: Submission) -> Result<Receipt, NotRecorded> {
+        let submission = intake::prepare(submission, self.clock.now().wall)?;
+        let Stored { entries, duplicate } = self.store(|reply| Input::Report { submission, reply }).await?;
+        let id = entries.first().and_then(|recorded| recorded.id).ok_or(NotRecorded::Busy)?;
+        Ok(Receipt { id, duplicate })
+    }
+
+    /// Says that errors are dealt with; done when it is on disk. Saying it again changes nothing.
+    ///
+    /// # Errors
+    /// [`NotRecorded::Unknown`] when there are none such; see [`NotRecorded`].
+    pub async fn resolve(&self, what: Resolve) -> Result<(), NotRecorded> {
+        self.store(|reply| Input::Resolve { what, reply }).await.map(drop)
     }
 
     /// Brings another configuration into force, all at once. Returns the keys whose new value takes effect at the next
@@ -114,18 +134,17 @@ impl Handle {
         Ok(())
     }
 
-    async fn record(&self, agent: AgentId, report: Report) -> Result<Vec<Recorded>, RecordError> {
+    async fn store(&self, input: impl FnOnce(Reply) -> Input) -> Result<Stored, NotRecorded> {
         let (told, outcome) = oneshot::channel();
-        let reply = Answer::new(move |outcome| drop(told.send(outcome)));
-        self.send(Input::Report { agent, report, at: None, reply })?;
+        self.send(input(Answer::new(move |outcome| drop(told.send(outcome)))))?;
         // A reply that is dropped unanswered: the queue of the writer was full, or the daemon ended.
-        Ok(outcome.await.map_err(|_| RecordError::Busy)??)
+        outcome.await.map_err(|_| NotRecorded::Busy)?
     }
 
-    fn send(&self, input: Input) -> Result<(), RecordError> {
+    fn send(&self, input: Input) -> Result<(), NotRecorded> {
         self.inbox.try_send(Message::Input(input)).map_err(|error| match error {
-            TrySendError::Full(_) => RecordError::Busy,
-            TrySendError::Disconnected(_) => RecordError::Stopped,
+            TrySendError::Full(_) => NotRecorded::Busy,
+            TrySendError::Disconnected(_) => NotRecorded::Stopped,
         })
     }
 }

@@ -1,6 +1,9 @@
 //! What can be changed while everything runs, and what is told about it.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use tokio::sync::watch;
 
 use super::discover::Desk;
 use super::{ReloadError, token};
@@ -18,6 +21,8 @@ pub(super) struct Live {
     clock: Arc<dyn Clock>,
     desk: Arc<Desk>,
     guard: Guard,
+    /// The broker's database in which messages are counted.
+    messages: watch::Sender<Option<PathBuf>>,
     /// Gone when the daemon has ended.
     socket: Weak<Socket>,
     log_lines_dropped: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -32,6 +37,7 @@ impl Live {
         socket: &Arc<Socket>,
     ) -> Live {
         let socket = Arc::downgrade(socket);
+        let messages = watch::Sender::new(config.messages.database.clone());
         let (reloads, log_lines_dropped) = (Mutex::default(), OnceLock::new());
         Live {
             config: Mutex::new(config),
@@ -40,6 +46,7 @@ impl Live {
             clock,
             desk,
             guard,
+            messages,
             socket,
             log_lines_dropped,
         }
@@ -94,8 +101,18 @@ impl Live {
         let config = Arc::new(config);
         self.desk.change(&config)?;
         self.guard.change(&config.api.allowed_hosts, token);
+        self.messages.send_if_modified(|database| {
+            let changed = *database != config.messages.database;
+            database.clone_from(&config.messages.database);
+            changed
+        });
         *self.config.lock().expect("no holder of this lock panics") = config;
         Ok(need_restart)
+    }
+
+    /// Where messages are counted, now and from now on.
+    pub(super) fn message_database(&self) -> watch::Receiver<Option<PathBuf>> {
+        self.messages.subscribe()
     }
 
     pub(super) fn reloads(&self) -> Reloads {

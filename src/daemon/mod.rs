@@ -4,6 +4,7 @@ mod discover;
 mod error;
 mod handle;
 mod live;
+mod messages;
 mod sources;
 
 use std::net::SocketAddr;
@@ -30,7 +31,8 @@ use crate::supervise;
 use discover::Desk;
 use live::Live;
 
-pub use error::{RecordError, ReloadError, RunError, StartError};
+pub use crate::monitor::NotRecorded;
+pub use error::{ReloadError, RunError, StartError};
 pub use handle::Handle;
 
 /// How long the parts have to end.
@@ -155,6 +157,8 @@ impl Daemon {
         let feed = handle.feed().clone();
         parts.spawn_thread("engine", move || engine::run(monitor, &*clock, &inbox, &store, &feed))?;
         parts.spawn("discovery", discover::discover(desk, stop.clone()));
+        let (broker, told) = (handle.live().message_database(), handle.inbox().clone());
+        parts.spawn("messages", messages::count(broker, told, stop.clone()));
 
         let counts = api.counts();
         let limits = Limits::default();

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Handle, url};
-use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Sources};
+use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
-use crate::model::{AgentId, Page, Sample, Timestamp};
+use crate::model::{AgentId, Sample, Timestamp};
 use crate::monitor::Input;
 use crate::store::{self, JournalPage, Reader, StoreError, StoreStats};
 
@@ -33,12 +33,28 @@ pub(super) fn sources(
         interval: Arc::new(move || live.config().sampling.interval),
         storage: Arc::new(move || storage.trouble().map_or(Ok(()), Err)),
         lists: lists(&reader),
+        writes: writes(handle),
         history: Arc::new(move |id| history(&reader, id, now.now().wall).map_err(|error| error.chain())),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
             drop(inbox.try_send(Message::Input(Input::Inspect { agent, answer })));
         }),
         own: own(handle, clock, address, stats),
+    }
+}
+
+/// What is told goes the way of those who embed the daemon.
+fn writes(handle: &Handle) -> Writes {
+    let (recording, resolving) = (handle.clone(), handle.clone());
+    Writes {
+        record: Arc::new(move |submission| {
+            let handle = recording.clone();
+            Box::pin(async move { handle.record(submission).await })
+        }),
+        resolve: Arc::new(move |what| {
+            let handle = resolving.clone();
+            Box::pin(async move { handle.resolve(what).await })
+        }),
     }
 }
 
@@ -52,12 +68,16 @@ fn lists(reader: &Reader) -> Lists {
             };
             Ok(reader.list_errors(page)?.into_iter().map(listed).collect())
         }),
+        groups: look(reader, Reader::list_groups),
         alerts: look(reader, Reader::list_alerts),
         runs: look(reader, Reader::list_runs),
     }
 }
 
-fn look<R: 'static>(reader: &Reader, question: fn(&Reader, &Page) -> Result<Vec<R>, StoreError>) -> Look<Page, Vec<R>> {
+fn look<Q: 'static, R: 'static>(
+    reader: &Reader,
+    question: fn(&Reader, &Q) -> Result<Vec<R>, StoreError>,
+) -> Look<Q, Vec<R>> {
     let reader = reader.clone();
     Arc::new(move |page| question(&reader, page).map_err(|error| error.chain()))
 }
@@ -128,5 +148,5 @@ fn history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<Agent
 
 fn error_row(row: store::ErrorRow) -> api::ErrorRow {
     let store::ErrorRow { id, agent: _, at, report, resolved } = row;
-    api::ErrorRow { id, at, report, resolved, fingerprint: None }
+    api::ErrorRow { id, at, report, resolved }
 }

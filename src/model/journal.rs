@@ -46,6 +46,9 @@ pub struct ErrorReport {
     pub stack: Option<Arc<str>>,
     /// The rest.
     pub metadata: JsonObject,
+    /// What it has in common with other occurrences of the same problem: what the writer gave, 1 to 128 bytes, else
+    /// worked out ([`fingerprint`](crate::fingerprint)). None: not yet.
+    pub fingerprint: Option<Arc<str>>,
 }
 
 /// A turn of an alert.

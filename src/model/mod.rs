@@ -10,6 +10,7 @@ mod process;
 mod sample;
 mod snapshot;
 mod time;
+mod write;
 
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert};
@@ -24,5 +25,8 @@ pub use process::{
 pub use sample::{
     Batch, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick,
 };
-pub use snapshot::{ActiveAlert, AgentView, Leftovers, Observed, OwnState, ProcessView, Snapshot, SourceState};
+pub use snapshot::{
+    ActiveAlert, AgentView, Leftovers, MessagesState, Observed, OwnState, ProcessView, Snapshot, SourceState,
+};
 pub use time::{Mono, Now, ParseTimeError, Timestamp};
+pub use write::{ErrorGroup, GroupPage, GroupState, Receipt, Report, Resolve, Submission, Told, Usage, Write};

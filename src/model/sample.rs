@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{
     AgentId, AgentNumber, BootId, Cpu, Entry, ExitStatus, HostMinute, Io, JsonObject, ProcessKey, StoredAlert,
-    Timestamp,
+    Timestamp, Write,
 };
 
 /// How an agent's memory was added up.
@@ -179,6 +179,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// Alerts whose state changed.
     pub alerts: Vec<StoredAlert>,
+    /// What comes from outside: at most one, since it is answered by itself.
+    pub write: Option<Box<Write>>,
 }
 
 impl Batch {
@@ -192,6 +194,7 @@ impl Batch {
             && self.host.is_empty()
             && self.entries.is_empty()
             && self.alerts.is_empty()
+            && self.write.is_none()
     }
 }
 

@@ -174,6 +174,17 @@ pub struct OwnState {
     pub events_lost: u64,
     /// The registry sources, in order of precedence.
     pub sources: Vec<SourceState>,
+    /// The broker's database in which messages are counted; none where none is configured.
+    pub messages: Option<MessagesState>,
+}
+
+/// The database in which messages are counted.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MessagesState {
+    /// When they were counted last; none before the first time.
+    pub counted_at: Option<Timestamp>,
+    /// Why they cannot be counted now.
+    pub error: Option<Arc<str>>,
 }
 
 /// One registry source.

@@ -10,6 +10,8 @@ use crate::model::{
 };
 use crate::verdict::{Fact, Verdict, judge};
 
+use super::report::Pace;
+
 /// How long the end of a run waits for the exit status before it is told without.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,10 @@ pub(super) struct Agent {
     pub left: Option<Box<Remains>>,
     /// Unresolved errors.
     pub unresolved: u64,
+    /// Its messages in the broker's database, where they are counted there.
+    pub counted: Option<u64>,
+    /// How fast it writes.
+    pub pace: Pace,
     /// The rules that are for it, by their places in the configuration.
     pub rules: Vec<usize>,
     /// What the pass under way has added up.
@@ -231,6 +237,8 @@ impl Agent {
             lingers: false,
             left: None,
             unresolved: 0,
+            counted: None,
+            pace: Pace::default(),
             rules: Vec::new(),
             sum: Sum::default(),
             read_at: None,
@@ -284,6 +292,11 @@ impl Agent {
             }
         }
         verdict
+    }
+
+    /// Its messages: by its record, else as the broker's database counts them.
+    pub(super) fn message_count(&self) -> Option<u64> {
+        self.claim.as_ref().and_then(|claim| claim.record.message_count).or(self.counted)
     }
 
     /// Whether it is known only by what it writes.

@@ -1,9 +1,11 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::Config;
+use crate::intake::Invalid;
 use crate::model::{
-    AgentId, AgentNumber, AgentView, Batch, ErrorReport, EventReport, LeftoverRow, ProcessView, Record, Recorded,
-    Snapshot, Timestamp,
+    AgentId, AgentNumber, AgentView, Batch, LeftoverRow, ProcessView, Record, Recorded, Resolve, Snapshot, Submission,
+    Timestamp,
 };
 
 /// Every way in which the world can change the monitor's mind, besides the processes themselves.
@@ -17,17 +19,22 @@ pub enum Input {
     },
     /// An agent, or somebody for it, tells something.
     Report {
-        /// Whose it is.
-        agent: AgentId,
         /// What is told.
-        report: Report,
-        /// When it happened, by the teller; none: now.
-        at: Option<Timestamp>,
+        submission: Submission,
+        /// Hears what became of it.
+        reply: Reply,
+    },
+    /// Somebody dealt with errors.
+    Resolve {
+        /// With which.
+        what: Resolve,
         /// Hears what became of it.
         reply: Reply,
     },
     /// The store counted unresolved errors again.
     Unresolved(Vec<(AgentNumber, u64)>),
+    /// Messages were counted in a broker's database, or could not be; none: nobody counts them.
+    Messages(Option<Result<Messages, Arc<str>>>),
     /// Somebody wants to see one agent whole.
     Inspect {
         /// Which.
@@ -39,6 +46,9 @@ pub enum Input {
     Settings(Arc<Config>),
 }
 
+/// Messages by agent; who is not in it has none.
+pub type Messages = Arc<BTreeMap<AgentId, u64>>;
+
 /// What one reading of a registry source gave.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct SourceReading {
@@ -48,16 +58,8 @@ pub struct SourceReading {
     pub skipped: Vec<Arc<str>>,
 }
 
-/// What an agent tells.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Report {
-    /// An event.
-    Event(EventReport),
-    /// An occurrence of an error.
-    Error(ErrorReport),
-}
-
 /// What the monitor wants done.
+#[expect(clippy::large_enum_variant, reason = "a few a step, each moved twice: a box would cost more")]
 pub enum Effect {
     /// Store this, all or nothing.
     Store {
@@ -75,8 +77,17 @@ pub enum Effect {
     Publish(Arc<Snapshot>),
 }
 
-/// Somebody who waits for a report to be stored. Dropped unanswered, it means that the daemon is too busy.
-pub type Reply = Answer<Result<Vec<Recorded>, NotRecorded>>;
+/// Somebody who waits for something to be stored. Dropped unanswered, it means that the daemon is too busy.
+pub type Reply = Answer<Result<Stored, NotRecorded>>;
+
+/// What is on disk now.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Stored {
+    /// The lines of the journal, with their ids.
+    pub entries: Vec<Recorded>,
+    /// Whether the report had been there before, under the same name.
+    pub duplicate: bool,
+}
 
 /// Somebody who waits for a `T`. A closure, so that the heart needs no channel of any runtime.
 pub struct Answer<T>(Box<dyn FnOnce(T) + Send>);
@@ -93,18 +104,36 @@ impl<T> Answer<T> {
     }
 }
 
-/// Why a report was not stored.
+/// Why something told was not recorded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotRecorded {
+    /// Too much is waiting already: try again.
+    #[error("the daemon is too busy")]
+    Busy,
+    /// The daemon has ended.
+    #[error("the daemon has ended")]
+    Stopped,
     /// The database cannot be written now.
     #[error("the database cannot be written: {reason}")]
     Storage {
         /// What it said.
         reason: Arc<str>,
     },
+    /// It is not as it must be.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// There are too many agents that only write.
     #[error("too many agents that are in no registry")]
     TooManyUnregistered,
+    /// This agent writes too much: try again.
+    #[error("an agent writes at most 50 reports a second, and 500 at once")]
+    TooFast,
+    /// Something else was told under this name.
+    #[error("something else was told under this id")]
+    Conflict,
+    /// There is no such error.
+    #[error("there is no such error")]
+    Unknown,
 }
 
 /// One agent whole.

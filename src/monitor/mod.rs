@@ -11,7 +11,9 @@ mod leftovers;
 mod life;
 mod matching;
 mod memory;
+mod messages;
 mod program;
+mod report;
 mod roster;
 mod tick;
 mod view;
@@ -21,14 +23,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use exchange::{AgentDetail, Answer, Effect, Input, NotRecorded, Reply, Report, SourceReading};
+pub use exchange::{AgentDetail, Answer, Effect, Input, Messages, NotRecorded, Reply, SourceReading, Stored};
 
 use crate::alerts;
 use crate::config::Config;
 use crate::model::{
     AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostMinute, HostPressure,
     HostReading, Io, JsonObject, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume, StoredAgent,
-    Timestamp,
 };
 use crate::process::ProcessSource;
 use crate::timers::Timer;
@@ -36,13 +37,11 @@ use crate::tree::{AgentIndex, Forest};
 
 use agent::Agent;
 use matching::Matching;
+use messages::counted;
 use roster::Roster;
 
 /// The source of agents that are known only by what they write.
 const UNREGISTERED: &str = "unregistered";
-
-/// How many of those there may be.
-const UNREGISTERED_LIMIT: usize = 1_000;
 
 /// How often totals and last sightings are written down besides the samples.
 const UPKEEP: Duration = Duration::from_secs(60);
@@ -74,6 +73,8 @@ pub struct Monitor {
     roots: HashMap<ProcessKey, AgentIndex>,
     forest: Forest,
     alerts: BTreeMap<AlertKey, AlertState>,
+    /// Messages by agent, where a broker's database counts them.
+    messages: Option<Arc<BTreeMap<AgentId, u64>>>,
     timers: Timers,
     /// When the next pass for a few agents is due.
     early: Option<Mono>,
@@ -139,6 +140,7 @@ impl Monitor {
             roots: HashMap::new(),
             forest,
             alerts: BTreeMap::new(),
+            messages: None,
             timers,
             early: None,
             full_scans: FULL_SCANS,
@@ -168,8 +170,10 @@ impl Monitor {
     pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
         match input {
             Input::Source { index, reading } => self.read_source(index, reading, now),
-            Input::Report { agent, report, at, reply } => self.report(&agent, report, at, reply, now),
+            Input::Report { submission, reply } => self.report(submission, reply, now),
+            Input::Resolve { what, reply } => self.resolve(what, reply, now),
             Input::Unresolved(counts) => self.count_errors(&counts),
+            Input::Messages(counted) => self.count_messages(counted, now),
             Input::Inspect { agent, answer } => answer.send(self.inspect(&agent)),
             Input::Settings(config) => self.reconfigure(config, now),
         }
@@ -286,6 +290,8 @@ impl Monitor {
         self.by_id.insert(stored.id.clone(), index);
         self.by_number.insert(stored.number, index);
         let mut agent = Agent::new(stored);
+        agent.counted = counted(self.messages.as_deref(), &agent.stored.id);
+        agent.metrics.message_count = agent.counted;
         agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
         self.agents.push(agent);
         index
@@ -343,43 +349,12 @@ impl Monitor {
             agent.stored.registry_status.clone_from(&claim.record.status);
             agent.stored.metadata = claim.record.metadata.clone();
             agent.claim = Some(claim);
+            agent.metrics.message_count = agent.message_count();
             agent.view = None;
             let row = agent.totals(now);
             self.batch.agents.push(row);
             self.make_way(index, now);
             self.locate(index, now);
-        }
-    }
-
-    fn report(&mut self, id: &AgentId, report: Report, at: Option<Timestamp>, reply: Reply, now: Now) {
-        let unregistered = || self.agents.iter().filter(|agent| agent.is_unregistered()).count();
-        if !self.by_id.contains_key(id) && unregistered() >= UNREGISTERED_LIMIT {
-            return reply.send(Err(NotRecorded::TooManyUnregistered));
-        }
-        let Some(index) = self.agent_of(id, &UNREGISTERED.into(), now) else {
-            return reply.send(Err(NotRecorded::TooManyUnregistered));
-        };
-        let agent = self.agent(index);
-        let body = match report {
-            Report::Event(event) => Body::Event(event),
-            Report::Error(error) => Body::Error(error),
-        };
-        let entry =
-            Entry { agent: Some((agent.stored.number, agent.stored.id.clone())), at: at.unwrap_or(now.wall), body };
-        let batch = Batch { entries: vec![entry], ..Batch::default() };
-        self.effects.push(Effect::Store { batch, reply: Some(reply) });
-        self.changed = true;
-    }
-
-    fn count_errors(&mut self, counts: &[(AgentNumber, u64)]) {
-        for (number, count) in counts {
-            if let Some(index) = self.by_number.get(number) {
-                let agent = &mut self.agents[index.0];
-                agent.unresolved = *count;
-                agent.metrics.error_count = *count;
-                agent.view = None;
-                self.changed = true;
-            }
         }
     }
 

@@ -290,7 +290,7 @@ impl Monitor {
                 verdict.status
             },
             error_count: agent.unresolved,
-            message_count: agent.claim.as_ref().and_then(|claim| claim.record.message_count),
+            message_count: agent.message_count(),
         };
         agent.view = None;
         let failing = agent.sum.failed;

@@ -5,14 +5,13 @@ use serde_json::{Map, Value};
 
 use super::document::cause;
 use crate::model::JsonObject;
+use crate::redact;
 
 /// The most metadata of one record, bytes of JSON without spaces.
 pub(super) const LIMIT_BYTES: usize = 16 << 10;
 
 /// A longer record, spaces included, is not unpacked at all.
 const LIMIT_RECORD_BYTES: usize = 64 << 10;
-
-const REDACTED: &str = "[redacted]";
 
 /// The record's `metadata` with its other fields merged in, except `used`; what `metadata` itself says wins.
 ///
@@ -40,70 +39,12 @@ pub(super) fn gather(record: &RawValue, used: &[&str]) -> Result<JsonObject, Str
     for (key, value) in fields {
         merged.entry(key).or_insert(value);
     }
-    redact(&mut merged);
+    redact::values(&mut merged);
     let object = JsonObject::from(merged);
     match object.as_str().len() {
         bytes if bytes > LIMIT_BYTES => Err(format!("{bytes} bytes, at most {LIMIT_BYTES}")),
         _ => Ok(object),
     }
-}
-
-/// Replaces the values of keys that look secret, at every depth. The depth is bounded by the parser's.
-fn redact(object: &mut Map<String, Value>) {
-    for (key, value) in object {
-        if hides(key, value) {
-            *value = Value::from(REDACTED);
-        } else {
-            redact_inside(value);
-        }
-    }
-}
-
-fn redact_inside(value: &mut Value) {
-    match value {
-        Value::Object(object) => redact(object),
-        Value::Array(items) => items.iter_mut().for_each(redact_inside),
-        _ => {}
-    }
-}
-
-/// Whether a value must not be shown. "No" and "none" are no secrets, and a number of tokens is a count.
-fn hides(key: &str, value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(_) => false,
-        Value::Number(_) => words(key).any(|word| is_secret(&word) && !is_token(&word)),
-        _ => words(key).any(|word| is_secret(&word)),
-    }
-}
-
-fn is_token(word: &str) -> bool {
-    word.trim_end_matches('s').ends_with("token")
-}
-
-/// `key` only as a word of its own, for the sake of monkeys; the others also at the end of words run together.
-fn is_secret(word: &str) -> bool {
-    let word = word.strip_suffix('s').unwrap_or(word);
-    is_token(word)
-        || ["secret", "password", "passwd", "authorization", "apikey"].iter().any(|end| word.ends_with(end))
-        || word == "key"
-}
-
-/// The words of a key in lower case: `apiKey`, `API_KEY`, `APIKey` and `x-api-key` all have `key`.
-fn words(key: &str) -> impl Iterator<Item = String> {
-    let mut words = vec![String::new()];
-    let mut before = ' ';
-    let mut chars = key.chars().peekable();
-    while let Some(char) = chars.next() {
-        let ends_acronym = before.is_uppercase() && chars.peek().is_some_and(|next| next.is_lowercase());
-        if !char.is_alphabetic() || (char.is_uppercase() && (!before.is_uppercase() || ends_acronym)) {
-            words.push(String::new());
-        }
-        if char.is_alphabetic() {
-            words.last_mut().expect("never empty").extend(char.to_lowercase());
-        }
-        before = char;
-    }
-    words.into_iter()
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, ToSql, params};
 
-use super::StoreError;
+use super::writes::Outcome;
+use super::{StoreError, groups, writes};
 use crate::model::{
     AgentNumber, AlertKey, AlertNote, AlertState, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow, RunRow,
-    StoredAgent, StoredAlert, Timestamp,
+    StoredAgent, StoredAlert, Timestamp, Usage,
 };
 
 pub(super) use expire::{
@@ -36,6 +37,8 @@ pub(super) struct Applied {
     pub(super) errors_of: BTreeSet<AgentNumber>,
     /// Whether an hour is over, of which rows can be made.
     pub(super) hour_over: bool,
+    /// What became of what came from outside.
+    pub(super) outcome: Option<Outcome>,
 }
 
 /// Stores all of a batch, in the caller's transaction.
@@ -56,7 +59,8 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     for minute in &batch.host {
         host::minute(connection, minute)?;
     }
-    let mut applied = Applied { ids: Vec::with_capacity(batch.entries.len()), errors_of: BTreeSet::new(), hour_over };
+    let ids = Vec::with_capacity(batch.entries.len());
+    let mut applied = Applied { ids, errors_of: BTreeSet::new(), hour_over, outcome: None };
     for item in &batch.entries {
         applied.ids.push(entry(connection, item)?);
         if let (Body::Error(_), Some((number, _))) = (&item.body, &item.agent) {
@@ -66,6 +70,9 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     // After the entries: an alert that fires has the entry with which it did.
     for stored in &batch.alerts {
         alert(connection, stored)?;
+    }
+    if let Some(write) = &batch.write {
+        applied.outcome = Some(writes::write(connection, write, &mut applied.errors_of)?);
     }
     Ok(applied)
 }
@@ -160,7 +167,7 @@ fn leftover(connection: &Connection, leftover: &LeftoverRow) -> Result<(), Store
     execute(connection, sql, values).map(drop)
 }
 
-fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
+pub(super) fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
     let number = entry.agent.as_ref().map(|(number, _)| *number);
     let (at, agent) = (entry.at.sql(), number.map(AgentNumber::get));
     match &entry.body {
@@ -170,14 +177,7 @@ fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
             let metadata = unless_empty(&event.metadata);
             execute(connection, sql, params![at, agent, EVENT, event.event_type, event.message, metadata])?;
         }
-        Body::Error(error) => {
-            let sql =
-                "insert into journal (timestamp, agent_number, kind, type, message, metadata, stack_trace, resolved)
-                       values (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)";
-            let metadata = unless_empty(&error.metadata);
-            let values = params![at, agent, ERROR, error.error_type, error.message, metadata, error.stack];
-            execute(connection, sql, values)?;
-        }
+        Body::Error(error) => return groups::error(connection, entry, error, &Usage::default()),
         Body::Alert(note) => {
             let key = AlertKey { rule: Arc::clone(&note.rule), agent: number };
             return transition(connection, &key, entry.at, note);
@@ -240,10 +240,10 @@ pub(super) fn probe(connection: &Connection) -> Result<(), StoreError> {
     Ok(connection.pragma_update(None, "user_version", version)?)
 }
 
-fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {
+pub(super) fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {
     Ok(connection.prepare_cached(sql)?.execute(values)?)
 }
 
-fn unless_empty(metadata: &JsonObject) -> Option<&str> {
+pub(super) fn unless_empty(metadata: &JsonObject) -> Option<&str> {
     Some(metadata.as_str()).filter(|text| *text != "{}")
 }

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::query::{self, JournalCursor};
-use super::{StoreError, apply};
+use super::{StoreError, apply, groups};
 use crate::model::Timestamp;
 use crate::retention;
 
@@ -16,6 +16,7 @@ pub(super) struct Pruning {
 enum Stage {
     Ticks,
     Journal(JournalCursor),
+    Groups,
     Runs,
     Leftovers,
     Host,
@@ -41,8 +42,12 @@ impl Pruning {
             }
             Stage::Journal(cursor) => match query::old_entries(connection, cursor, cutoff)? {
                 Some(ids) => (apply::delete_entries(connection, &ids)?, None),
-                None => (0, Some(Stage::Runs)),
+                None => (0, Some(Stage::Groups)),
             },
+            Stage::Groups => {
+                let rows = groups::expire(connection, cutoff)?;
+                (rows, (rows == 0).then_some(Stage::Runs))
+            }
             Stage::Runs => {
                 let rows = apply::delete_runs(connection, cutoff)?;
                 (rows, (rows == 0).then_some(Stage::Leftovers))

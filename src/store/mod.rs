@@ -7,6 +7,7 @@ mod apply;
 mod columns;
 mod database;
 mod expire;
+mod groups;
 mod lock;
 mod migrate;
 mod owed;
@@ -16,6 +17,7 @@ mod reader;
 mod rolling;
 mod stats;
 mod writer;
+mod writes;
 
 use std::path::PathBuf;
 use std::sync::Arc;

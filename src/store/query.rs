@@ -1,5 +1,6 @@
 //! Everything that is read from the database.
 
+mod groups;
 mod history;
 mod host;
 mod lists;
@@ -119,7 +120,7 @@ impl Reader {
 
 /// The unresolved errors of an agent.
 pub(super) fn unresolved(connection: &Connection, agent: AgentNumber) -> rusqlite::Result<u64> {
-    let sql = "select count(*) from journal where resolved = 0 and agent_number = ?1";
+    let sql = "select coalesce(sum(unresolved), 0) from error_group where agent_number = ?1 and unresolved > 0";
     connection.prepare_cached(sql)?.query_row(params![agent.get()], |row| row.get(0))
 }
 
@@ -212,7 +213,7 @@ fn journal<T>(
 ) -> rusqlite::Result<Vec<T>> {
     let of = if page.agent.is_some() { "j.agent_number = ?4 and" } else { "?4 is null and" };
     let sql = format!(
-        "select j.id, j.agent_number, a.agent_id, j.timestamp, j.type, j.message, j.metadata, j.stack_trace, j.resolved
+        "select {JOURNAL_COLUMNS}
            from journal j left join agent a on a.number = j.agent_number
           where {of} j.kind = ?1 and j.id < ?2 order by j.id desc limit ?3"
     );
@@ -221,6 +222,11 @@ fn journal<T>(
     connection.prepare_cached(&sql)?.query_map(values, item)?.collect()
 }
 
+/// Of `journal j` and `agent a`.
+const JOURNAL_COLUMNS: &str =
+    "j.id, j.agent_number, a.agent_id, j.timestamp, j.type, j.message, j.metadata, j.stack_trace, j.resolved,
+     (select fingerprint from error_group where id = j.error_group)";
+
 fn event(row: &Row<'_>) -> rusqlite::Result<Recorded> {
     let report = EventReport { event_type: row.get(4)?, message: row.get(5)?, metadata: object(row, 6)? };
     let entry = Entry { agent: owner(row)?, at: time(row, 3)?, body: Body::Event(report) };
@@ -228,8 +234,13 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Recorded> {
 }
 
 fn error(row: &Row<'_>) -> rusqlite::Result<ErrorRow> {
-    let report =
-        ErrorReport { error_type: row.get(4)?, message: row.get(5)?, metadata: object(row, 6)?, stack: row.get(7)? };
+    let report = ErrorReport {
+        error_type: row.get(4)?,
+        message: row.get(5)?,
+        metadata: object(row, 6)?,
+        stack: row.get(7)?,
+        fingerprint: row.get(9)?,
+    };
     Ok(ErrorRow { id: row.get(0)?, agent: owner(row)?, at: time(row, 3)?, report, resolved: row.get(8)? })
 }
 

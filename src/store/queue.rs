@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::owed::Owed;
 use super::stats::add;
 use super::{Committed, Listener, StoreStats};
-use crate::model::{AgentNumber, Batch, Now, Recorded, Timestamp};
+use crate::model::{AgentNumber, Batch, Now, Recorded, Timestamp, Write};
 use crate::monitor::{Answer, Reply};
 
 /// Operations that may wait. The heart sends one a step; a burst of reports sends one each.
@@ -107,6 +107,9 @@ impl Shared {
     /// Counts what is lost of a batch, remembers what must be, and returns the entries without ids.
     pub(super) fn lose(&self, mut batch: Batch, owed: &mut Owed) -> Vec<Recorded> {
         add(&self.stats.dropped_samples, batch.samples.len() + batch.host.len());
+        if let Some(Write::Report(told)) = batch.write.take().map(|write| *write) {
+            batch.entries.push(told.entry);
+        }
         add(&self.stats.dropped_entries, batch.entries.len());
         add(&self.stats.dropped_runs, owed.absorb(&mut batch));
         batch.entries.into_iter().map(|entry| Recorded { id: None, entry }).collect()

@@ -12,10 +12,10 @@ use super::owed::Owed;
 use super::queue::{Op, Shared};
 use super::rolling::Rolling;
 use super::stats::add;
-use super::{FILE_NAME, Reader, StateLock, StoreError, apply, database, query};
+use super::{FILE_NAME, Reader, StateLock, StoreError, apply, database, query, writes};
 use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Mono, Now, Recorded, Timestamp};
-use crate::monitor::{Answer, NotRecorded, Reply};
+use crate::monitor::{Answer, NotRecorded, Reply, Stored};
 use crate::retention::Believed;
 
 /// Operations that share a transaction at most, so that the first of them is answered soon.
@@ -56,10 +56,10 @@ struct Outage {
 }
 
 /// A batch and who waits for it.
-type Stored = (Batch, Option<Reply>);
+type Awaited = (Batch, Option<Reply>);
 
-/// The entries' ids of each batch, the unresolved errors of every agent whose errors changed, and whether an hour is over.
-type StoredAll = (Vec<Vec<i64>>, Vec<(AgentNumber, u64)>, bool);
+/// What each batch did, the unresolved errors of every agent whose errors changed, and whether an hour is over.
+type AppliedAll = (Vec<apply::Applied>, Vec<(AgentNumber, u64)>, bool);
 
 impl Writer {
     pub(super) fn new(
@@ -148,7 +148,7 @@ impl Writer {
     }
 
     fn perform(&mut self, group: &mut Vec<Op>) {
-        let mut batches: Vec<Stored> = Vec::new();
+        let mut batches: Vec<Awaited> = Vec::new();
         for op in group.drain(..) {
             match op {
                 Op::Store { batch, reply } => batches.push((batch, reply)),
@@ -162,7 +162,7 @@ impl Writer {
     }
 
     /// Stores batches in one transaction; one by one if one of them cannot be stored.
-    fn store(&mut self, batches: Vec<Stored>) {
+    fn store(&mut self, batches: Vec<Awaited>) {
         let stored = match self.write(|transaction, words| store_all(transaction, words, &batches)) {
             Err(error) if error.blames_data() && batches.len() > 1 => {
                 for one in batches {
@@ -173,27 +173,34 @@ impl Writer {
             other => other,
         };
         match stored {
-            Ok((ids, unresolved, hour_over)) => {
+            Ok((applied, unresolved, hour_over)) => {
                 self.hour_over |= hour_over;
                 let mut all = Vec::new();
                 let mut replies = Vec::new();
-                for ((batch, reply), ids) in batches.into_iter().zip(ids) {
-                    let recorded: Vec<Recorded> = ids
-                        .into_iter()
-                        .zip(batch.entries)
-                        .map(|(id, entry)| Recorded { id: Some(id), entry })
-                        .collect();
-                    match reply {
-                        Some(reply) => {
-                            all.extend_from_slice(&recorded);
-                            replies.push((reply, recorded));
+                for ((batch, reply), applied) in batches.into_iter().zip(applied) {
+                    let recorded = applied.ids.into_iter().zip(batch.entries);
+                    let recorded = recorded.map(|(id, entry)| Recorded { id: Some(id), entry });
+                    let answer = match batch.write.zip(applied.outcome) {
+                        Some((write, outcome)) => {
+                            let (new, answer) = writes::tell(*write, outcome);
+                            all.extend(recorded.chain(new));
+                            answer
                         }
-                        None => all.extend(recorded),
-                    }
+                        None if reply.is_some() => {
+                            let entries: Vec<Recorded> = recorded.collect();
+                            all.extend_from_slice(&entries);
+                            Ok(Stored { entries, duplicate: false })
+                        }
+                        None => {
+                            all.extend(recorded);
+                            continue;
+                        }
+                    };
+                    replies.extend(reply.map(|reply| (reply, answer)));
                 }
                 self.shared.tell(all, unresolved);
-                for (reply, recorded) in replies {
-                    reply.send(Ok(recorded));
+                for (reply, answer) in replies {
+                    reply.send(answer);
                 }
             }
             Err(error) => self.lose(batches, &error),
@@ -202,7 +209,7 @@ impl Writer {
 
     /// Tells that batches are lost. What they said of how things are is remembered, unless it was what could not be
     /// stored.
-    fn lose(&mut self, batches: Vec<Stored>, error: &StoreError) {
+    fn lose(&mut self, batches: Vec<Awaited>, error: &StoreError) {
         let reason: Arc<str> = self.outage.as_ref().map_or_else(|| error.chain().into(), |out| Arc::clone(&out.reason));
         if error.blames_data() {
             tracing::error!(%reason, "something could not be stored");
@@ -395,8 +402,8 @@ impl Writer {
 fn store_all(
     transaction: &Transaction<'_>,
     words: &mut apply::Words,
-    batches: &[Stored],
-) -> Result<StoredAll, StoreError> {
+    batches: &[Awaited],
+) -> Result<AppliedAll, StoreError> {
     let mut all = Vec::with_capacity(batches.len());
     let mut errors_of = BTreeSet::new();
     let mut hour_over = false;
@@ -404,7 +411,7 @@ fn store_all(
         let mut applied = apply::batch(transaction, words, batch)?;
         hour_over |= applied.hour_over;
         errors_of.append(&mut applied.errors_of);
-        all.push(applied.ids);
+        all.push(applied);
     }
     let counted = errors_of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
     Ok((all, counted.collect::<rusqlite::Result<_>>()?, hour_over))

@@ -7,3 +7,4 @@ mod limits;
 mod lists;
 mod shapes;
 mod world;
+mod writes;

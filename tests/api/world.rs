@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use agent_monitor::api::{
     AgentHistory, Api, Counts, DatabaseFacts, ErrorRow, Guard, Limits, ListedError, Listener, Lists, OwnFacts, Reloads,
-    Sources, serve,
+    Sources, Writes, serve,
 };
 use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::feed::{Episodes, Feed};
@@ -193,8 +193,9 @@ pub(crate) fn history() -> AgentHistory {
         message: "x is not a function".into(),
         stack: Some("at f (a.js:1:2)\nat g".into()),
         metadata: JsonObject::default(),
+        fingerprint: Some("00ff".into()),
     };
-    let bare = ErrorReport { stack: None, ..report.clone() };
+    let bare = ErrorReport { stack: None, fingerprint: None, ..report.clone() };
     AgentHistory {
         agent: StoredAgent {
             number: number(1),
@@ -216,8 +217,8 @@ pub(crate) fn history() -> AgentHistory {
         ],
         events: vec![event(Some(12), Some("coder-1"), "started")],
         errors: vec![
-            ErrorRow { id: 31, at: after(4), report, resolved: false, fingerprint: Some("00ff".into()) },
-            ErrorRow { id: 30, at: after(3), report: bare, resolved: true, fingerprint: None },
+            ErrorRow { id: 31, at: after(4), report, resolved: false },
+            ErrorRow { id: 30, at: after(3), report: bare, resolved: true },
         ],
         runs: vec![
             run(None),
@@ -296,6 +297,10 @@ pub(crate) fn sources() -> Sources {
         history: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
         inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
         lists: lists(),
+        writes: Writes {
+            record: Arc::new(|_| Box::pin(async { Ok(Receipt { id: 40, duplicate: false }) })),
+            resolve: Arc::new(|_| Box::pin(async { Ok(()) })),
+        },
         own: Arc::new(own),
     }
 }
@@ -309,20 +314,16 @@ fn ids(page: &Page, highest: i64) -> impl Iterator<Item = i64> + use<> {
 /// A database with seven of everything, which looks at nothing but the page's place and length.
 fn lists() -> Lists {
     let kept = history();
-    let (report, run) = (kept.errors[0].report.clone(), kept.runs[1].clone());
+    let report = ErrorReport { fingerprint: None, ..kept.errors[0].report.clone() };
+    let run = kept.runs[1].clone();
     Lists {
         events: Arc::new(|page| Ok(ids(page, 7).map(|id| event(Some(id), Some("coder-1"), "started")).collect())),
         errors: Arc::new(move |page| {
-            let row = |row_id| ErrorRow {
-                id: row_id,
-                at: after(4),
-                report: report.clone(),
-                resolved: row_id % 2 == 0,
-                fingerprint: None,
-            };
+            let row = |row_id| ErrorRow { id: row_id, at: after(4), report: report.clone(), resolved: row_id % 2 == 0 };
             let listed = |row_id| ListedError { agent: (row_id != 6).then(|| id("coder-1")), row: row(row_id) };
             Ok(ids(page, 7).map(listed).collect())
         }),
+        groups: Arc::new(|page| Ok(groups(page))),
         alerts: Arc::new(|page| {
             let episode = |row_id| AlertEpisode {
                 id: row_id,
@@ -343,6 +344,27 @@ fn lists() -> Lists {
             Ok(ids(page, 7).map(listed).collect())
         }),
     }
+}
+
+/// Seven problems, the latest first, one of each state among them.
+fn groups(page: &GroupPage) -> Vec<ErrorGroup> {
+    let group = |row_id: i64| ErrorGroup {
+        id: row_id,
+        agent: (row_id != 6).then(|| id("coder-1")),
+        fingerprint: format!("{row_id:032x}").into(),
+        error_type: "TypeError".into(),
+        message: "x is not a function".into(),
+        state: GroupState::ALL[usize::try_from(row_id % 3).unwrap()],
+        count: 5,
+        unresolved: if row_id % 3 == 1 { 0 } else { 2 },
+        first_seen: after(1),
+        last_seen: after(4),
+        resolved_at: (row_id % 3 != 0).then(|| after(3)),
+        first_usage: Usage::default(),
+        last_usage: Usage { cpu_percent: Some(123.456), memory_bytes: Some(300 << 20) },
+    };
+    let first = page.before.map_or(7, |(_, before)| before - 1);
+    (1..=first).rev().take(page.limit as usize).map(group).collect()
 }
 
 pub(crate) fn own() -> OwnFacts {

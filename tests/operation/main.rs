@@ -5,7 +5,9 @@
 mod commands;
 mod harness;
 mod log;
+mod messages;
 mod refuse;
 mod registry;
 mod reload;
 mod service;
+mod writes;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use agent_monitor::model::Batch;
-use agent_monitor::monitor::Answer;
+use agent_monitor::monitor::{Answer, Stored};
 use agent_monitor::store::{Op, StateLock, StoreError};
 
 use crate::support::{Store, after, ask, event, of_agent, pass};
@@ -36,8 +36,8 @@ fn write_until_killed() {
             entries: vec![of_agent(1, after(tick), event(&format!("tick {tick}")))],
             ..pass(tick, after(tick), &[1, 2, 3])
         };
-        let acknowledge = Answer::new(move |result: Result<Vec<agent_monitor::model::Recorded>, _>| {
-            let id = result.unwrap()[0].id.unwrap();
+        let acknowledge = Answer::new(move |result: Result<Stored, _>| {
+            let id = result.unwrap().entries[0].id.unwrap();
             let mut out = std::io::stdout().lock();
             out.write_all(format!("ack {tick} {id}\n").as_bytes()).and_then(|()| out.flush()).unwrap();
         });

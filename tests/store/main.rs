@@ -10,3 +10,4 @@ mod rollup;
 mod rows;
 mod support;
 mod trouble;
+mod writes;

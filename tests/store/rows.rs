@@ -104,6 +104,7 @@ fn full_batch() -> Batch {
             StoredAlert { key: key("high_memory", Some(1)), state: Some(pending), episode: None },
             StoredAlert { key: key("registry_stale", None), state: None, episode: None },
         ],
+        write: None,
     }
 }
 
@@ -165,7 +166,10 @@ fn everything_shows_in_the_views() {
             "6|null|warning|the clock was set|{}|2026-01-01 12:00:12.000",
         ]
     );
-    assert_eq!(view("error_logs"), ["2|agent-2|TypeError|x is undefined|at main|2026-01-01 12:00:02.000|0|null"]);
+    assert_eq!(
+        view("error_logs"),
+        ["2|agent-2|TypeError|x is undefined|at main|2026-01-01 12:00:02.000|0|fingerprint of x is undefined"]
+    );
     assert_eq!(
         view("alerts"),
         [

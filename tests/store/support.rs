@@ -8,7 +8,7 @@ use agent_monitor::model::{
     AgentId, AgentNumber, AlertNote, Batch, Body, Cpu, Entry, ErrorReport, EventReport, Io, JsonObject, MemoryMethod,
     Metrics, Pid, ProcessKey, Recorded, Resume, RunRow, Sample, Severity, StoredAgent, Tick, Timestamp,
 };
-use agent_monitor::monitor::{Answer, NotRecorded};
+use agent_monitor::monitor::{Answer, NotRecorded, Stored};
 use agent_monitor::store::{
     Committed, FILE_NAME, NotTaken, Op, Opened, Reader, StateLock, StoreError, StoreStats, WriteHandle, Writer, open,
 };
@@ -67,7 +67,7 @@ impl Store {
     }
 }
 
-pub(crate) type Answered = Receiver<Result<Vec<Recorded>, NotRecorded>>;
+pub(crate) type Answered = Receiver<Result<Stored, NotRecorded>>;
 
 pub(crate) fn submit(handle: &WriteHandle, batch: Batch) -> Result<Answered, NotTaken> {
     let (sender, answered) = channel();
@@ -76,8 +76,12 @@ pub(crate) fn submit(handle: &WriteHandle, batch: Batch) -> Result<Answered, Not
     Ok(answered)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "an answer is heard once")]
 pub(crate) fn answer(answered: Answered) -> Result<Vec<Recorded>, NotRecorded> {
+    stored(answered).map(|stored| stored.entries)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an answer is heard once")]
+pub(crate) fn stored(answered: Answered) -> Result<Stored, NotRecorded> {
     answered.recv_timeout(PATIENCE).expect("the writer answers")
 }
 
@@ -164,6 +168,7 @@ pub(crate) fn error(message: &str) -> Body {
         message: message.into(),
         stack: Some("at main".into()),
         metadata: JsonObject::default(),
+        fingerprint: Some(format!("fingerprint of {message}").into()),
     })
 }
 

@@ -105,7 +105,7 @@ pub(super) struct ErrorShape<'a> {
 
 impl<'a> ErrorShape<'a> {
     pub(super) fn new(agent_id: Option<Id<'a>>, row: &'a ErrorRow) -> ErrorShape<'a> {
-        let ErrorReport { error_type, message, stack, metadata: _ } = &row.report;
+        let ErrorReport { error_type, message, stack, metadata: _, fingerprint } = &row.report;
         ErrorShape {
             id: row.id,
             agent_id,
@@ -114,7 +114,7 @@ impl<'a> ErrorShape<'a> {
             stack_trace: stack.as_deref(),
             timestamp: Time(row.at),
             resolved: row.resolved,
-            fingerprint: row.fingerprint.as_deref(),
+            fingerprint: fingerprint.as_deref(),
         }
     }
 }

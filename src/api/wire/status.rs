@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::rows::{Time, mib, one_decimal, seconds};
 use crate::api::{OwnFacts, Reloads};
-use crate::model::{HostPressure, HostReading, Snapshot, SourceState, Timestamp};
+use crate::model::{HostPressure, HostReading, MessagesState, Snapshot, SourceState, Timestamp};
 
 /// `GET /api/monitoring/status`.
 #[derive(Serialize)]
@@ -27,6 +27,8 @@ pub(in crate::api) struct Status<'a> {
     sampling: Sampling,
     host: Host,
     registry: Vec<Source<'a>>,
+    /// Where messages are counted in a broker's database.
+    messages: Option<Messages<'a>>,
     database: Database<'a>,
     config: Config,
     agents: usize,
@@ -129,6 +131,24 @@ struct Database<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+struct Messages<'a> {
+    status: &'static str,
+    error: Option<&'a str>,
+    counted_at: Option<Time>,
+}
+
+impl<'a> From<&'a MessagesState> for Messages<'a> {
+    fn from(state: &'a MessagesState) -> Messages<'a> {
+        Messages {
+            status: if state.error.is_some() { "failing" } else { "ok" },
+            error: state.error.as_deref(),
+            counted_at: state.counted_at.map(Time),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Config {
     last_reload_successful: bool,
     last_reload_at: Option<Time>,
@@ -177,6 +197,8 @@ struct Counters<'a> {
 pub(in crate::api) struct Refused {
     pub(in crate::api) requests_refused: u64,
     pub(in crate::api) requests_panicked: u64,
+    pub(in crate::api) writes_limited: u64,
+    pub(in crate::api) writes_failed: u64,
     pub(in crate::api) connections_failed: u64,
 }
 
@@ -209,6 +231,7 @@ impl<'a> Status<'a> {
             },
             host: Host::new(&snapshot.host, &snapshot.pressure),
             registry: sampled.sources.iter().map(|state| Source::new(state, now)).collect(),
+            messages: sampled.messages.as_ref().map(Messages::from),
             database: Database {
                 path: kept.path.display().to_string(),
                 status: if trouble.is_some() { "failing" } else { "ok" },

@@ -7,22 +7,32 @@ use serde_json::Value;
 use crate::cli::ClientOptions;
 use crate::client::{Client, encoded};
 use crate::failure::Failure;
-use crate::lists::{error_row, event_row};
+use crate::lists::{GROUP_COLUMNS, error_row, event_row, group_row};
 use crate::output::{print, print_json};
 use crate::table::{Cell, Colour, Column, Look, UNKNOWN, number, printable, table, tenths, word};
 
 /// Samples that are shown, of the last hour's.
 const SAMPLES: usize = 10;
 
+/// Problems that are shown, those seen last.
+const GROUPS: u32 = 20;
+
 /// Asks and prints.
 pub(crate) fn agent(options: &ClientOptions, id: &str) -> Result<(), Failure> {
-    let document = Client::find(options)?.get(&format!("/api/monitoring/agents/{}", encoded(id)))?;
+    let mut client = Client::find(options)?;
+    let document = client.get(&format!("/api/monitoring/agents/{}", encoded(id)))?;
     if options.json {
         return print_json(&document);
     }
     let mut agent = document.value;
     put_host_beside_ends(&mut agent);
-    print(&page(&agent, Colour::of_stdout()))
+    let colour = Colour::of_stdout();
+    let mut text = page(&agent, colour);
+    // Watching goes on without the database; so does this.
+    if let Ok(groups) = client.get(&format!("/api/monitoring/error-groups?limit={GROUPS}&agent={}", encoded(id))) {
+        PROBLEMS.write(&groups.value, colour, &mut text);
+    }
+    print(&text)
 }
 
 /// The document has the host beside the runs; a line of the table is about one run.
@@ -104,6 +114,9 @@ struct Section {
     row: fn(&Value) -> Vec<Cell>,
     limit: usize,
 }
+
+const PROBLEMS: Section =
+    Section { key: "items", title: "Problems", columns: &GROUP_COLUMNS, row: group_row, limit: usize::MAX };
 
 const SECTIONS: [Section; 6] = [
     Section {

@@ -38,11 +38,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         list: ListOptions,
     },
-    /// The latest unresolved errors
+    /// The unresolved problems and the latest occurrences of errors
     Errors {
         /// Resolved ones too
         #[arg(long)]
         all: bool,
+        /// Only the problems; with --json, the document of the error groups
+        #[arg(long)]
+        groups: bool,
         #[command(flatten)]
         list: ListOptions,
     },
@@ -53,6 +56,51 @@ pub(crate) enum Command {
         all: bool,
         #[command(flatten)]
         list: ListOptions,
+    },
+    /// Tell the daemon of an event of an agent; done when it is on disk
+    Event {
+        #[command(flatten)]
+        agent: Teller,
+        /// `started`, `stopped`, `error`, `warning`, or any word
+        #[arg(value_name = "TYPE")]
+        kind: String,
+        /// One sentence
+        #[arg(allow_hyphen_values = true)]
+        message: String,
+        #[command(flatten)]
+        tell: TellOptions,
+    },
+    /// Tell the daemon of an error inside an agent; done when it is on disk
+    Error {
+        #[command(flatten)]
+        agent: Teller,
+        /// The error's class or name
+        name: String,
+        /// Its message
+        #[arg(allow_hyphen_values = true)]
+        message: String,
+        /// A file with its stack trace; `-` for standard input
+        #[arg(long, value_name = "FILE")]
+        stack: Option<PathBuf>,
+        /// What it has in common with other occurrences of the same problem [default: worked out]
+        #[arg(long, value_name = "TEXT")]
+        fingerprint: Option<String>,
+        #[command(flatten)]
+        tell: TellOptions,
+    },
+    /// Say that an error is dealt with, or all of a problem
+    Resolve {
+        /// The id of an occurrence, or the fingerprint of a problem
+        #[arg(value_name = "ERROR_ID")]
+        what: String,
+        /// It is a fingerprint, even if it is a number
+        #[arg(long)]
+        group: bool,
+        /// With a fingerprint: only of this agent
+        #[arg(long, value_name = "ID")]
+        agent: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Check the configuration: tell every problem at once, else print what is in force
     Check(ConfigOptions),
@@ -89,6 +137,55 @@ pub(crate) struct ClientOptions {
 }
 
 impl ClientOptions {
+    /// The socket that was named.
+    pub(crate) fn socket(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))
+    }
+}
+
+/// Who something is told of.
+#[derive(Args)]
+pub(crate) struct Teller {
+    /// The agent's id
+    pub(crate) id: String,
+}
+
+/// What is told beside the message.
+#[derive(Args)]
+pub(crate) struct TellOptions {
+    /// The rest, as a JSON object
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    pub(crate) metadata: Option<serde_json::Map<String, serde_json::Value>>,
+
+    /// A name for this report: told again, it is stored once
+    #[arg(long = "id", value_name = "TEXT")]
+    pub(crate) client_id: Option<String>,
+
+    /// When it happened, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timestamp: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// Which daemon is told, and what if none is there.
+#[derive(Args)]
+pub(crate) struct Reach {
+    /// The Unix socket of the daemon [env: AGENT_MONITOR_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// Say nothing and succeed when no daemon takes it
+    #[arg(long)]
+    pub(crate) best_effort: bool,
+
+    /// Print the daemon's answer
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Reach {
     /// The socket that was named.
     pub(crate) fn socket(&self) -> Option<PathBuf> {
         self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))
@@ -179,6 +276,10 @@ impl ConfigOptions {
 fn setting<T: From<String>>(value: Option<T>, flag: &'static str, name: &'static str) -> Option<Setting<T>> {
     let given = value.map(|value| Setting::new(value, flag));
     given.or_else(|| variable(name).map(|value| Setting::new(value, name)))
+}
+
+fn object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
 }
 
 fn agent(text: &str) -> Result<(AgentId, Pid), String> {

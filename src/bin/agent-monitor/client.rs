@@ -135,28 +135,35 @@ fn places(options: &ClientOptions, passed: &mut Vec<String>) -> Result<Vec<Place
     if let Some(socket) = options.socket() {
         return Ok(vec![Place::Socket(socket)]);
     }
-    let mut directories: Vec<PathBuf> = environment::directories(None).map(|found| found.runtime).into_iter().collect();
-    if !directories.iter().any(|directory| directory == Path::new(SYSTEM_RUNTIME)) {
-        directories.push(SYSTEM_RUNTIME.into());
-    }
     let mut places = Vec::new();
-    for directory in directories {
-        let file = directory.join(endpoint::FILE_NAME);
-        match Endpoint::read(&directory) {
-            Ok(Some(found)) if lives(&found) => {
-                places.push(Place::Socket(found.socket));
-                places.extend(Url::parse(&found.url).map(Place::Url));
-            }
-            Ok(Some(found)) => passed.push(format!("{}: its process {} is gone", file.display(), found.process.pid)),
-            Ok(None) => passed.push(format!("{}: there is none", file.display())),
-            Err(error) => passed.push(format!("{}: {error}", file.display())),
-        }
+    for found in announced(passed) {
+        places.push(Place::Socket(found.socket));
+        places.extend(Url::parse(&found.url).map(Place::Url));
     }
     let default = Url::parse(DEFAULT_URL).context("not a URL")?;
     if !places.iter().any(|place| matches!(place, Place::Url(url) if *url == default)) {
         places.push(Place::Url(default));
     }
     Ok(places)
+}
+
+/// The daemons that announced themselves and live. The others are explained in `passed`.
+pub(crate) fn announced(passed: &mut Vec<String>) -> Vec<Endpoint> {
+    let mut directories: Vec<PathBuf> = environment::directories(None).map(|found| found.runtime).into_iter().collect();
+    if !directories.iter().any(|directory| directory == Path::new(SYSTEM_RUNTIME)) {
+        directories.push(SYSTEM_RUNTIME.into());
+    }
+    let mut endpoints = Vec::new();
+    for directory in directories {
+        let file = directory.join(endpoint::FILE_NAME);
+        match Endpoint::read(&directory) {
+            Ok(Some(found)) if lives(&found) => endpoints.push(found),
+            Ok(Some(found)) => passed.push(format!("{}: its process {} is gone", file.display(), found.process.pid)),
+            Ok(None) => passed.push(format!("{}: there is none", file.display())),
+            Err(error) => passed.push(format!("{}: {error}", file.display())),
+        }
+    }
+    endpoints
 }
 
 /// Whether the process of an endpoint still lives.

@@ -16,17 +16,27 @@ pub(crate) fn events(options: &ListOptions, kind: Option<&str>) -> Result<(), Fa
     list(options, "events", &[("type", kind)], "No events.", &columns, event_row)
 }
 
-/// The latest errors: those that are unresolved, or all.
-pub(crate) fn errors(options: &ListOptions, all: bool) -> Result<(), Failure> {
-    let columns = [
-        Column::Numbers("ID"),
-        Column::Words("TIME"),
-        Column::Words("AGENT"),
-        Column::Words("RESOLVED"),
-        Column::Words("ERROR"),
-    ];
+/// The problems, and the latest occurrences of errors: those that are unresolved, or all.
+pub(crate) fn errors(options: &ListOptions, all: bool, only_groups: bool) -> Result<(), Failure> {
     let filter = [("resolved", (!all).then_some("false"))];
-    list(options, "errors", &filter, if all { "No errors." } else { "No unresolved errors." }, &columns, error_row)
+    let none = if all { "No errors." } else { "No unresolved errors." };
+    if only_groups {
+        return list(options, "error-groups", &filter, none, &GROUP_COLUMNS, group_row);
+    }
+    if options.client.json {
+        return list(options, "errors", &filter, none, &ERROR_COLUMNS, error_row);
+    }
+    let mut client = Client::find(&options.client)?;
+    let mut ask = |name: &str| client.get(&route(options, name, &filter));
+    let (groups, errors) = (ask("error-groups")?, ask("errors")?);
+    let (groups, errors) = (items(&groups.value), items(&errors.value));
+    if groups.is_empty() && errors.is_empty() {
+        return print(&format!("{none}\n"));
+    }
+    let colour = Colour::of_stdout();
+    let groups = table(&GROUP_COLUMNS, groups.iter().map(group_row).collect(), colour);
+    let errors = table(&ERROR_COLUMNS, errors.iter().map(error_row).collect(), colour);
+    print(&format!("{groups}\n{errors}"))
 }
 
 /// The alerts that fire, or the latest of all.
@@ -52,6 +62,18 @@ fn list(
     columns: &[Column],
     row: fn(&Value) -> Vec<Cell>,
 ) -> Result<(), Failure> {
+    let document = Client::find(&options.client)?.get(&route(options, name, filters))?;
+    if options.client.json {
+        return print_json(&document);
+    }
+    let items = items(&document.value);
+    if items.is_empty() {
+        return print(&format!("{none}\n"));
+    }
+    print(&table(columns, items.iter().map(row).collect(), Colour::of_stdout()))
+}
+
+fn route(options: &ListOptions, name: &str, filters: &[(&str, Option<&str>)]) -> String {
     let mut route = format!("/api/monitoring/{name}?limit={}", options.limit);
     let agent = ("agent", options.agent.as_deref());
     for (key, value) in filters.iter().chain([&agent]) {
@@ -60,15 +82,11 @@ fn list(
             let _ = write!(route, "&{key}={}", encoded(value));
         }
     }
-    let document = Client::find(&options.client)?.get(&route)?;
-    if options.client.json {
-        return print_json(&document);
-    }
-    let items = document.value["items"].as_array().map_or(&[][..], Vec::as_slice);
-    if items.is_empty() {
-        return print(&format!("{none}\n"));
-    }
-    print(&table(columns, items.iter().map(row).collect(), Colour::of_stdout()))
+    route
+}
+
+fn items(document: &Value) -> &[Value] {
+    document["items"].as_array().map_or(&[][..], Vec::as_slice)
 }
 
 pub(crate) fn event_row(event: &Value) -> Vec<Cell> {
@@ -79,6 +97,39 @@ pub(crate) fn event_row(event: &Value) -> Vec<Cell> {
     };
     let kind = word(&event["event_type"]).looking(look);
     vec![word(&event["timestamp"]), word(&event["agent_id"]), kind, word(&event["message"])]
+}
+
+const ERROR_COLUMNS: [Column; 5] = [
+    Column::Numbers("ID"),
+    Column::Words("TIME"),
+    Column::Words("AGENT"),
+    Column::Words("RESOLVED"),
+    Column::Words("ERROR"),
+];
+
+/// What a table of problems shows.
+pub(crate) const GROUP_COLUMNS: [Column; 7] = [
+    Column::Words("FINGERPRINT"),
+    Column::Numbers("COUNT"),
+    Column::Numbers("OPEN"),
+    Column::Words("STATE"),
+    Column::Words("LAST SEEN"),
+    Column::Words("AGENT"),
+    Column::Words("PROBLEM"),
+];
+
+pub(crate) fn group_row(group: &Value) -> Vec<Cell> {
+    let look = if group["state"] == "regressed" { Look::Bad } else { Look::Plain };
+    let text = |key: &str| group[key].as_str().map(printable).unwrap_or_default();
+    vec![
+        word(&group["fingerprint"]),
+        number(&group["count"]),
+        number(&group["unresolved"]),
+        word(&group["state"]).looking(look),
+        word(&group["last_seen"]),
+        word(&group["agent_id"]),
+        Cell::new(format!("{}: {}", text("error_type"), text("message"))),
+    ]
 }
 
 pub(crate) fn error_row(error: &Value) -> Vec<Cell> {

@@ -14,6 +14,7 @@ mod run;
 mod signals;
 mod status;
 mod table;
+mod tell;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,8 +42,13 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Status(options) => status::status(&options),
         Command::Agent { id, client } => agent::agent(&client, &id),
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
-        Command::Errors { all, list } => lists::errors(&list, all),
+        Command::Errors { all, groups, list } => lists::errors(&list, all, groups),
         Command::Alerts { all, list } => lists::alerts(&list, all),
+        Command::Event { agent, kind, message, tell } => tell::event(&agent.id, &kind, &message, tell),
+        Command::Error { agent, name, message, stack, fingerprint, tell } => {
+            tell::error(&agent.id, &name, &message, stack.as_deref(), fingerprint.as_deref(), tell)
+        }
+        Command::Resolve { what, group, agent, reach } => tell::resolve(&what, group, agent.as_deref(), &reach),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }

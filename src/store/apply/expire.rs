@@ -76,6 +76,7 @@ pub(in crate::store) fn delete_agents(connection: &Connection, cutoff: Timestamp
                       and not exists (select 1 from run where agent_number = a.number)
                       and not exists (select 1 from leftover where agent_number = a.number)
                       and not exists (select 1 from journal where agent_number = a.number)
+                      and not exists (select 1 from error_group where agent_number = a.number)
                       and not exists (select 1 from alert_state where agent_number = a.number)
                     limit ?2)";
     execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])

@@ -3,7 +3,8 @@
 use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::{
-    ERROR, EVENT, ErrorRow, FIRED, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error, event, run, time,
+    ERROR, EVENT, ErrorRow, FIRED, JOURNAL_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error, event,
+    run, time,
 };
 use crate::model::{AlertEpisode, ListedRun, Page, Recorded, RunRow, Severity};
 
@@ -93,7 +94,7 @@ fn journal<T>(
         }
     );
     let sql = format!(
-        "select j.id, j.agent_number, a.agent_id, j.timestamp, j.type, j.message, j.metadata, j.stack_trace, j.resolved
+        "select {JOURNAL_COLUMNS}
            from journal j left join agent a on a.number = j.agent_number
           where j.kind = {kind} and j.id < :before {filters} order by j.id desc limit :limit"
     );

@@ -17,9 +17,7 @@ pub(in crate::store) fn resume(connection: &Connection) -> rusqlite::Result<Resu
         .query_map([], |row| run(row).map(|run| (run.agent, run)))?
         .collect::<rusqlite::Result<_>>()?;
     let errors: HashMap<AgentNumber, u64> = connection
-        .prepare(
-            "select agent_number, count(*) from journal where resolved = 0 and agent_number is not null group by 1",
-        )?
+        .prepare("select agent_number, sum(unresolved) from error_group where unresolved > 0 group by 1")?
         .query_map([], |row| Ok((agent_number(row, 0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let mut agents: Vec<ResumedAgent> = connection
