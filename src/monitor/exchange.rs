@@ -26,6 +26,8 @@ pub enum Input {
         /// Hears what became of it.
         reply: Reply,
     },
+    /// Whether the database can be written: else why not.
+    Storage(Result<(), Arc<str>>),
     /// The store counted unresolved errors again.
     Unresolved(Vec<(AgentNumber, u64)>),
     /// Somebody wants to see one agent whole.
@@ -58,6 +60,7 @@ pub enum Report {
 }
 
 /// What the monitor wants done.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are batches: a box would be one more for each")]
 pub enum Effect {
     /// Store this, all or nothing.
     Store {

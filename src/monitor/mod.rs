@@ -9,9 +9,12 @@ mod exchange;
 mod host;
 mod leftovers;
 mod life;
+mod looks;
 mod matching;
 mod memory;
+mod messages;
 mod program;
+mod resume;
 mod roster;
 mod tick;
 mod view;
@@ -23,7 +26,7 @@ use std::time::Duration;
 
 pub use exchange::{AgentDetail, Answer, Effect, Input, NotRecorded, Reply, Report, SourceReading};
 
-use crate::alerts;
+use crate::alerts::{self, Recent};
 use crate::config::Config;
 use crate::model::{
     AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostMinute, HostPressure,
@@ -100,6 +103,11 @@ pub struct Monitor {
     changed: bool,
     /// When alerts were last evaluated.
     evaluated_at: Mono,
+    /// When ticks were skipped.
+    skips: Recent,
+    /// Why the database cannot be written, if it cannot.
+    storage_trouble: Option<Arc<str>>,
+    began_at: Mono,
     rows: Vec<ProcessRow>,
     events: Vec<ProcessEvent>,
 }
@@ -153,6 +161,9 @@ impl Monitor {
             effects: Vec::new(),
             changed: true,
             evaluated_at: now.mono,
+            skips: Recent::default(),
+            storage_trouble: None,
+            began_at: now.mono,
             rows: Vec::new(),
             events: Vec::new(),
         };
@@ -166,6 +177,7 @@ impl Monitor {
         match input {
             Input::Source { index, reading } => self.read_source(index, reading, now),
             Input::Report { agent, report, at, reply } => self.report(&agent, report, at, reply, now),
+            Input::Storage(works) => self.storage_trouble = works.err(),
             Input::Unresolved(counts) => self.count_errors(&counts),
             Input::Inspect { agent, answer } => answer.send(self.inspect(&agent)),
             Input::Settings(config) => self.reconfigure(config, now),
@@ -180,6 +192,7 @@ impl Monitor {
         let look = self.look_if_due(now);
         if let Some(missed) = self.timers.tick.fire(now.mono) {
             self.own.ticks_skipped += missed;
+            self.skips.note(missed, now.mono);
             self.sample_all(now);
         } else if look || self.early.is_some_and(|due| due <= now.mono) {
             self.sample_due(now);
@@ -227,27 +240,6 @@ impl Monitor {
             effects.push(Effect::Publish(Arc::new(self.snapshot(now))));
         }
         effects
-    }
-
-    /// Takes over what the last daemon knew.
-    fn resume(&mut self, resume: Resume, now: Now) {
-        for known in resume.agents {
-            let index = self.admit(known.agent);
-            self.agents[index.0].unresolved = known.unresolved;
-            if let Some(row) = known.run {
-                self.resume_run(index, &row, now);
-            }
-            // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
-            self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
-        }
-        for row in resume.leftovers {
-            self.resume_leftover(row, now);
-        }
-        for stored in resume.alerts {
-            if let Some(state) = stored.state {
-                self.alerts.insert(stored.key, state);
-            }
-        }
     }
 
     fn agent(&mut self, index: AgentIndex) -> &mut Agent {
@@ -392,11 +384,11 @@ impl Monitor {
         for agent in &mut self.agents {
             agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
         }
-        self.end_orphaned_alerts(now);
         if self.config.registry.sources != before.registry.sources {
             self.roster.change(&self.config.registry.sources, now.mono);
             self.take_claims(now);
         }
+        self.end_orphaned_alerts(now);
         self.changed = true;
     }
 

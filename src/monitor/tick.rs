@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alerts::GrowthWindow;
 use crate::ledger::{Counter, Ledger, Share};
 use crate::model::{
     Io, IoReading, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Reading, Sample, Tick,
@@ -250,6 +251,13 @@ impl Monitor {
             }
             run.root_cpu = crate::model::Cpu { own_us: root.own, children_us: root.children };
             run.others_us = sum.all_us.saturating_sub(root.own + root.children);
+        }
+        if let (Some((bytes, method)), Some(at)) = (memory, sum.read_at) {
+            match &mut agent.growth {
+                // What is added up in another way is no growth.
+                Some(growth) if method == agent.metrics.memory_method => growth.read(bytes, at),
+                growth => *growth = Some(Box::new(GrowthWindow::new(bytes, at))),
+            }
         }
         let known = agent.run.is_some() || agent.tree.cpu.total() > 0;
         let verdict = agent.verdict();

@@ -118,6 +118,7 @@ pub(crate) fn snapshot() -> Snapshot {
     let alert = |rule: &str, agent: Option<&str>, value, threshold| ActiveAlert {
         rule: rule.into(),
         agent: agent.map(id),
+        source: None,
         severity: Severity::Critical,
         message: format!("{rule} fires").into(),
         value,
