@@ -13,9 +13,10 @@ const FLOORS: &[&[&str]] = &[
     &["tree"],
     &["clock", "process"],
     &["monitor"],
-    &["process/linux", "registry", "store", "supervise", "testing"],
+    &["web"],
+    &["notify", "process/linux", "registry", "store", "supervise", "testing"],
     &["feed"],
-    &["api", "discovery", "endpoint", "engine", "ingest"],
+    &["api", "delivery", "discovery", "endpoint", "engine", "ingest"],
     &["daemon"],
 ];
 
@@ -149,7 +150,7 @@ const OWNED: &[(&[&str], &[&str])] = &[
     (&["signal_hook"], &["src/bin/"]),
     (&["todo!(", "unimplemented!(", "dbg!("], &[]),
     (&["prepare_cached(", "\"select ", "\"insert ", "\"delete from"], &["src/store/"]),
-    (&["derive(serde", "use serde::"], &["src/api/", "src/registry/", "src/endpoint.rs"]),
+    (&["derive(serde", "use serde::"], &["src/api/", "src/notify/", "src/registry/", "src/endpoint.rs"]),
 ];
 
 #[test]

@@ -1,13 +1,16 @@
 //! What can be changed while everything runs, and what is told about it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::discover::Desk;
+use super::dispatch::{Dispatch, Route};
 use super::{ReloadError, token};
-use crate::api::{Guard, Reloads};
+use crate::api::{Guard, ReceiverFacts, Reloads};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Socket;
+use crate::notify::Courier;
 
 /// The configuration in force, and those who hear of another one.
 pub(super) struct Live {
@@ -17,6 +20,7 @@ pub(super) struct Live {
     reloads: Mutex<Reloads>,
     clock: Arc<dyn Clock>,
     desk: Arc<Desk>,
+    dispatch: Arc<Dispatch>,
     guard: Guard,
     /// Gone when the daemon has ended.
     socket: Weak<Socket>,
@@ -28,6 +32,7 @@ impl Live {
         config: Arc<Config>,
         clock: Arc<dyn Clock>,
         desk: Arc<Desk>,
+        dispatch: Arc<Dispatch>,
         guard: Guard,
         socket: &Arc<Socket>,
     ) -> Live {
@@ -39,6 +44,7 @@ impl Live {
             reloads,
             clock,
             desk,
+            dispatch,
             guard,
             socket,
             log_lines_dropped,
@@ -93,9 +99,24 @@ impl Live {
         socket.permit(config.ingest.mode, config.ingest.group.as_deref())?;
         let config = Arc::new(config);
         self.desk.change(&config)?;
+        self.dispatch.change(&config.alerts.receivers);
         self.guard.change(&config.api.allowed_hosts, token);
         *self.config.lock().expect("no holder of this lock panics") = config;
         Ok(need_restart)
+    }
+
+    /// How delivery of alerts is doing, receiver by receiver.
+    pub(super) fn receivers(&self) -> Vec<ReceiverFacts> {
+        let facts = |route: Route| ReceiverFacts {
+            name: Courier::name(&route.receiver),
+            error: route.progress.trouble(),
+            delivered: route.progress.delivered.load(Ordering::Relaxed),
+            retried: route.progress.retried.load(Ordering::Relaxed),
+            refused: route.progress.refused.load(Ordering::Relaxed),
+            lost: route.progress.lost.load(Ordering::Relaxed),
+            waiting: route.progress.waiting.load(Ordering::Relaxed),
+        };
+        self.dispatch.routes().into_iter().map(facts).collect()
     }
 
     pub(super) fn reloads(&self) -> Reloads {

@@ -10,6 +10,7 @@ mod logging;
 mod notify;
 mod once;
 mod output;
+mod receivers;
 mod run;
 mod signals;
 mod status;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, ConfigOptions};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -42,7 +43,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Agent { id, client } => agent::agent(&client, &id),
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
         Command::Errors { all, list } => lists::errors(&list, all),
-        Command::Alerts { all, list } => lists::alerts(&list, all),
+        Command::Alerts { test: true, config, .. } => receivers::test(&ConfigOptions::of_file(config)),
+        Command::Alerts { all, list, .. } => lists::alerts(&list, all),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }
