@@ -26,6 +26,9 @@ const GIVEN_UP: Duration = Duration::from_secs(24 * 3600);
 /// How often those who want to hear again of what fires do.
 const REFRESH: Duration = Duration::from_secs(60);
 
+/// After a start it is not known at once what fires.
+const FIRST_REFRESH: Duration = Duration::from_secs(5);
+
 /// At most so many alerts in one message of those.
 const REFRESH_AT_ONCE: usize = 500;
 
@@ -63,6 +66,7 @@ impl Worker {
     pub async fn run(mut self) {
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        refresh.reset_after(FIRST_REFRESH);
         let mut unread = 0;
         loop {
             if self.behind {
@@ -79,6 +83,7 @@ impl Worker {
                     continue;
                 }
             };
+            self.count_waiting();
             match next {
                 // It was read in the journal already, or will be.
                 Next::Told(told) if told.id.is_some_and(|id| self.behind || id <= self.up_to()) => {}
@@ -90,6 +95,10 @@ impl Worker {
                 Next::Anew => self.progress.up_to.store(0, Ordering::Relaxed),
             }
         }
+    }
+
+    fn count_waiting(&self) {
+        self.progress.waiting.store(self.tap.waiting(), Ordering::Relaxed);
     }
 
     fn wait(&self, failures: u32) -> Duration {
@@ -126,7 +135,7 @@ impl Worker {
         let Some(notification) = Notification::of(told) else { return };
         let mut failures = 0;
         loop {
-            self.progress.waiting.store(self.tap.waiting(), Ordering::Relaxed);
+            self.count_waiting();
             match self.courier.tell(&notification, self.clock.now().wall).await {
                 Answer::Taken(_) => {
                     self.works();
@@ -151,7 +160,6 @@ impl Worker {
                 }
             }
         }
-        self.progress.waiting.store(self.tap.waiting(), Ordering::Relaxed);
         if let Some(id) = told.id {
             self.progress.up_to.store(id, Ordering::Relaxed);
             let delivered = vec![Delivered { receiver: Arc::clone(&self.key), up_to: Some(id) }];

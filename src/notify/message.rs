@@ -18,6 +18,7 @@ pub(super) struct Alert<'n> {
     pub(super) labels: BTreeMap<&'static str, &'n str>,
     pub(super) annotations: BTreeMap<&'static str, String>,
     pub(super) starts_at: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ends_at: Option<Time>,
     #[serde(rename = "generatorURL")]
     pub(super) generator_url: String,

@@ -134,6 +134,9 @@ mod tests {
             serde_json::from_slice(&body(notification, &origin)).unwrap()
         };
         let firing = text(&fires);
+        let bytes = body(&fires, &origin);
+        let named = |name: &str| String::from_utf8_lossy(&bytes).matches(name).count();
+        assert_eq!((named("\"endsAt\""), named("\"startsAt\"")), (1, 1), "each key once");
         let labels =
             serde_json::json!({"alertname": "test", "agent": "a\"b", "severity": "info", "instance": "host-1"});
         let annotations = serde_json::json!({"summary": &*fires.message, "value": "91", "threshold": "80"});

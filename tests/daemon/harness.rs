@@ -246,6 +246,15 @@ impl Daemon {
         })
     }
 
+    /// Waits for this many more sampling passes.
+    pub(crate) fn passes(&self, count: u64) {
+        let tick = || self.get("/api/monitoring/status")["sampling"]["lastTickAt"].clone();
+        for _ in 0..count {
+            let before = tick();
+            until("another pass", || if tick() == before { Err(before.to_string()) } else { Ok(()) });
+        }
+    }
+
     /// Waits for a line of the log that has this text.
     pub(crate) fn until_logged(&self, text: &str) {
         until(&format!("it logs {text:?}"), || {

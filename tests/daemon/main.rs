@@ -5,14 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod accounting;
+mod alertmanager;
 mod churn;
 mod dashboard;
 mod ends;
 mod harness;
+mod hook;
 mod library;
 mod memory;
 mod odd;
 mod once;
+mod receivers;
 mod refusals;
 mod registry;
 mod stop;
