@@ -25,9 +25,9 @@ const BYTES: f64 = 128.0 * 1024.0 * 1024.0;
 /// Comparing the lowest of the end with the median of the beginning is blind to a sawtooth as collectors of garbage make it.
 #[derive(Clone, Debug)]
 pub struct GrowthWindow {
-    /// The lowest readings of the parts, KiB, the present one last.
-    parts: [u32; PARTS],
-    /// How many of them are in use, from the end.
+    /// The lowest readings of the parts, KiB, the present one last: that is not judged yet.
+    parts: [u32; PARTS + 1],
+    /// How many of them are over and in use, from the end.
     filled: usize,
     /// When the present part began.
     began: Mono,
@@ -47,7 +47,7 @@ pub struct Growth {
 impl GrowthWindow {
     /// Begins with a first reading.
     pub fn new(bytes: u64, at: Mono) -> GrowthWindow {
-        GrowthWindow { parts: [kib(bytes); PARTS], filled: 1, began: at, read_at: at }
+        GrowthWindow { parts: [kib(bytes); PARTS + 1], filled: 0, began: at, read_at: at }
     }
 
     /// Takes in another reading.
@@ -61,10 +61,10 @@ impl GrowthWindow {
             self.began = self.began + PART;
             self.parts.rotate_left(1);
             // A part that no reading fell into lies between two that are near enough.
-            self.parts[PARTS - 1] = kib(bytes);
+            self.parts[PARTS] = kib(bytes);
             self.filled = (self.filled + 1).min(PARTS);
         }
-        let present = &mut self.parts[PARTS - 1];
+        let present = &mut self.parts[PARTS];
         *present = (*present).min(kib(bytes));
     }
 
@@ -75,7 +75,7 @@ impl GrowthWindow {
         }
         let mut first: [u32; COMPARED] = self.parts[..COMPARED].try_into().expect("the window is longer");
         first.sort_unstable();
-        let last = self.parts[PARTS - COMPARED..].iter().min().expect("there are some");
+        let last = self.parts[PARTS - COMPARED..PARTS].iter().min().expect("there are some");
         Some(Growth { before: f64::from(first[COMPARED / 2]) * 1024.0, after: f64::from(*last) * 1024.0 })
     }
 }
@@ -136,7 +136,7 @@ mod tests {
     fn growth_is_told_from_what_is_none() {
         let steady = |_| 500;
         assert_eq!(seen(10, 15, steady), Some(Sighting::Over(Some(500.0))));
-        // By 240 MiB from the median of the first five minutes, 590, to the lowest of the last five.
+        // By 240 MiB from the median of the first five minutes, 560, to the lowest of the last five.
         let growing = |at| 500 + at / 2;
         assert!(matches!(seen(10, 15, growing), Some(Sighting::Breach(_))));
         let sawtooth = |at| 500 + at % 120 * 10;
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn only_a_window_that_was_fully_observed_is_judged() {
         for every in [1, 10, 60, 61, 90] {
-            assert_eq!(seen(every, 13, |_| 500), None, "{every}");
+            assert_eq!(seen(every, 14, |_| 500), None, "{every}");
             assert!(seen(every, 16, |_| 500).is_some(), "{every}");
         }
         assert_eq!(seen(100, 60, |_| 500), None, "readings too far apart");
