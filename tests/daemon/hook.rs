@@ -38,8 +38,8 @@ pub(crate) struct Told {
 impl Told {
     /// A header; empty if it is not there.
     pub(crate) fn header(&self, name: &str) -> &str {
-        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).unwrap_or_default()
     }
 
     /// What is the same at every attempt.
@@ -137,8 +137,8 @@ fn read(stream: &TcpStream) -> Option<Told> {
             return None;
         }
     }
-    let length = head.lines().filter_map(|line| line.split_once(": "));
-    let length = length.filter(|(key, _)| key.eq_ignore_ascii_case("content-length")).next()?.1.parse().ok()?;
+    let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+    let length = headers.find(|(key, _)| key.eq_ignore_ascii_case("content-length"))?.1.parse().ok()?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     let text = String::from_utf8(body).unwrap();
