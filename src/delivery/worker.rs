@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{self, MissedTickBehavior, interval};
 
 use super::Progress;
 use super::outbox::{Next, Tap};
@@ -77,7 +77,7 @@ impl Worker {
             let next = tokio::select! {
                 biased; // what happened goes before what goes on
                 next = self.tap.next() => next,
-                () = sleep(wait), if behind => continue,
+                () = time::sleep(wait), if behind => continue,
                 _ = refresh.tick(), if self.courier.wants_refreshing() => {
                     self.refresh().await;
                     continue;
@@ -156,7 +156,7 @@ impl Worker {
                         break;
                     }
                     add(&self.progress.retried, 1);
-                    sleep(self.wait(failures).max(retry_after.unwrap_or_default().min(GIVEN_UP))).await;
+                    time::sleep(self.wait(failures).max(retry_after.unwrap_or_default().min(GIVEN_UP))).await;
                 }
             }
         }

@@ -270,6 +270,28 @@ fn what_cannot_be_stored_is_delivered_all_the_same() {
 }
 
 #[test]
+fn what_could_not_be_delivered_for_a_day_is_given_up() {
+    let hook = Hook::start(&[]);
+    let (place, daemon, _agent) = watched(&hook.config(""));
+    daemon.passes(1);
+    daemon.stop();
+    let database = rusqlite::Connection::open(place.state().join("agent-monitor.db")).unwrap();
+    for (rule, hours) in [("old", 25), ("young", 23)] {
+        let sql = "insert into journal (timestamp, kind, type, message, severity)
+                   values (strftime('%Y-%m-%d %H:%M:%f', 'now', ?2), 2, ?1, ?1, 1)";
+        database.execute(sql, (rule, format!("-{hours} hours"))).unwrap();
+    }
+    drop(database);
+    let unavailable = Manner::Answer("503 Service Unavailable", "");
+    hook.behave(&[unavailable, unavailable, OK]);
+    let daemon = place.start_with_registry();
+    let told: Vec<String> = (0..3).map(|_| hook.next().what()).collect();
+    assert_eq!(told, ["old firing", "young firing", "young firing"], "tried once in any case");
+    let now = until_receiver(&daemon, "one of them is delivered", |now| now["delivered"] == 1);
+    assert_eq!((&now["lost"], &now["retried"]), (&1.into(), &1.into()));
+}
+
+#[test]
 fn a_test_says_what_came_back() {
     let place = Place::new();
     let (good, bad) = (Hook::start(&[]), Hook::start(&[Manner::Answer("401 Unauthorized", "")]));
