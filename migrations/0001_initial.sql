@@ -92,13 +92,13 @@ create table stretch (
     next_agent integer not null                -- agents with lower numbers are done
 ) strict;
 
--- Events, errors, and alerts that fired or ended, in one sequence that is never reused. Nothing is ever changed but
+-- Events, errors, and what is told of alerts, in one sequence that is never reused. Nothing is ever changed but
 -- whether an error is resolved.
 create table journal (
     id           integer primary key autoincrement,
     timestamp    text    not null,
     agent_number integer,                      -- null: the daemon's own
-    kind         integer not null,             -- 0 event, 1 error, 2 alert fired, 3 alert ended
+    kind         integer not null,             -- 0 event, 1 error, 2 alert fired, 3 alert ended, 4 alert told again
     type         text    not null,             -- event_type, error_type, the alert's rule
     message      text    not null,
     metadata     text,                         -- of events and errors; null: empty
@@ -110,7 +110,9 @@ create table journal (
     fired        integer,                      -- of an alert that ended: the entry with which it fired
     error_group  integer,                      -- of errors: the problem
     client_id    text,                         -- of what is told from outside: the teller's own name for it,
-    writer_uid   integer                       -- and the teller's account
+    writer_uid   integer,                      -- and the teller's account
+    since        text,                         -- of an alert that ended or was told again: when it fired
+    source       text                          -- of an alert about a registry source: which
 ) strict;
 create index journal_by_time     on journal (timestamp);
 create index journal_by_kind     on journal (kind);
@@ -205,15 +207,24 @@ create table host_minute (
 create table alert_state (
     rule         text    not null,
     agent_number integer,                      -- null: the daemon's own
+    source       text,                         -- the registry source it is about, if it is about one
     firing       integer not null,
     since        text    not null,
     held_ms      integer,                      -- pending: for how long the condition was seen to hold
-    notified_at  text,
+    notified_at  text,                         -- this and the next: firing
+    severity     integer,
     value        real,
+    threshold    real,
     message      text,
-    fired        integer                       -- firing: the entry of the journal with which it fired
+    fired        integer                       -- the entry of the journal with which it fired
 ) strict;
-create unique index alert_state_by_key on alert_state (rule, ifnull(agent_number, -1));
+create unique index alert_state_by_key on alert_state (rule, ifnull(agent_number, -1), ifnull(source, ''));
+
+-- How far each receiver of alerts has come. The journal is its queue.
+create table receiver (
+    receiver text    primary key,              -- a digest of its kind and address
+    up_to    integer not null                  -- the last entry of the journal it need not be told any more
+) strict, without rowid;
 
 -- One row: how far deleting has come.
 create table retention (

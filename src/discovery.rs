@@ -13,6 +13,7 @@ use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard};
 use crate::monitor::SourceReading;
 use crate::registry::file::{FileRegistry, Fingerprint};
 use crate::registry::http::HttpRegistry;
+use crate::timers::back_off;
 
 /// A changed file is noticed within this time.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -89,7 +90,12 @@ pub async fn poll_http(
             };
             failures = if reading.is_ok() { 0 } else { failures + 1 };
             send(reading.map_err(|error| in_one_line(&error)));
-            tokio::time::sleep(if failures == 0 { refresh } else { back_off(failures, seed) }).await;
+            tokio::time::sleep(if failures == 0 {
+                refresh
+            } else {
+                back_off(failures, BACK_OFF_FIRST, BACK_OFF_LAST, seed)
+            })
+            .await;
         }
     };
     stop.run_until_cancelled(polling).await;
@@ -120,17 +126,6 @@ pub fn flags(agents: &[(AgentId, Pid)]) -> SourceReading {
     SourceReading { records: agents.iter().map(record).collect(), skipped: Vec::new() }
 }
 
-/// How long to wait after this many failures in a row, at least one.
-fn back_off(failures: u32, seed: u64) -> Duration {
-    let doubled = BACK_OFF_FIRST.saturating_mul(1 << (failures - 1).min(16)).min(BACK_OFF_LAST);
-    // One step of SplitMix64 (Steele, Lea, Flood 2014): well spread, and the same for the same seed.
-    let mut mixed = seed.wrapping_add(u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let percent = 80 + (mixed ^ (mixed >> 31)) % 41;
-    (doubled * u32::try_from(percent).expect("80 to 120") / 100).clamp(BACK_OFF_FIRST, BACK_OFF_LAST)
-}
-
 /// An error with all its causes, in one line.
 pub fn in_one_line(error: &dyn Error) -> Arc<str> {
     let mut text = error.to_string();
@@ -145,19 +140,6 @@ pub fn in_one_line(error: &dyn Error) -> Arc<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn back_off_doubles_within_bounds_and_differs_between_hosts() {
-        for (failures, nominal_s) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (8, 60), (u32::MAX, 60)] {
-            let waits: Vec<u128> = (0..1000).map(|seed| back_off(failures, seed).as_millis()).collect();
-            let nominal_ms = nominal_s * 1000;
-            let low = (nominal_ms * 80 / 100).max(1000);
-            let high = (nominal_ms * 120 / 100).min(60_000);
-            assert!(waits.iter().all(|wait| (low..=high).contains(wait)), "{failures}: {waits:?}");
-            assert!(waits.iter().any(|wait| *wait != waits[0]), "{failures}: no jitter");
-            assert_eq!(back_off(failures, 7), back_off(failures, 7));
-        }
-    }
 
     #[test]
     fn a_reader_can_be_spawned() {

@@ -49,6 +49,7 @@ pub fn run(
         }
         Ok(())
     };
+    let mut works = Ok(());
     loop {
         let wait = monitor.next_due().since(clock.now().mono);
         let message = inbox.recv_timeout(wait);
@@ -60,5 +61,10 @@ pub fn run(
         }
         // Always, or a flood of messages would keep the timers from ever firing.
         perform(monitor.step(now))?;
+        let works_now = store.works();
+        if works_now != works {
+            works.clone_from(&works_now);
+            perform(monitor.handle(Input::Storage(works_now), now))?;
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::broadcast;
 
-use crate::model::{AgentId, Body, Recorded, Snapshot};
+use crate::model::{AgentId, Body, Recorded, Snapshot, Turn};
 
 /// How many events the dashboard shows.
 pub const RECENT_EVENTS: usize = 20;
@@ -115,11 +115,13 @@ impl Present {
                 recent.push_front(recorded.clone());
                 recent.truncate(RECENT_EVENTS);
             }
+            // What is told again is the same episode.
+            Body::Alert(note) if note.turn == Turn::Repeated => {}
             Body::Alert(note) => {
                 let agent = recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
                 let key = (agent, Arc::clone(&note.rule));
                 let episodes = Arc::make_mut(&mut self.episodes);
-                match recorded.id.filter(|_| note.firing) {
+                match recorded.id.filter(|_| note.is_firing()) {
                     Some(id) => episodes.insert(key, id),
                     None => episodes.remove(&key),
                 };

@@ -30,7 +30,7 @@ use crate::monitor::{AgentDetail, Answer};
 
 pub use guard::Guard;
 pub use serve::{Limits, Listener, serve};
-pub use status::{DatabaseFacts, OwnFacts, Reloads};
+pub use status::{DatabaseFacts, OwnFacts, ReceiverFacts, Reloads};
 pub use writes::{Pending, Writes};
 
 /// What the routes answer from. Plain closures, so that this edge knows neither the store nor the engine.

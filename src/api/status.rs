@@ -35,6 +35,8 @@ pub struct OwnFacts {
     pub socket: PathBuf,
     /// The database.
     pub database: DatabaseFacts,
+    /// The receivers of alerts.
+    pub receivers: Vec<ReceiverFacts>,
     /// What became of reloads of the configuration.
     pub reloads: Reloads,
     /// Lines of its log that were lost; none where nobody counts them.
@@ -60,6 +62,25 @@ pub struct DatabaseFacts {
     pub entries_dropped: u64,
     /// Runs that could not be stored.
     pub runs_dropped: u64,
+}
+
+/// How delivery to one receiver of alerts is doing. Counts since the start, or since it was configured.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct ReceiverFacts {
+    /// Its kind and address, without user and query.
+    pub name: String,
+    /// What came back from the last attempt, if it was not taken.
+    pub error: Option<Arc<str>>,
+    /// Messages that it took.
+    pub delivered: u64,
+    /// Attempts that failed and were made again.
+    pub retried: u64,
+    /// Messages that it refused for good.
+    pub refused: u64,
+    /// Messages that were given up after a day, or lost.
+    pub lost: u64,
+    /// Messages that wait behind the one that is being delivered.
+    pub waiting: u64,
 }
 
 /// What became of reloads of the configuration.

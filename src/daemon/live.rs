@@ -1,16 +1,19 @@
 //! What can be changed while everything runs, and what is told about it.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::watch;
 
 use super::discover::Desk;
+use super::dispatch::{Dispatch, Route};
 use super::{ReloadError, token};
-use crate::api::{Guard, Reloads};
+use crate::api::{Guard, ReceiverFacts, Reloads};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Socket;
+use crate::notify::Courier;
 
 /// The configuration in force, and those who hear of another one.
 pub(super) struct Live {
@@ -20,6 +23,7 @@ pub(super) struct Live {
     reloads: Mutex<Reloads>,
     clock: Arc<dyn Clock>,
     desk: Arc<Desk>,
+    dispatch: Arc<Dispatch>,
     guard: Guard,
     /// The broker's database in which messages are counted.
     messages: watch::Sender<Option<PathBuf>>,
@@ -33,6 +37,7 @@ impl Live {
         config: Arc<Config>,
         clock: Arc<dyn Clock>,
         desk: Arc<Desk>,
+        dispatch: Arc<Dispatch>,
         guard: Guard,
         socket: &Arc<Socket>,
     ) -> Live {
@@ -45,6 +50,7 @@ impl Live {
             reloads,
             clock,
             desk,
+            dispatch,
             guard,
             messages,
             socket,
@@ -100,6 +106,7 @@ impl Live {
         socket.permit(config.ingest.mode, config.ingest.group.as_deref())?;
         let config = Arc::new(config);
         self.desk.change(&config)?;
+        self.dispatch.change(&config.alerts.receivers);
         self.guard.change(&config.api.allowed_hosts, token);
         self.messages.send_if_modified(|database| {
             let changed = *database != config.messages.database;
@@ -113,6 +120,20 @@ impl Live {
     /// Where messages are counted, now and from now on.
     pub(super) fn message_database(&self) -> watch::Receiver<Option<PathBuf>> {
         self.messages.subscribe()
+    }
+
+    /// How delivery of alerts is doing, receiver by receiver.
+    pub(super) fn receivers(&self) -> Vec<ReceiverFacts> {
+        let facts = |route: Route| ReceiverFacts {
+            name: Courier::name(&route.receiver),
+            error: route.progress.trouble(),
+            delivered: route.progress.delivered.load(Ordering::Relaxed),
+            retried: route.progress.retried.load(Ordering::Relaxed),
+            refused: route.progress.refused.load(Ordering::Relaxed),
+            lost: route.progress.lost.load(Ordering::Relaxed),
+            waiting: route.progress.waiting.load(Ordering::Relaxed),
+        };
+        self.dispatch.routes().into_iter().map(facts).collect()
     }
 
     pub(super) fn reloads(&self) -> Reloads {

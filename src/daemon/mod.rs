@@ -1,6 +1,7 @@
 //! The whole daemon: opens what it needs, starts the parts, ends them in order. To be run, or embedded.
 
 mod discover;
+mod dispatch;
 mod error;
 mod handle;
 mod live;
@@ -19,16 +20,19 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, Guard, Limits, Listener};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config};
+use crate::delivery::Outbox;
 use crate::engine::{self, INBOX, Message};
 use crate::feed::{Episodes, Feed, RECENT_EVENTS};
 use crate::ingest::Socket;
 use crate::model::{Recorded, Resume, Snapshot};
 use crate::monitor::{Input, Monitor};
+use crate::notify::Origin;
 use crate::process::ProcessSource;
 use crate::store::{self, Committed, JournalPage, Opened, Reader, StateLock};
 use crate::supervise;
 
 use discover::Desk;
+use dispatch::{Depot, Dispatch};
 use live::Live;
 
 pub use crate::monitor::NotRecorded;
@@ -72,6 +76,8 @@ pub struct Daemon {
     api: Api,
     guard: Guard,
     desk: Arc<Desk>,
+    dispatch: Arc<Dispatch>,
+    depot: Depot,
     monitor: Monitor,
     inbox: Receiver<Message>,
     writer: store::Writer,
@@ -100,8 +106,13 @@ impl Daemon {
         let now = clock.now();
         let (sender, inbox) = sync_channel(INBOX);
         let feed = Feed::new(Arc::new(Snapshot::empty(now.wall)));
-        let opened = store::open(lock, listener(feed.clone(), sender.clone())).map_err(StartError::from_store)?;
-        let Opened { writer, handle: store, reader, resume, stats } = opened;
+        let outbox = Outbox::default();
+        let listener = listener(feed.clone(), outbox.clone(), sender.clone());
+        let opened = store::open(lock, listener).map_err(StartError::from_store)?;
+        let Opened { writer, handle: store, reader, mut resume, stats } = opened;
+        outbox.go_on(resume.last_entry);
+        let known = std::mem::take(&mut resume.delivered);
+        let dispatch = Arc::new(Dispatch::new(&config.alerts.receivers, known, outbox, &store));
         feed.go_on(&recent_events(&reader)?, episodes(&resume));
 
         let wake = sender.clone();
@@ -110,10 +121,36 @@ impl Daemon {
         let source = (parts.processes)(waker).map_err(|source| StartError::Processes { source })?;
         let monitor = Monitor::new(Arc::clone(&config), source, resume, now);
         let desk = Arc::new(Desk::new(&config, sender.clone()));
-        let live = Live::new(Arc::clone(&config), Arc::clone(&clock), Arc::clone(&desk), guard.clone(), &socket);
+        let live = {
+            let (desk, dispatch) = (Arc::clone(&desk), Arc::clone(&dispatch));
+            Live::new(Arc::clone(&config), Arc::clone(&clock), desk, dispatch, guard.clone(), &socket)
+        };
+        let depot = Depot {
+            origin: Origin { url: url(address), instance: host_name() },
+            journal: reader.clone(),
+            store: store.clone(),
+            feed: feed.clone(),
+            clock: Arc::clone(&clock),
+        };
         let handle = Handle::new(feed, sender, Arc::new(live), Arc::clone(&clock));
         let api = Api::new(sources::sources(&handle, &clock, address, reader, stats), Limits::default());
-        Ok(Daemon { handle, tcp, socket, address, api, guard, desk, monitor, inbox, writer, store, clock, config })
+        Ok(Daemon {
+            handle,
+            tcp,
+            socket,
+            address,
+            api,
+            guard,
+            desk,
+            dispatch,
+            depot,
+            monitor,
+            inbox,
+            writer,
+            store,
+            clock,
+            config,
+        })
     }
 
     /// Where the endpoint listens.
@@ -146,7 +183,9 @@ impl Daemon {
     /// # Errors
     /// Names the part that failed, or those that did not end in time.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RunError> {
-        let Daemon { handle, tcp, socket, api, guard, desk, monitor, inbox, writer, store, clock, .. } = self;
+        let Daemon {
+            handle, tcp, socket, api, guard, desk, dispatch, depot, monitor, inbox, writer, store, clock, ..
+        } = self;
         let stop = CancellationToken::new();
         let mut parts = supervise::Parts::new(stop.clone());
 
@@ -159,6 +198,7 @@ impl Daemon {
         parts.spawn("discovery", discover::discover(desk, stop.clone()));
         let (broker, told) = (handle.live().message_database(), handle.inbox().clone());
         parts.spawn("messages", messages::count(broker, told, stop.clone()));
+        parts.spawn("delivery", dispatch::dispatch(dispatch, depot, stop.clone()));
 
         let counts = api.counts();
         let limits = Limits::default();
@@ -191,9 +231,10 @@ impl Daemon {
 }
 
 /// What the writer tells goes to whoever listens, and the counts of errors back to the heart.
-fn listener(feed: Feed, inbox: SyncSender<Message>) -> store::Listener {
+fn listener(feed: Feed, outbox: Outbox, inbox: SyncSender<Message>) -> store::Listener {
     Box::new(move |Committed { entries, unresolved }| {
         feed.recorded(&entries);
+        outbox.put(&entries);
         if !unresolved.is_empty() {
             // The engine never waits for the writer, so the writer may wait for the engine.
             let _ = inbox.send(Message::Input(Input::Unresolved(unresolved)));
@@ -215,6 +256,11 @@ fn episodes(resume: &Resume) -> Episodes {
         |number| resume.agents.iter().find(|known| known.agent.number == number).map(|known| known.agent.id.clone());
     let alerts = resume.alerts.iter().filter_map(|alert| Some((&alert.key, alert.episode?)));
     alerts.map(|(key, episode)| ((key.agent.and_then(id_of), Arc::clone(&key.rule)), episode)).collect()
+}
+
+/// The name by which this host tells itself from others.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn url(address: SocketAddr) -> String {

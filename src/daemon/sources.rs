@@ -111,6 +111,7 @@ fn own(
                 entries_dropped: count(&stats.dropped_entries),
                 runs_dropped: count(&stats.dropped_runs),
             },
+            receivers: live.receivers(),
             reloads: live.reloads(),
             log_lines_dropped: live.log_lines_dropped(),
         }

@@ -109,16 +109,24 @@ pub enum Condition {
     },
     /// Expected to run, and exited, zombie or replaced.
     AgentDown,
-    /// 3 runs ended as `error` within 10 minutes.
+    /// 3 runs ended as `error` within 10 minutes; over when none did.
     CrashLoop,
-    /// Over 15 minutes the lowest of the last 5 lies above the median of the first 5 by 30 % and 128 MiB.
+    /// Over 15 minutes the lowest of the last 5 lies above the median of the first 5 by 30 % and 128 MiB; over when it
+    /// is at most half of that.
     MemoryGrowth,
-    /// A registry source without a good read for `registry.stale_after`.
+    /// A registry source without a good read for `registry.stale_after`. Each source has an alert of its own.
     RegistryStale,
     /// The database cannot be written.
     StorageDegraded,
-    /// 3 ticks skipped within a minute.
+    /// 3 ticks skipped within a minute; over when none was.
     MonitorLagging,
+}
+
+impl Condition {
+    /// Whether it is about the daemon rather than about an agent.
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Condition::RegistryStale | Condition::StorageDegraded | Condition::MonitorLagging)
+    }
 }
 
 /// A rule, complete: defaults filled in.
@@ -187,11 +195,13 @@ fn wildcard(pattern: &str, text: &str) -> bool {
     pattern[p..].iter().all(|byte| *byte == b'*')
 }
 
-/// Which alert: a rule and an agent, or a rule about the daemon itself.
+/// Which alert: a rule and whom it is about.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct AlertKey {
     /// The agent; none for the daemon's own.
     pub agent: Option<AgentNumber>,
+    /// The registry source, of a rule that looks at each; else none.
+    pub source: Option<Arc<str>>,
     /// The rule's name.
     pub rule: Arc<str>,
 }
@@ -212,11 +222,27 @@ pub enum AlertState {
         since: Timestamp,
         /// When it was last told.
         notified_at: Timestamp,
+        /// How much it matters. It stays what it was when it fired, whatever becomes of the rule: receivers know the
+        /// alert by it.
+        severity: Severity,
         /// The number that made it fire.
         value: Option<f64>,
+        /// The number it was held against.
+        threshold: Option<f64>,
         /// What was told.
         message: Arc<str>,
     },
+}
+
+/// What a look at an alert leads to, and the world is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// It fires now.
+    Fired,
+    /// It still fires, and it is time to say so again.
+    Repeated,
+    /// It is over.
+    Resolved,
 }
 
 /// An alert's state as the store keeps it. `state: None` removes it.

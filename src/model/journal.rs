@@ -1,8 +1,8 @@
 use std::sync::Arc;
 
-use super::{AgentId, AgentNumber, JsonObject, Severity, Timestamp};
+use super::{AgentId, AgentNumber, JsonObject, Severity, Timestamp, Turn};
 
-/// One line of the journal: an event, an occurrence of an error, or an alert that fired or ended.
+/// One line of the journal: an event, an occurrence of an error, or what is told of an alert.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Entry {
     /// Whose; none for the daemon's own.
@@ -20,7 +20,7 @@ pub enum Body {
     Event(EventReport),
     /// Something went wrong inside an agent.
     Error(ErrorReport),
-    /// An alert fired or ended.
+    /// An alert fired, was told again, or ended.
     Alert(AlertNote),
 }
 
@@ -51,21 +51,32 @@ pub struct ErrorReport {
     pub fingerprint: Option<Arc<str>>,
 }
 
-/// A turn of an alert.
+/// What is told of an alert.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AlertNote {
     /// The rule's name.
     pub rule: Arc<str>,
+    /// The registry source, where it is about one.
+    pub source: Option<Arc<str>>,
     /// How much it matters.
     pub severity: Severity,
-    /// Whether it fires (else it is over).
-    pub firing: bool,
-    /// Agent, value, threshold and since when, in words.
+    /// What happened.
+    pub turn: Turn,
+    /// When it fired.
+    pub since: Timestamp,
+    /// Agent, value, threshold, since when and the heaviest processes, in words.
     pub message: Arc<str>,
     /// The number that was seen, where the rule has one.
     pub value: Option<f64>,
     /// The number it was held against, where the rule has one.
     pub threshold: Option<f64>,
+}
+
+impl AlertNote {
+    /// Whether it fires (else it is over).
+    pub fn is_firing(&self) -> bool {
+        self.turn != Turn::Resolved
+    }
 }
 
 /// An entry that went through the store.

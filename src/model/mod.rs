@@ -13,7 +13,7 @@ mod time;
 mod write;
 
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
-pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert};
+pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert, Turn};
 pub use history::{History, HistoryPoint, Step};
 pub use host::{HostMinute, HostPressure, HostReading};
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
@@ -23,7 +23,8 @@ pub use process::{
     PssCounts, PssReading, Reading, Script,
 };
 pub use sample::{
-    Batch, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent, Tick,
+    Batch, Delivered, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent,
+    Tick,
 };
 pub use snapshot::{
     ActiveAlert, AgentView, Leftovers, MessagesState, Observed, OwnState, ProcessView, Snapshot, SourceState,

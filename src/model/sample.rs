@@ -181,6 +181,17 @@ pub struct Batch {
     pub alerts: Vec<StoredAlert>,
     /// What comes from outside: at most one, since it is answered by itself.
     pub write: Option<Box<Write>>,
+    /// How far receivers of alerts have come.
+    pub delivered: Vec<Delivered>,
+}
+
+/// How far a receiver of alerts has come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Delivered {
+    /// Which: a digest of what makes it this one.
+    pub receiver: Arc<str>,
+    /// The last entry of the journal it need not be told any more. None: it is no receiver any more.
+    pub up_to: Option<i64>,
 }
 
 impl Batch {
@@ -195,6 +206,7 @@ impl Batch {
             && self.entries.is_empty()
             && self.alerts.is_empty()
             && self.write.is_none()
+            && self.delivered.is_empty()
     }
 }
 
@@ -209,6 +221,12 @@ pub struct Resume {
     pub leftovers: Vec<LeftoverRow>,
     /// Alerts that were pending or firing.
     pub alerts: Vec<StoredAlert>,
+    /// The latest ends of runs as `error`, the last one first; bounded.
+    pub crashes: Vec<(AgentNumber, Timestamp)>,
+    /// How far receivers of alerts had come.
+    pub delivered: Vec<Delivered>,
+    /// The last entry that the journal ever had; zero when there was none.
+    pub last_entry: i64,
 }
 
 /// An agent as the last daemon left it.

@@ -89,6 +89,8 @@ pub struct ActiveAlert {
     pub rule: Arc<str>,
     /// Whose; none for the daemon's own.
     pub agent: Option<AgentId>,
+    /// The registry source, where it is about one.
+    pub source: Option<Arc<str>>,
     /// How much it matters.
     pub severity: Severity,
     /// What was told.

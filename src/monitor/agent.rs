@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alerts::{GrowthWindow, Recent};
 use crate::ledger::Ledger;
 use crate::model::{
     AgentView, BootId, Cpu, ExitStatus, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey,
@@ -46,6 +47,10 @@ pub(super) struct Agent {
     pub pace: Pace,
     /// The rules that are for it, by their places in the configuration.
     pub rules: Vec<usize>,
+    /// When runs of it ended as `error`.
+    pub crashes: Recent,
+    /// Its memory in the last minutes, while it runs.
+    pub growth: Option<Box<GrowthWindow>>,
     /// What the pass under way has added up.
     pub sum: Sum,
     /// When its tree was last read; none before the first reading of this run.
@@ -240,6 +245,8 @@ impl Agent {
             counted: None,
             pace: Pace::default(),
             rules: Vec::new(),
+            crashes: Recent::default(),
+            growth: None,
             sum: Sum::default(),
             read_at: None,
             metrics,

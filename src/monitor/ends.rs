@@ -55,6 +55,7 @@ impl Monitor {
         agent.metrics.process_count = None;
         agent.metrics.thread_count = None;
         agent.read_at = None;
+        agent.growth = None;
         agent.view = None;
         self.changed = true;
         if first {
@@ -136,6 +137,9 @@ impl Monitor {
         let orderly = ended_on_request || status.is_some_and(ExitStatus::is_orderly);
         let word = if orderly { "stopped" } else { "error" };
         end.reason = Some(word.into());
+        if !orderly {
+            agent.crashes.note(1, now.mono);
+        }
         let row = agent.run_row().expect("there is a run");
         let oom_killed = row.end.as_ref().and_then(|end| end.oom_killed);
         self.batch.runs.push(row);

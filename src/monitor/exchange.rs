@@ -31,6 +31,8 @@ pub enum Input {
         /// Hears what became of it.
         reply: Reply,
     },
+    /// Whether the database can be written: else why not.
+    Storage(Result<(), Arc<str>>),
     /// The store counted unresolved errors again.
     Unresolved(Vec<(AgentNumber, u64)>),
     /// Messages were counted in a broker's database, or could not be; none: nobody counts them.
@@ -59,7 +61,7 @@ pub struct SourceReading {
 }
 
 /// What the monitor wants done.
-#[expect(clippy::large_enum_variant, reason = "a few a step, each moved twice: a box would cost more")]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are batches: a box would be one more for each")]
 pub enum Effect {
     /// Store this, all or nothing.
     Store {

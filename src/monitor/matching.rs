@@ -18,6 +18,7 @@ use crate::verdict::{Fact, contradiction};
 
 use super::Monitor;
 use super::agent::Agent;
+use super::resume::ago;
 
 /// A process may still become what it is to be: a shell execs, a script writes its title.
 const YOUTH: Duration = Duration::from_secs(10);
@@ -370,10 +371,10 @@ impl Monitor {
     /// One that was found stays in the lists as long as it would have under the daemon before. `ended_at`: its end.
     pub(super) fn resume_lingering(&mut self, index: AgentIndex, ended_at: Option<Timestamp>, now: Now) {
         let agent = self.agent(index);
-        let ago = ended_at.map(|at| now.wall.since(at));
-        agent.lingers = agent.is_found() && ago.is_none_or(|ago| ago < LINGER);
-        if let Some(ago) = ago.filter(|_| agent.is_found()) {
-            agent.gone_at = Some(Mono(now.mono.0.saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX))));
+        let since = ended_at.map(|at| now.wall.since(at));
+        agent.lingers = agent.is_found() && since.is_none_or(|since| since < LINGER);
+        if let Some(ended_at) = ended_at.filter(|_| agent.is_found()) {
+            agent.gone_at = Some(ago(ended_at, now));
         }
     }
 

@@ -9,15 +9,18 @@ mod exchange;
 mod host;
 mod leftovers;
 mod life;
+mod looks;
 mod matching;
 mod memory;
 mod messages;
 mod program;
 mod report;
+mod resume;
 mod roster;
 mod tick;
 mod view;
 mod watch;
+mod wording;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -25,7 +28,7 @@ use std::time::Duration;
 
 pub use exchange::{AgentDetail, Answer, Effect, Input, Messages, NotRecorded, Reply, SourceReading, Stored};
 
-use crate::alerts;
+use crate::alerts::{self, Recent};
 use crate::config::Config;
 use crate::model::{
     AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostMinute, HostPressure,
@@ -103,6 +106,11 @@ pub struct Monitor {
     changed: bool,
     /// When alerts were last evaluated.
     evaluated_at: Mono,
+    /// When ticks were skipped.
+    skips: Recent,
+    /// Why the database cannot be written, if it cannot.
+    storage_trouble: Option<Arc<str>>,
+    began_at: Mono,
     rows: Vec<ProcessRow>,
     events: Vec<ProcessEvent>,
 }
@@ -158,6 +166,9 @@ impl Monitor {
             effects: Vec::new(),
             changed: true,
             evaluated_at: now.mono,
+            skips: Recent::default(),
+            storage_trouble: None,
+            began_at: now.mono,
             rows: Vec::new(),
             events: Vec::new(),
         };
@@ -172,6 +183,7 @@ impl Monitor {
             Input::Source { index, reading } => self.read_source(index, reading, now),
             Input::Report { submission, reply } => self.report(submission, reply, now),
             Input::Resolve { what, reply } => self.resolve(what, reply, now),
+            Input::Storage(works) => self.storage_trouble = works.err(),
             Input::Unresolved(counts) => self.count_errors(&counts),
             Input::Messages(counted) => self.count_messages(counted, now),
             Input::Inspect { agent, answer } => answer.send(self.inspect(&agent)),
@@ -187,6 +199,7 @@ impl Monitor {
         let look = self.look_if_due(now);
         if let Some(missed) = self.timers.tick.fire(now.mono) {
             self.own.ticks_skipped += missed;
+            self.skips.note(missed, now.mono);
             self.sample_all(now);
         } else if look || self.early.is_some_and(|due| due <= now.mono) {
             self.sample_due(now);
@@ -234,28 +247,6 @@ impl Monitor {
             effects.push(Effect::Publish(Arc::new(self.snapshot(now))));
         }
         effects
-    }
-
-    /// Takes over what the last daemon knew.
-    fn resume(&mut self, resume: Resume, now: Now) {
-        for known in resume.agents {
-            let index = self.admit(known.agent);
-            self.agents[index.0].unresolved = known.unresolved;
-            let unseen = known.run.and_then(|row| self.resume_run(index, &row, now));
-            // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
-            self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
-            if let Some(root) = unseen {
-                self.end_run(index, root, None, Some("unobserved"), now);
-            }
-        }
-        for row in resume.leftovers {
-            self.resume_leftover(row, now);
-        }
-        for stored in resume.alerts {
-            if let Some(state) = stored.state {
-                self.alerts.insert(stored.key, state);
-            }
-        }
     }
 
     fn agent(&mut self, index: AgentIndex) -> &mut Agent {
@@ -371,11 +362,11 @@ impl Monitor {
         for agent in &mut self.agents {
             agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
         }
-        self.end_orphaned_alerts(now);
         if self.config.registry.sources != before.registry.sources {
             self.roster.change(&self.config.registry.sources, now.mono);
             self.take_claims(now);
         }
+        self.end_orphaned_alerts(now);
         self.changed = true;
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config;
 use crate::model::{AgentId, Mono, Now, Record, SourceState};
@@ -49,6 +50,17 @@ impl Listing {
             told: BTreeSet::new(),
         }
     }
+}
+
+/// How a source is doing.
+#[derive(PartialEq, Debug)]
+pub(super) struct Freshness {
+    /// For how long there was no good read.
+    pub age: Duration,
+    /// Whether there was one since it was configured.
+    pub was_read: bool,
+    /// What went wrong since then.
+    pub error: Option<Arc<str>>,
 }
 
 /// What a reading changed.
@@ -177,11 +189,19 @@ impl Roster {
         self.sources.get(source).is_some_and(|source| source.constant || source.good_at.is_some_and(|at| at > then))
     }
 
-    /// How long the stalest source has been without a good read, and which it is.
-    pub(super) fn stalest(&self, now: Mono) -> Option<(std::time::Duration, &Arc<str>)> {
-        let age = |source: &Listing| now.since(source.good_at.unwrap_or(source.since));
-        let sources = self.sources.iter().filter(|source| !source.constant);
-        sources.map(|source| (age(source), &source.state.name)).max_by_key(|(age, _)| *age)
+    /// How every source that can go stale is doing. Those of one name are one: the one that is worst off.
+    pub(super) fn freshness(&self, now: Mono) -> BTreeMap<Arc<str>, Freshness> {
+        let mut all: BTreeMap<Arc<str>, Freshness> = BTreeMap::new();
+        for source in self.sources.iter().filter(|source| !source.constant) {
+            let age = now.since(source.good_at.unwrap_or(source.since));
+            let fresh = Freshness { age, was_read: source.good_at.is_some(), error: source.state.error.clone() };
+            match all.get_mut(&source.state.name) {
+                Some(worst) if worst.age >= age => {}
+                Some(worst) => *worst = fresh,
+                None => drop(all.insert(Arc::clone(&source.state.name), fresh)),
+            }
+        }
+        all
     }
 
     /// The name of a source.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alerts::GrowthWindow;
 use crate::ledger::{Counter, Ledger, Share};
 use crate::model::{
     Io, IoReading, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Reading, Sample, Tick,
@@ -271,6 +272,13 @@ impl Monitor {
         if first {
             // What its processes had before they were known: another daemon must not take it for what they used since.
             self.batch.runs.extend(agent.run_row());
+        }
+        if let (Some((bytes, method)), Some(at)) = (memory, sum.read_at) {
+            match &mut agent.growth {
+                // What is added up in another way is no growth.
+                Some(growth) if method == agent.metrics.memory_method => growth.read(bytes, at),
+                growth => *growth = Some(Box::new(GrowthWindow::new(bytes, at))),
+            }
         }
         let known = agent.run.is_some() || agent.tree.cpu.total() > 0;
         let verdict = agent.verdict();

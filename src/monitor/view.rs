@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessView, Rule, Severity,
-    Snapshot,
+    ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessView, Snapshot,
 };
 use crate::tree::{AgentIndex, Owner};
 
+use super::Monitor;
 use super::agent::Agent;
 use super::exchange::AgentDetail;
-use super::{Monitor, watch};
 
 impl Monitor {
     /// Everything there is to say. Views of agents of which nothing changed are those of the snapshot before.
@@ -113,23 +112,19 @@ impl Monitor {
     }
 
     fn active_alert(&self, key: &AlertKey, state: &AlertState) -> Option<ActiveAlert> {
-        let AlertState::Firing { since, value, message, .. } = state else { return None };
+        let AlertState::Firing { since, severity, value, threshold, message, .. } = state else { return None };
         let agent = match key.agent {
             None => None,
-            Some(number) => Some(&self.agents[self.by_number.get(&number)?.0]),
+            Some(number) => Some(self.agents[self.by_number.get(&number)?.0].stored.id.clone()),
         };
-        let mut rules: Box<dyn Iterator<Item = &Rule>> = match agent {
-            Some(agent) => Box::new(agent.rules.iter().map(|place| &self.config.alerts.rules[*place])),
-            None => Box::new(self.config.alerts.rules.iter()),
-        };
-        let rule = rules.find(|rule| rule.name == key.rule);
         Some(ActiveAlert {
             rule: Arc::clone(&key.rule),
-            agent: agent.map(|agent| agent.stored.id.clone()),
-            severity: rule.map_or(Severity::Warning, |rule| rule.severity),
+            agent,
+            source: key.source.clone(),
+            severity: *severity,
             message: Arc::clone(message),
             value: *value,
-            threshold: rule.and_then(|rule| watch::threshold(&rule.condition)),
+            threshold: *threshold,
             since: *since,
         })
     }

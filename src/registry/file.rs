@@ -112,7 +112,7 @@ pub fn read(path: &Path) -> Result<SourceReading, FileError> {
 ///
 /// # Errors
 /// As [`read`], and when it is a folder.
-pub(super) fn read_bytes(path: &Path, limit_bytes: usize) -> Result<Vec<u8>, FileError> {
+fn read_bytes(path: &Path, limit_bytes: usize) -> Result<Vec<u8>, FileError> {
     match open(path)? {
         Opened::File(file) => bytes_of(file, path, limit_bytes),
         Opened::Folder => Err(FileError::NotRegular { path: path.to_owned(), kind: "a folder" }),

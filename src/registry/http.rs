@@ -3,21 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Client, Response, StatusCode, Url, redirect};
-use tokio::task::JoinError;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use reqwest::{Client, Response, StatusCode, Url};
 
-use super::file::{self, FileError};
 use super::record::{self, InvalidDocument};
 use super::{LIMIT_BYTES, mebibytes, printable};
 use crate::config::public_url;
 use crate::monitor::SourceReading;
-
-/// The longest wait for a connection; never longer than the source's own timeout.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The longest token file, bytes.
-const LIMIT_TOKEN_BYTES: usize = 8 << 10;
+use crate::web::{self, SecretError};
 
 /// Why an answer could not be had or used. The URL is in the message, without user and query.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +37,7 @@ pub enum HttpError {
         /// Whom.
         url: String,
         /// Why.
-        source: FileError,
+        source: SecretError,
     },
     /// What is in the token file cannot be sent.
     #[error("cannot ask {url}: {} does not hold one line of printable ASCII", path.display())]
@@ -109,14 +102,8 @@ impl HttpRegistry {
     pub fn new(url: &str, token_file: Option<PathBuf>, timeout: Duration) -> Result<HttpRegistry, HttpError> {
         let name = public_url(url);
         let unsupported = |reason| HttpError::Unsupported { url: name.clone(), reason };
-        let url = Url::parse(url).map_err(|_| unsupported("it is not a URL"))?;
-        match url.scheme() {
-            "http" => {}
-            "https" if cfg!(feature = "tls") => {}
-            "https" => return Err(unsupported("this program was built without TLS")),
-            _ => return Err(unsupported("only http and https are spoken")),
-        }
-        let client = client(&url, timeout).map_err(|source| HttpError::Client { url: name.clone(), source })?;
+        let url = web::askable(url).map_err(unsupported)?;
+        let client = web::client(&url, timeout).map_err(|source| HttpError::Client { url: name.clone(), source })?;
         Ok(HttpRegistry { client, url, name, token_file, timeout })
     }
 
@@ -130,7 +117,7 @@ impl HttpRegistry {
             Err(_) => return Err(HttpError::Timeout { url: self.name.clone(), timeout: self.timeout }),
         };
         // 16 MiB of JSON take long enough to be felt by everything else on this thread.
-        let parsed = aside(move || record::parse(&body)).await;
+        let parsed = web::aside(move || record::parse(&body)).await;
         parsed.map_err(|source| HttpError::Invalid { url: self.name.clone(), source })
     }
 
@@ -144,7 +131,7 @@ impl HttpRegistry {
             let _ = url.set_username("");
             let _ = url.set_password(None);
         }
-        let mut request = self.client.get(url);
+        let mut request = self.client.get(url).header(ACCEPT, "application/json").header(ACCEPT_ENCODING, "identity");
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -165,23 +152,12 @@ impl HttpRegistry {
         Ok(body)
     }
 
-    /// Read each time, so that a token can be renewed; off this thread, since a file can be slow.
     async fn token(&self, path: &Path) -> Result<String, HttpError> {
-        let (path, url) = (path.to_owned(), self.name.clone());
-        aside(move || {
-            let bytes = match file::read_bytes(&path, LIMIT_TOKEN_BYTES) {
-                Ok(bytes) => bytes,
-                Err(source) => return Err(HttpError::Token { url, source }),
-            };
-            let token = bytes.trim_ascii();
-            match std::str::from_utf8(token) {
-                Ok(token) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
-                    Ok(token.to_owned())
-                }
-                _ => Err(HttpError::TokenUnusable { url, path }),
-            }
+        let url = self.name.clone();
+        web::secret(path).await.map_err(|error| match error {
+            SecretError::NotOneLine { path } => HttpError::TokenUnusable { url, path },
+            source => HttpError::Token { url, source },
         })
-        .await
     }
 
     /// Whether the head of the answer promises a registry.
@@ -231,43 +207,6 @@ impl HttpRegistry {
     fn transport(&self, action: &'static str, source: reqwest::Error) -> HttpError {
         HttpError::Transport { action, url: self.name.clone(), source: source.without_url() }
     }
-}
-
-/// Does what takes long on a thread that may wait. A panic there is one here.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The runtime is ending, and this future with it.
-        Err(Err(_)) => std::future::pending().await,
-    }
-}
-
-/// Straight to the host, whatever proxies the environment knows; a new connection each time, so that no read fails
-/// because the other end forgot an old one.
-fn client(url: &Url, timeout: Duration) -> Result<Client, reqwest::Error> {
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let builder = Client::builder()
-        .user_agent(concat!("agent-monitor/", env!("CARGO_PKG_VERSION")))
-        .default_headers(headers)
-        .redirect(redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT.min(timeout))
-        .pool_max_idle_per_host(0)
-        .no_proxy();
-    #[cfg(feature = "tls")]
-    let builder = {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            // Fails only if somebody was faster.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        }
-        // The certificates of all authorities are half a megabyte that plain HTTP need not load.
-        if url.scheme() == "https" { builder } else { builder.tls_certs_only([]) }
-    };
-    #[cfg(not(feature = "tls"))]
-    let _ = url;
-    builder.build()
 }
 
 /// `application/json` or a type that ends in `+json`, RFC 6839, with or without parameters.

@@ -6,15 +6,13 @@ mod rollup;
 mod samples;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use rusqlite::{Connection, ToSql, params};
 
 use super::writes::Outcome;
-use super::{StoreError, groups, writes};
+use super::{StoreError, alerts, groups, writes};
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow, RunRow,
-    StoredAgent, StoredAlert, Timestamp, Usage,
+    AgentNumber, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow, RunRow, StoredAgent, Timestamp, Usage,
 };
 
 pub(super) use expire::{
@@ -26,8 +24,6 @@ pub(super) use samples::Words;
 /// Journal kinds, as in the schema.
 pub(super) const EVENT: i64 = 0;
 pub(super) const ERROR: i64 = 1;
-pub(super) const FIRED: i64 = 2;
-const ENDED: i64 = 3;
 
 /// What a batch did that others want to know.
 pub(super) struct Applied {
@@ -69,7 +65,10 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     }
     // After the entries: an alert that fires has the entry with which it did.
     for stored in &batch.alerts {
-        alert(connection, stored)?;
+        alerts::state(connection, stored)?;
+    }
+    for delivered in &batch.delivered {
+        alerts::delivered(connection, delivered)?;
     }
     if let Some(write) = &batch.write {
         applied.outcome = Some(writes::write(connection, write, &mut applied.errors_of)?);
@@ -178,60 +177,9 @@ pub(super) fn entry(connection: &Connection, entry: &Entry) -> Result<i64, Store
             execute(connection, sql, params![at, agent, EVENT, event.event_type, event.message, metadata])?;
         }
         Body::Error(error) => return groups::error(connection, entry, error, &Usage::default()),
-        Body::Alert(note) => {
-            let key = AlertKey { rule: Arc::clone(&note.rule), agent: number };
-            return transition(connection, &key, entry.at, note);
-        }
+        Body::Alert(note) => return alerts::note(connection, number, entry.at, note),
     }
     Ok(connection.last_insert_rowid())
-}
-
-/// An alert's turn. One that ends is linked to the entry with which it fired, which its state keeps.
-fn transition(connection: &Connection, key: &AlertKey, at: Timestamp, note: &AlertNote) -> Result<i64, StoreError> {
-    let sql = "insert into journal (timestamp, agent_number, kind, type, message, severity, value, threshold, fired)
-               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    let (kind, fired) = if note.firing { (FIRED, None) } else { (ENDED, super::query::fired_entry(connection, key)?) };
-    let (rule, agent, at) = (&key.rule, key.agent.map(AgentNumber::get), at.sql());
-    // The order of `Severity` is the order of their numbers in the schema.
-    let values = params![at, agent, kind, rule, note.message, note.severity as i64, note.value, note.threshold, fired];
-    execute(connection, sql, values)?;
-    let id = connection.last_insert_rowid();
-    if note.firing {
-        let sql = "insert into alert_state (rule, agent_number, firing, since, notified_at, value, message, fired)
-                   values (?1, ?2, 1, ?3, ?3, ?4, ?5, ?6)
-                   on conflict (rule, ifnull(agent_number, -1)) do update set
-                       firing = 1, since = excluded.since, held_ms = null, notified_at = excluded.notified_at,
-                       value = excluded.value, message = excluded.message, fired = excluded.fired";
-        execute(connection, sql, params![rule, agent, at, note.value, note.message, id])?;
-    }
-    Ok(id)
-}
-
-fn alert(connection: &Connection, alert: &StoredAlert) -> Result<(), StoreError> {
-    let (rule, agent) = (&alert.key.rule, alert.key.agent.map(AgentNumber::get));
-    match &alert.state {
-        None => {
-            let sql = "delete from alert_state where rule = ?1 and ifnull(agent_number, -1) = ifnull(?2, -1)";
-            execute(connection, sql, params![rule, agent])?;
-        }
-        Some(AlertState::Pending { since, held }) => {
-            let sql = "insert into alert_state (rule, agent_number, firing, since, held_ms) values (?1, ?2, 0, ?3, ?4)
-                       on conflict (rule, ifnull(agent_number, -1)) do update set
-                           firing = 0, since = excluded.since, held_ms = excluded.held_ms, notified_at = null,
-                           value = null, message = null, fired = null";
-            let held_ms = i64::try_from(held.as_millis()).map_err(|_| StoreError::Value { what: "a duration" })?;
-            execute(connection, sql, params![rule, agent, since.sql(), held_ms])?;
-        }
-        Some(AlertState::Firing { since, notified_at, value, message }) => {
-            let sql = "insert into alert_state (rule, agent_number, firing, since, notified_at, value, message)
-                       values (?1, ?2, 1, ?3, ?4, ?5, ?6)
-                       on conflict (rule, ifnull(agent_number, -1)) do update set
-                           firing = 1, since = excluded.since, held_ms = null, notified_at = excluded.notified_at,
-                           value = excluded.value, message = excluded.message";
-            execute(connection, sql, params![rule, agent, since.sql(), notified_at.sql(), value, message])?;
-        }
-    }
-    Ok(())
 }
 
 /// Writes something that changes nothing, to see whether the disk takes it.

@@ -3,6 +3,7 @@
 //! The order of a start is [`StateLock::acquire`], then [`open`]; the [`Writer`] goes to a thread of its own, and the
 //! lock with it.
 
+mod alerts;
 mod apply;
 mod columns;
 mod database;

@@ -1,6 +1,9 @@
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use crate::model::{AgentNumber, AlertKey, Batch, BootId, LeftoverRow, ProcessKey, RunRow, StoredAgent, StoredAlert};
+use crate::model::{
+    AgentNumber, AlertKey, Batch, BootId, Delivered, LeftoverRow, ProcessKey, RunRow, StoredAgent, StoredAlert,
+};
 
 /// The most runs remembered, and as many leftovers: a crash loop must not fill the memory while the disk is full.
 const RUN_LIMIT: usize = 4_096;
@@ -14,6 +17,7 @@ pub(super) struct Owed {
     runs: HashMap<(AgentNumber, ProcessKey, BootId), RunRow>,
     leftovers: HashMap<(AgentNumber, ProcessKey, BootId), LeftoverRow>,
     alerts: HashMap<AlertKey, StoredAlert>,
+    delivered: HashMap<Arc<str>, Delivered>,
 }
 
 impl Owed {
@@ -21,6 +25,7 @@ impl Owed {
     pub(super) fn absorb(&mut self, batch: &mut Batch) -> usize {
         self.agents.extend(batch.agents.drain(..).map(|agent| (agent.number, agent)));
         self.alerts.extend(batch.alerts.drain(..).map(|alert| (alert.key.clone(), alert)));
+        self.delivered.extend(batch.delivered.drain(..).map(|one| (Arc::clone(&one.receiver), one)));
         let mut dropped = 0;
         for run in batch.runs.drain(..) {
             let key = (run.agent, run.root, run.boot.clone());
@@ -43,7 +48,11 @@ impl Owed {
 
     /// Whether nothing is owed.
     pub(super) fn is_empty(&self) -> bool {
-        self.agents.is_empty() && self.runs.is_empty() && self.leftovers.is_empty() && self.alerts.is_empty()
+        self.agents.is_empty()
+            && self.runs.is_empty()
+            && self.leftovers.is_empty()
+            && self.alerts.is_empty()
+            && self.delivered.is_empty()
     }
 
     /// Puts what is owed in front of what `batch` says, which is newer.
@@ -52,5 +61,6 @@ impl Owed {
         batch.runs.splice(..0, self.runs.into_values());
         batch.leftovers.splice(..0, self.leftovers.into_values());
         batch.alerts.splice(..0, self.alerts.into_values());
+        batch.delivered.splice(..0, self.delivered.into_values());
     }
 }

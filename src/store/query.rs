@@ -12,12 +12,12 @@ use std::sync::Arc;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{ERROR, EVENT, FIRED};
+use super::apply::{ERROR, EVENT};
 use super::columns::unpack_io;
 use super::{Reader, StoreError};
 use crate::model::{
-    AgentId, AgentNumber, AlertKey, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
-    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
+    AgentId, AgentNumber, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, MemoryMethod,
+    Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 
@@ -134,13 +134,6 @@ pub(super) fn status_number(
     connection.prepare_cached(sql)?.query_row(params![status, method.word()], |row| row.get(0)).optional()
 }
 
-/// The journal entry with which an alert fired, if it fires.
-pub(super) fn fired_entry(connection: &Connection, key: &AlertKey) -> rusqlite::Result<Option<i64>> {
-    let sql = "select fired from alert_state where rule = ?1 and ifnull(agent_number, -1) = ifnull(?2, -1)";
-    let values = params![key.rule, key.agent.map(AgentNumber::get)];
-    Ok(connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?.flatten())
-}
-
 /// How far deleting trusted the clock when it last ran.
 pub(super) fn believed(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     connection.query_row("select believed_at from retention", [], |row| time(row, 0)).optional()
@@ -245,7 +238,7 @@ fn error(row: &Row<'_>) -> rusqlite::Result<ErrorRow> {
 }
 
 /// Whose line of the journal it is. None for the daemon's own, and for an agent that is no longer known.
-fn owner(row: &Row<'_>) -> rusqlite::Result<Option<(AgentNumber, AgentId)>> {
+pub(super) fn owner(row: &Row<'_>) -> rusqlite::Result<Option<(AgentNumber, AgentId)>> {
     let Some(id) = row.get::<_, Option<String>>(2)? else { return Ok(None) };
     Ok(Some((agent_number(row, 1)?, agent_id(&id, 2)?)))
 }
@@ -359,7 +352,7 @@ fn process(row: &Row<'_>, column: usize) -> rusqlite::Result<ProcessKey> {
     Ok(ProcessKey { start_ticks: row.get(column)?, pid })
 }
 
-fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let text = row.get_ref(column)?.as_str()?;
     Timestamp::parse(text).map_err(|error| unreadable(column, error))
 }
@@ -371,7 +364,7 @@ fn object(row: &Row<'_>, column: usize) -> rusqlite::Result<JsonObject> {
     }
 }
 
-fn agent_number(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentNumber> {
+pub(super) fn agent_number(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentNumber> {
     let number: u32 = row.get(column)?;
     AgentNumber::new(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, i64::from(number)))
 }

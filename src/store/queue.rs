@@ -1,4 +1,4 @@
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use crate::monitor::{Answer, Reply};
 const QUEUE_LENGTH: usize = 256;
 
 /// Something to be done to the database.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are batches: a box would be one more for each")]
 pub enum Op {
     /// Store this, all or nothing.
     Store {
@@ -52,6 +53,8 @@ pub(super) struct Shared {
     pub(super) stats: Arc<StoreStats>,
     /// Of batches that were not taken.
     owed: Mutex<Owed>,
+    /// Whether the last operation was not taken.
+    full: AtomicBool,
 }
 
 /// Takes operations to the writer, in order. The writer ends when the last clone is gone.
@@ -75,7 +78,9 @@ impl WriteHandle {
             std::mem::take(&mut *owed).settle(batch);
         }
         self.shared.stats.queue_length.fetch_add(1, Ordering::Relaxed);
-        let (op, why) = match self.queue.try_send(op) {
+        let sent = self.queue.try_send(op);
+        self.shared.full.store(matches!(sent, Err(TrySendError::Full(_))), Ordering::Relaxed);
+        let (op, why) = match sent {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(op)) => (op, NotTaken::Busy),
             Err(TrySendError::Disconnected(op)) => (op, NotTaken::Stopped),
@@ -89,12 +94,27 @@ impl WriteHandle {
         }
         Err(why)
     }
+
+    /// Whether what is submitted is stored.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn works(&self) -> Result<(), Arc<str>> {
+        if let Some(reason) = self.shared.stats.trouble() {
+            return Err(reason);
+        }
+        if self.shared.full.load(Ordering::Relaxed) {
+            return Err(NotTaken::Busy.to_string().into());
+        }
+        Ok(())
+    }
 }
 
 /// A queue, its two ends, and what they share.
 pub(super) fn queue(listener: Listener) -> (WriteHandle, Receiver<Op>, Arc<Shared>) {
     let (sender, receiver) = sync_channel(QUEUE_LENGTH);
-    let shared = Arc::new(Shared { listener, stats: Arc::default(), owed: Mutex::default() });
+    let shared =
+        Arc::new(Shared { listener, stats: Arc::default(), owed: Mutex::default(), full: AtomicBool::new(false) });
     (WriteHandle { queue: sender, shared: Arc::clone(&shared) }, receiver, shared)
 }
 

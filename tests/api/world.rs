@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agent_monitor::api::{
-    AgentHistory, Api, Counts, DatabaseFacts, ErrorRow, Guard, Limits, ListedError, Listener, Lists, OwnFacts, Reloads,
-    Sources, Writes, serve,
+    AgentHistory, Api, Counts, DatabaseFacts, ErrorRow, Guard, Limits, ListedError, Listener, Lists, OwnFacts,
+    ReceiverFacts, Reloads, Sources, Writes, serve,
 };
 use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::feed::{Episodes, Feed};
@@ -118,6 +118,7 @@ pub(crate) fn snapshot() -> Snapshot {
     let alert = |rule: &str, agent: Option<&str>, value, threshold| ActiveAlert {
         rule: rule.into(),
         agent: agent.map(id),
+        source: None,
         severity: Severity::Critical,
         message: format!("{rule} fires").into(),
         value,
@@ -386,6 +387,15 @@ pub(crate) fn own() -> OwnFacts {
             entries_dropped: 5,
             runs_dropped: 6,
         },
+        receivers: vec![ReceiverFacts {
+            name: "webhook http://127.0.0.1:9000/hook".into(),
+            error: Some("503 Service Unavailable".into()),
+            delivered: 9,
+            retried: 8,
+            refused: 7,
+            lost: 6,
+            waiting: 5,
+        }],
         reloads: Reloads::default(),
         log_lines_dropped: Some(7),
     }

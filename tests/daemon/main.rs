@@ -5,16 +5,19 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod accounting;
+mod alertmanager;
 mod causes;
 mod churn;
 mod dashboard;
 mod ends;
 mod harness;
+mod hook;
 mod leftovers;
 mod library;
 mod memory;
 mod odd;
 mod once;
+mod receivers;
 mod refusals;
 mod registry;
 mod stop;

@@ -146,7 +146,7 @@ impl Bench {
         let entries = self.stored.iter().flat_map(|batch| &batch.entries);
         entries
             .filter_map(|entry| match &entry.body {
-                Body::Alert(note) => Some((note.rule.to_string(), note.firing)),
+                Body::Alert(note) => Some((note.rule.to_string(), note.is_firing())),
                 _ => None,
             })
             .collect()
@@ -203,7 +203,8 @@ pub(crate) fn resume(stored: &[Batch]) -> Resume {
         agent,
     });
     let leftovers = leftovers.into_values().filter(|leftover| leftover.ended_at.is_none()).collect();
-    Resume { last_tick, leftovers, agents: agents.collect(), alerts: alerts.into_values().collect() }
+    let alerts = alerts.into_values().collect();
+    Resume { last_tick, leftovers, agents: agents.collect(), alerts, ..Resume::default() }
 }
 
 pub(crate) fn killed() -> ExitStatus {

@@ -125,7 +125,10 @@ fn sources_that_stay_keep_their_list_and_others_go() {
     daemon.until("both fail", |status| (0..2).all(|place| status["registry"][place]["status"] == "failing"));
     daemon.place.write("new.json", &us("new"));
     daemon.reload(&config(&format!("{kept}{new}")));
-    let status = daemon.until("the new one is read", |status| status["registry"][1]["records"] == 1);
+    let status = daemon.until("the new one is read", |status| {
+        let second = &status["registry"][1];
+        second["source"].as_str().is_some_and(|source| source.ends_with("/new.json")) && second["records"] == 1
+    });
     assert_eq!((&status["registry"][0]["status"], &status["registry"][0]["records"]), (&json!("failing"), &json!(1)));
     let dashboard = dashboard();
     let of = |id: &str| dashboard["agents"].as_array().unwrap().iter().find(|agent| agent["agentId"] == id).cloned();

@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AlertKey, AlertState, Batch, Entry, HostMinute, HostPressure, HostReading, Mono, Now, RunEnd, RunRow, StoredAgent,
-    StoredAlert, Timestamp,
+    AlertKey, AlertState, Batch, Entry, HostMinute, HostPressure, HostReading, Mono, Now, RunEnd, RunRow, Severity,
+    StoredAgent, StoredAlert, Timestamp,
 };
 use agent_monitor::store::Op;
 
@@ -84,9 +84,11 @@ fn a_wall_clock_that_jumps_empties_nothing() {
 fn the_journal_goes_by_age_but_not_what_is_open() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(directory.path());
-    let key = |rule: &str| AlertKey { rule: rule.into(), agent: None };
+    let key = |rule: &str| AlertKey { agent: None, source: None, rule: rule.into() };
     let firing = |rule: &str| {
-        let state = AlertState::Firing { since: NOON, notified_at: NOON, value: None, message: "…".into() };
+        let (severity, message) = (Severity::Critical, "…".into());
+        let state =
+            AlertState::Firing { since: NOON, notified_at: NOON, severity, value: None, threshold: None, message };
         StoredAlert { key: key(rule), state: Some(state), episode: None }
     };
     let own = |at, rule: &str, fires| Entry { agent: None, at, body: turn(rule, fires) };

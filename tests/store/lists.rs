@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agent_monitor::model::{AlertKey, AlertState, Batch, Page, RunEnd, RunRow, StoredAlert};
+use agent_monitor::model::{AlertKey, AlertState, Batch, Page, RunEnd, RunRow, Severity, StoredAlert};
 
 use crate::support::{Store, after, agent, ask, error, event, number, of_agent, run_of, turn};
 
@@ -20,11 +20,13 @@ fn filled(directory: &std::path::Path) -> Store {
         of_agent(1 + n % 2, after(u64::from(n)), body)
     });
     let firing = |rule: &str, n| StoredAlert {
-        key: AlertKey { rule: rule.into(), agent: Some(number(n)) },
+        key: AlertKey { agent: Some(number(n)), source: None, rule: rule.into() },
         state: Some(AlertState::Firing {
             since: after(2),
             notified_at: after(2),
+            severity: Severity::Critical,
             value: None,
+            threshold: None,
             message: "fires".into(),
         }),
         episode: None,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AgentId, AlertKey, AlertState, Batch, Body, Entry, EventReport, ExitStatus, HostMinute, HostPressure, HostReading,
-    Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent, RunEnd,
-    RunRow, Sample, StoredAgent, StoredAlert, Tick,
+    AgentId, AlertKey, AlertState, Batch, Body, Delivered, Entry, EventReport, ExitStatus, HostMinute, HostPressure,
+    HostReading, Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent,
+    RunEnd, RunRow, Sample, Severity, StoredAgent, StoredAlert, Tick,
 };
 use agent_monitor::store::JournalPage;
 
@@ -39,11 +39,13 @@ fn full_batch() -> Batch {
         error_count: 0,
         message_count: None,
     };
-    let key = |rule: &str, agent: Option<u32>| AlertKey { rule: rule.into(), agent: agent.map(number) };
+    let key = |rule: &str, agent: Option<u32>| AlertKey { agent: agent.map(number), source: None, rule: rule.into() };
     let firing = AlertState::Firing {
         since: after(10),
         notified_at: after(11),
+        severity: Severity::Critical,
         value: Some(99.5),
+        threshold: Some(80.0),
         message: "high_cpu fires".into(),
     };
     let pending = AlertState::Pending { since: after(5), held: Duration::from_millis(4_321) };
@@ -103,6 +105,12 @@ fn full_batch() -> Batch {
             StoredAlert { key: key("high_cpu", Some(1)), state: Some(firing), episode: None },
             StoredAlert { key: key("high_memory", Some(1)), state: Some(pending), episode: None },
             StoredAlert { key: key("registry_stale", None), state: None, episode: None },
+        ],
+        delivered: vec![
+            Delivered { receiver: "left".into(), up_to: Some(7) },
+            Delivered { receiver: "left".into(), up_to: None },
+            Delivered { receiver: "stays".into(), up_to: Some(1) },
+            Delivered { receiver: "stays".into(), up_to: Some(2) },
         ],
         write: None,
     }
@@ -310,6 +318,9 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
                 },
             ],
             alerts,
+            crashes: vec![(number(2), after(9)); 2],
+            delivered: vec![Delivered { receiver: "stays".into(), up_to: Some(2) }],
+            last_entry: 6,
         }
     );
 

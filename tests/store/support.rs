@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_monitor::model::{
     AgentId, AgentNumber, AlertNote, Batch, Body, Cpu, Entry, ErrorReport, EventReport, Io, JsonObject, MemoryMethod,
-    Metrics, Pid, ProcessKey, Recorded, Resume, RunRow, Sample, Severity, StoredAgent, Tick, Timestamp,
+    Metrics, Pid, ProcessKey, Recorded, Resume, RunRow, Sample, Severity, StoredAgent, Tick, Timestamp, Turn,
 };
 use agent_monitor::monitor::{Answer, NotRecorded, Stored};
 use agent_monitor::store::{
@@ -175,8 +175,10 @@ pub(crate) fn error(message: &str) -> Body {
 pub(crate) fn turn(rule: &str, firing: bool) -> Body {
     Body::Alert(AlertNote {
         rule: rule.into(),
+        source: None,
         severity: Severity::Critical,
-        firing,
+        turn: if firing { Turn::Fired } else { Turn::Resolved },
+        since: NOON,
         message: format!("{rule} {}", if firing { "fires" } else { "is over" }).into(),
         value: Some(99.5),
         threshold: Some(80.0),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::rows::{Time, mib, one_decimal, seconds};
-use crate::api::{OwnFacts, Reloads};
+use crate::api::{OwnFacts, ReceiverFacts, Reloads};
 use crate::model::{HostPressure, HostReading, MessagesState, Snapshot, SourceState, Timestamp};
 
 /// `GET /api/monitoring/status`.
@@ -30,6 +30,7 @@ pub(in crate::api) struct Status<'a> {
     /// Where messages are counted in a broker's database.
     messages: Option<Messages<'a>>,
     database: Database<'a>,
+    receivers: Vec<Receiver>,
     config: Config,
     agents: usize,
     alerts_firing: usize,
@@ -127,6 +128,35 @@ struct Database<'a> {
     queue_length: u64,
     commits: u64,
     expired_rows: u64,
+}
+
+/// A receiver of alerts. Its error is what came back from the last attempt: untrusted text.
+#[derive(Serialize)]
+struct Receiver {
+    receiver: String,
+    /// `ok` or `failing`.
+    status: &'static str,
+    error: Option<String>,
+    delivered: u64,
+    retried: u64,
+    refused: u64,
+    lost: u64,
+    waiting: u64,
+}
+
+impl From<ReceiverFacts> for Receiver {
+    fn from(facts: ReceiverFacts) -> Receiver {
+        Receiver {
+            receiver: facts.name,
+            status: if facts.error.is_some() { "failing" } else { "ok" },
+            error: facts.error.as_deref().map(str::to_owned),
+            delivered: facts.delivered,
+            retried: facts.retried,
+            refused: facts.refused,
+            lost: facts.lost,
+            waiting: facts.waiting,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -241,6 +271,7 @@ impl<'a> Status<'a> {
                 commits: kept.commits,
                 expired_rows: kept.expired_rows,
             },
+            receivers: own.receivers.into_iter().map(Receiver::from).collect(),
             config: Config::from(&own.reloads),
             agents: snapshot.agents.len(),
             alerts_firing: snapshot.alerts.len(),

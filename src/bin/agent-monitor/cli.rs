@@ -54,6 +54,12 @@ pub(crate) enum Command {
         /// Those that are over too
         #[arg(long)]
         all: bool,
+        /// Send one message through every receiver of the configuration, and say what came back
+        #[arg(long, conflicts_with_all = ["all", "agent", "limit", "url", "json"])]
+        test: bool,
+        /// With --test: the configuration file [env: AGENT_MONITOR_CONFIG] [default: /etc/agent-monitor.toml if it exists]
+        #[arg(long, value_name = "FILE", requires = "test")]
+        config: Option<PathBuf>,
         #[command(flatten)]
         list: ListOptions,
     },
@@ -207,7 +213,7 @@ pub(crate) struct ListOptions {
 }
 
 /// What decides about the configuration.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct ConfigOptions {
     /// The configuration file [env: AGENT_MONITOR_CONFIG] [default: /etc/agent-monitor.toml if it exists]
     #[arg(long, value_name = "FILE")]
@@ -244,6 +250,11 @@ pub(crate) struct ConfigOptions {
 }
 
 impl ConfigOptions {
+    /// Nothing but a configuration file.
+    pub(crate) fn of_file(config: Option<PathBuf>) -> ConfigOptions {
+        ConfigOptions { config, ..ConfigOptions::default() }
+    }
+
     /// The configuration file that was named.
     pub(crate) fn config(&self) -> Option<PathBuf> {
         self.config.clone().or_else(|| variable("AGENT_MONITOR_CONFIG").map(PathBuf::from))

@@ -10,6 +10,7 @@ mod logging;
 mod notify;
 mod once;
 mod output;
+mod receivers;
 mod run;
 mod signals;
 mod status;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, ConfigOptions};
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -43,7 +44,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Agent { id, client } => agent::agent(&client, &id),
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
         Command::Errors { all, groups, list } => lists::errors(&list, all, groups),
-        Command::Alerts { all, list } => lists::alerts(&list, all),
+        Command::Alerts { test: true, config, .. } => receivers::test(&ConfigOptions::of_file(config)),
+        Command::Alerts { all, list, .. } => lists::alerts(&list, all),
         Command::Event { agent, kind, message, tell } => tell::event(&agent.id, &kind, &message, tell),
         Command::Error { agent, name, message, stack, fingerprint, tell } => {
             tell::error(&agent.id, &name, &message, stack.as_deref(), fingerprint.as_deref(), tell)

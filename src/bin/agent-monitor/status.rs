@@ -52,6 +52,11 @@ fn screen(own: &Value, dashboard: &Value, colour: Colour) -> String {
         line(&mut text, "registry", &registry(source, own, colour));
     }
     line(&mut text, "database", &database(&own["database"], colour));
+    for receiver in own["receivers"].as_array().into_iter().flatten() {
+        if let Some(told) = receiver_trouble(receiver) {
+            line(&mut text, "receiver", &colour.paint(Look::Bad, &told));
+        }
+    }
     if let Some(error) = own["config"]["error"].as_str() {
         let told = format!("the last reload failed {}: {}", ago(&own["config"]["lastReloadAt"], own), inline(error));
         line(&mut text, "config", &colour.paint(Look::Bad, &told));
@@ -68,15 +73,28 @@ fn screen(own: &Value, dashboard: &Value, colour: Colour) -> String {
     for alert in dashboard["alerts"].as_array().into_iter().flatten() {
         let look = if alert["severity"] == "critical" { Look::Bad } else { Look::Warning };
         let severity = colour.paint(look, &shown(&alert["severity"]));
-        let whose = alert["agent_id"].as_str().map(|id| format!("{}: ", printable(id))).unwrap_or_default();
+        // The message names the agent.
         let (rule, since) = (shown(&alert["type"]), ago(&alert["started_at"], own));
-        let _ = writeln!(text, "{severity} {rule} {since}: {whose}{}", shown(&alert["message"]));
+        let _ = writeln!(text, "{severity} {rule} {since}: {}", shown(&alert["message"]));
     }
     if dashboard["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()) {
         text.push('\n');
     }
     text.push_str(&agents(dashboard, colour));
     text
+}
+
+/// What is wrong with a receiver of alerts, and what was lost on the way to it.
+fn receiver_trouble(receiver: &Value) -> Option<String> {
+    let name = shown(&receiver["receiver"]);
+    let lost: u64 = ["refused", "lost"].iter().filter_map(|key| receiver[key].as_u64()).sum();
+    let lost = if lost == 0 { String::new() } else { format!("{} not delivered", counted(lost, "message")) };
+    match (receiver["error"].as_str(), &*lost) {
+        (None, "") => None,
+        (None, lost) => Some(format!("{name}: {lost}")),
+        (Some(error), "") => Some(format!("{name}: {}", inline(error))),
+        (Some(error), lost) => Some(format!("{name}: {}; {lost}", inline(error))),
+    }
 }
 
 fn sampling(own: &Value, colour: Colour) -> String {

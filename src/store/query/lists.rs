@@ -2,11 +2,12 @@
 
 use rusqlite::{Connection, Row, ToSql, named_params};
 
+use super::super::alerts::{FIRED, severity};
 use super::{
-    ERROR, EVENT, ErrorRow, FIRED, JOURNAL_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error, event,
-    run, time,
+    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error, event, run,
+    time,
 };
-use crate::model::{AlertEpisode, ListedRun, Page, Recorded, RunRow, Severity};
+use crate::model::{AlertEpisode, ListedRun, Page, Recorded, RunRow};
 
 impl Reader {
     /// Events of all agents.
@@ -135,11 +136,7 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
         id: row.get(0)?,
         agent: agent.map(|id| agent_id(&id, 1)).transpose()?,
         rule: row.get(2)?,
-        severity: match row.get(3)? {
-            0 => Severity::Info,
-            1 => Severity::Warning,
-            _ => Severity::Critical,
-        },
+        severity: severity(row, 3)?,
         firing: row.get(4)?,
         message: row.get(5)?,
         value: row.get(6)?,

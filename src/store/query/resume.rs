@@ -1,11 +1,11 @@
 use std::collections::HashMap;
-use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
+use super::super::alerts;
 use super::super::columns::unpack_io;
 use super::{AGENT_COLUMNS, RUN_COLUMNS, agent, agent_number, process, run, time};
-use crate::model::{AgentNumber, AlertKey, AlertState, LeftoverRow, Resume, ResumedAgent, RunRow, StoredAlert};
+use crate::model::{AgentNumber, LeftoverRow, Resume, ResumedAgent, RunRow};
 
 /// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.
 const RESUME_SAMPLES: u32 = 100_000;
@@ -30,7 +30,15 @@ pub(in crate::store) fn resume(connection: &Connection) -> rusqlite::Result<Resu
         .collect::<rusqlite::Result<_>>()?;
     take_totals(connection, &mut agents)?;
     let leftovers = leftovers(connection)?;
-    Ok(Resume { leftovers, last_tick: last_tick(connection)?, agents, alerts: alerts(connection)? })
+    Ok(Resume {
+        leftovers,
+        last_tick: last_tick(connection)?,
+        agents,
+        alerts: alerts::states(connection)?,
+        crashes: alerts::crashes(connection)?,
+        delivered: alerts::receivers(connection)?,
+        last_entry: alerts::last_entry(connection)?,
+    })
 }
 
 /// Adds the totals of their newest samples to agents that were running. An agent that runs has a sample in nearly every
@@ -79,19 +87,4 @@ fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {
     let sql = "select max(coalesce((select max(key) >> 20 from sample), 0),
                           coalesce((select highest_tick from retention), 0))";
     connection.query_row(sql, [], |row| row.get(0))
-}
-
-fn alerts(connection: &Connection) -> rusqlite::Result<Vec<StoredAlert>> {
-    let sql = "select rule, agent_number, firing, since, held_ms, notified_at, value, message, fired from alert_state";
-    let alert = |row: &Row<'_>| {
-        let agent = row.get::<_, Option<u32>>(1)?.map(|_| agent_number(row, 1)).transpose()?;
-        let since = time(row, 3)?;
-        let state = if row.get(2)? {
-            AlertState::Firing { since, notified_at: time(row, 5)?, value: row.get(6)?, message: row.get(7)? }
-        } else {
-            AlertState::Pending { since, held: Duration::from_millis(row.get(4)?) }
-        };
-        Ok(StoredAlert { key: AlertKey { agent, rule: row.get(0)? }, state: Some(state), episode: row.get(8)? })
-    };
-    connection.prepare(sql)?.query_map([], alert)?.collect()
 }

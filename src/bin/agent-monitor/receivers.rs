@@ -1,0 +1,63 @@
+//! `alerts --test`: one message through every receiver, without a daemon.
+
+use std::fmt::Write;
+
+use agent_monitor::clock::{Clock, SystemClock};
+use agent_monitor::config::Receiver;
+use agent_monitor::daemon::host_name;
+use agent_monitor::notify::{Answer, Courier, Notification, Origin};
+use anyhow::{Context, anyhow};
+
+use crate::cli::ConfigOptions;
+use crate::failure::Failure;
+use crate::output::print;
+use crate::run::configuration;
+use crate::table::printable;
+
+/// Tells every receiver of the configuration that this is a test, and what came back. It is asked from here, with the
+/// rights of whoever asks, so that it can be tried before a daemon runs.
+///
+/// # Errors
+/// When one of them does not take it, or there is none.
+pub(crate) fn test(options: &ConfigOptions) -> Result<(), Failure> {
+    let config = configuration(options)?;
+    let receivers = config.alerts.receivers;
+    if receivers.is_empty() {
+        return Err(anyhow!("no receiver is configured: there is no [[alerts.notify]]").into());
+    }
+    let origin = Origin { url: format!("http://{}/", config.api.listen), instance: host_name() };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let mut failed = 0;
+    for receiver in receivers {
+        let name = Courier::name(&receiver);
+        let outcome = runtime.block_on(tell(receiver, &origin));
+        failed += usize::from(outcome.is_err());
+        let (Ok(came_back) | Err(came_back)) = &outcome;
+        let word = if outcome.is_ok() { "ok" } else { "FAILED" };
+        let mut line = String::new();
+        // Writing to a String cannot fail.
+        let _ = writeln!(line, "{word:6}  {}: {}", printable(&name), printable(came_back));
+        print(&line)?;
+    }
+    runtime.shutdown_background();
+    match failed {
+        0 => Ok(()),
+        1 => Err(anyhow!("one receiver did not take the message").into()),
+        more => Err(anyhow!("{more} receivers did not take the message").into()),
+    }
+}
+
+/// What came back.
+async fn tell(receiver: Receiver, origin: &Origin) -> Result<String, String> {
+    let courier =
+        Courier::new(receiver, origin.clone()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+    let now = SystemClock.now();
+    let answer = courier.tell(&Notification::test(now.wall), now.wall).await;
+    let took = SystemClock.now().mono.since(now.mono).as_millis();
+    match answer {
+        Answer::Taken(status) => Ok(format!("{status} after {took} ms")),
+        Answer::Refused(reason) => Err(format!("{reason}; it would not be tried again")),
+        Answer::Failed { reason, .. } => Err(format!("{reason}; it would be tried again")),
+    }
+}

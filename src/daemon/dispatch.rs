@@ -1,0 +1,182 @@
+//! Keeps a worker delivering to each receiver of alerts that the configuration names, and replaces workers as it changes.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Receiver;
+use crate::delivery::{Outbox, Progress, Worker};
+use crate::feed::Feed;
+use crate::model::{Batch, Delivered};
+use crate::notify::{self, Courier, Origin};
+use crate::store::{Op, Reader, WriteHandle};
+use crate::supervise::Failure;
+
+/// The receivers in force, and how far each has come.
+pub(super) struct Dispatch {
+    outbox: Outbox,
+    routes: Mutex<Vec<Route>>,
+    changed: watch::Sender<()>,
+}
+
+/// The way to one receiver.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) receiver: Receiver,
+    key: Arc<str>,
+    pub(super) progress: Arc<Progress>,
+}
+
+/// What workers need.
+pub(super) struct Depot {
+    pub(super) origin: Origin,
+    pub(super) journal: Reader,
+    pub(super) store: WriteHandle,
+    pub(super) feed: Feed,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Dispatch {
+    /// Goes on where the last daemon stopped. Receivers that are new hear what happens from now on: where they begin is
+    /// written down before anything that could be told, so that nothing is lost should this daemon end soon.
+    pub(super) fn new(receivers: &[Receiver], known: Vec<Delivered>, outbox: Outbox, store: &WriteHandle) -> Dispatch {
+        let mut known: HashMap<Arc<str>, i64> =
+            known.into_iter().filter_map(|one| Some((one.receiver, one.up_to?))).collect();
+        let last = outbox.last_entry();
+        let routes = routes(receivers, |key| {
+            // Never beyond the end: the database may have been put back to an earlier state.
+            Arc::new(Progress::new(known.remove(key).map_or(last, |up_to| up_to.min(last))))
+        });
+        note(store, &routes, known.into_keys());
+        Dispatch { outbox, routes: Mutex::new(routes), changed: watch::Sender::new(()) }
+    }
+
+    /// Other receivers are configured. Those that stay go on where they are.
+    pub(super) fn change(&self, receivers: &[Receiver]) {
+        let mut present = self.lock();
+        let last = self.outbox.last_entry();
+        let before = std::mem::take(&mut *present);
+        *present = routes(receivers, |key| match before.iter().find(|route| *route.key == *key) {
+            Some(route) => Arc::clone(&route.progress),
+            None => Arc::new(Progress::new(last)),
+        });
+        drop(present);
+        self.changed.send_replace(());
+    }
+
+    /// The receivers in force.
+    pub(super) fn routes(&self) -> Vec<Route> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Route>> {
+        self.routes.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// One for each receiver; the same kind and address twice is one receiver.
+fn routes(receivers: &[Receiver], mut progress: impl FnMut(&str) -> Arc<Progress>) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for receiver in receivers {
+        let key = notify::key(receiver);
+        if routes.iter().all(|route| route.key != key) {
+            routes.push(Route { receiver: receiver.clone(), progress: progress(&key), key });
+        }
+    }
+    routes
+}
+
+/// Writes down where receivers are, and forgets others.
+fn note(store: &WriteHandle, routes: &[Route], gone: impl Iterator<Item = Arc<str>>) {
+    let place = |route: &Route| Delivered {
+        receiver: Arc::clone(&route.key),
+        up_to: Some(route.progress.up_to.load(Ordering::Relaxed)),
+    };
+    let gone = gone.map(|receiver| Delivered { receiver, up_to: None });
+    let delivered: Vec<Delivered> = routes.iter().map(place).chain(gone).collect();
+    if !delivered.is_empty() {
+        // What the store cannot take now it remembers.
+        let _ = store.submit(Op::Store { batch: Batch { delivered, ..Batch::default() }, reply: None });
+    }
+}
+
+/// Runs the workers until `stop` fires.
+///
+/// # Errors
+/// When one of them panics.
+pub(super) async fn dispatch(dispatch: Arc<Dispatch>, depot: Depot, stop: CancellationToken) -> Result<(), Failure> {
+    let mut changed = dispatch.changed.subscribe();
+    let mut asked: HashMap<Arc<str>, (Receiver, CancellationToken)> = HashMap::new();
+    let mut workers = JoinSet::new();
+    let mut seed = u64::from(std::process::id());
+    let mut first = true;
+    while !stop.is_cancelled() {
+        changed.mark_unchanged();
+        let routes = dispatch.routes();
+        let mut gone = Vec::new();
+        asked.retain(|key, (receiver, asked)| {
+            let same = routes.iter().find(|route| route.key == *key);
+            if same.is_none() {
+                gone.push(Arc::clone(key));
+            }
+            let stays = same.is_some_and(|route| route.receiver == *receiver);
+            if !stays {
+                asked.cancel();
+            }
+            stays
+        });
+        if !std::mem::take(&mut first) {
+            note(&depot.store, &routes, gone.into_iter());
+        }
+        for route in routes {
+            let Entry::Vacant(place) = asked.entry(Arc::clone(&route.key)) else { continue };
+            let stop = stop.child_token();
+            place.insert((route.receiver.clone(), stop.clone()));
+            seed += 1;
+            match worker(&route, &depot, &dispatch.outbox, seed) {
+                Ok(worker) => {
+                    workers.spawn(async move {
+                        stop.run_until_cancelled(worker.run()).await;
+                    });
+                }
+                Err(error) => {
+                    let receiver = Courier::name(&route.receiver);
+                    tracing::error!(receiver, reason = %crate::discovery::in_one_line(&error), "a receiver cannot be used");
+                }
+            }
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = changed.changed() => break,
+                Some(ended) = workers.join_next() => ended?,
+            }
+        }
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended?;
+    }
+    Ok(())
+}
+
+fn worker(route: &Route, depot: &Depot, outbox: &Outbox, seed: u64) -> Result<Worker, notify::NotifyError> {
+    Ok(Worker {
+        courier: Courier::new(route.receiver.clone(), depot.origin.clone())?,
+        name: Courier::name(&route.receiver).into(),
+        key: Arc::clone(&route.key),
+        progress: Arc::clone(&route.progress),
+        tap: outbox.tap(),
+        journal: depot.journal.clone(),
+        store: depot.store.clone(),
+        feed: depot.feed.clone(),
+        clock: Arc::clone(&depot.clock),
+        seed,
+        behind: true,
+    })
+}

@@ -1,0 +1,231 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+
+use crate::model::{Body, Recorded};
+
+/// How much of what was told of alerts is kept in memory: what a receiver that is behind does not find here any more, it
+/// reads in the journal.
+const LIMIT: usize = 1_024;
+
+/// What is told of alerts, as it goes through the store. Cheap to clone; all clones are one.
+#[derive(Clone, Default)]
+pub struct Outbox(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    shelf: Mutex<Shelf>,
+    /// How much was put in ever.
+    put: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Shelf {
+    items: VecDeque<Item>,
+    /// How much was put in ever.
+    put: u64,
+    /// How much of that the journal does not have.
+    unstored: u64,
+    /// The last entry of the journal that was put in.
+    last_entry: i64,
+    /// How often the journal began anew.
+    journal: u32,
+}
+
+#[derive(Clone)]
+struct Item {
+    told: Arc<Recorded>,
+    /// How much before this the journal does not have.
+    unstored_before: u64,
+    journal: u32,
+}
+
+/// One receiver's place in the outbox.
+pub struct Tap {
+    shared: Arc<Shared>,
+    changed: watch::Receiver<u64>,
+    next: u64,
+    unstored: u64,
+    journal: u32,
+}
+
+/// What comes next.
+#[derive(PartialEq, Debug)]
+pub enum Next {
+    /// This.
+    Told(Arc<Recorded>),
+    /// Something was put in that is not here any more. Of it so much is not in the journal either.
+    Missed {
+        /// How much is lost.
+        unstored: u64,
+    },
+    /// The journal began anew: the numbers of its entries mean others from now on.
+    Anew,
+}
+
+impl Outbox {
+    /// Goes on from the last entry of the journal that an earlier life left behind.
+    pub fn go_on(&self, last_entry: i64) {
+        self.0.lock().last_entry = last_entry;
+    }
+
+    /// Takes in what went through the store, as far as it is about alerts. Never waits for anyone.
+    pub fn put(&self, entries: &[Recorded]) {
+        let mut shelf = self.0.lock();
+        let before = shelf.put;
+        for told in entries.iter().filter(|told| matches!(told.entry.body, Body::Alert(_))) {
+            if let Some(id) = told.id {
+                // The database was lost, and another one begun.
+                shelf.journal += u32::from(id <= shelf.last_entry);
+                shelf.last_entry = id;
+            }
+            let item = Item { told: Arc::new(told.clone()), unstored_before: shelf.unstored, journal: shelf.journal };
+            shelf.unstored += u64::from(told.id.is_none());
+            if shelf.items.len() == LIMIT {
+                shelf.items.pop_front();
+            }
+            shelf.items.push_back(item);
+            shelf.put += 1;
+        }
+        let put = shelf.put;
+        drop(shelf);
+        if put != before {
+            self.0.put.send_replace(put);
+        }
+    }
+
+    /// The last entry of the journal that was put in.
+    pub fn last_entry(&self) -> i64 {
+        self.0.lock().last_entry
+    }
+
+    /// A place at the end: what is put in from now on.
+    pub fn tap(&self) -> Tap {
+        let shelf = self.0.lock();
+        Tap {
+            shared: Arc::clone(&self.0),
+            changed: self.0.put.subscribe(),
+            next: shelf.put,
+            unstored: shelf.unstored,
+            journal: shelf.journal,
+        }
+    }
+}
+
+impl Tap {
+    /// Waits for what comes next. Nothing is lost when the waiting is given up.
+    pub async fn next(&mut self) -> Next {
+        loop {
+            if let Some(next) = self.take() {
+                return next;
+            }
+            if self.changed.changed().await.is_err() {
+                // Nobody puts anything in any more.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// How much waits here.
+    pub fn waiting(&self) -> u64 {
+        self.shared.lock().put - self.next
+    }
+
+    fn take(&mut self) -> Option<Next> {
+        let shelf = self.shared.lock();
+        self.changed.mark_unchanged();
+        if self.next == shelf.put {
+            return None;
+        }
+        let first = shelf.put - shelf.items.len() as u64;
+        let Some(place) = self.next.checked_sub(first) else {
+            let front = shelf.items.front().expect("it is full");
+            let unstored = front.unstored_before - self.unstored;
+            (self.next, self.unstored) = (first, front.unstored_before);
+            return Some(Next::Missed { unstored });
+        };
+        let item = &shelf.items[usize::try_from(place).expect("a place among few")];
+        if item.journal != self.journal {
+            self.journal = item.journal;
+            return Some(Next::Anew);
+        }
+        self.next += 1;
+        self.unstored = item.unstored_before + u64::from(item.told.id.is_none());
+        Some(Next::Told(Arc::clone(&item.told)))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().expect("no holder of this lock panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AlertNote, Entry, EventReport, JsonObject, Severity, Timestamp, Turn};
+
+    fn told(id: Option<i64>) -> Recorded {
+        let at = Timestamp::default();
+        let note = AlertNote {
+            rule: "high_cpu".into(),
+            source: None,
+            severity: Severity::Warning,
+            turn: Turn::Fired,
+            since: at,
+            message: "high".into(),
+            value: None,
+            threshold: None,
+        };
+        Recorded { id, entry: Entry { agent: None, at, body: Body::Alert(note) } }
+    }
+
+    fn ids(tap: &mut Tap) -> Vec<Option<Option<i64>>> {
+        let next = |tap: &mut Tap| match tap.take()? {
+            Next::Told(told) => Some(Some(told.id)),
+            Next::Missed { .. } | Next::Anew => Some(None),
+        };
+        std::iter::from_fn(|| next(tap)).collect()
+    }
+
+    #[test]
+    fn each_tap_sees_all_from_its_beginning_on() {
+        let outbox = Outbox::default();
+        outbox.go_on(7);
+        let mut first = outbox.tap();
+        let event = EventReport { event_type: "x".into(), message: "x".into(), metadata: JsonObject::default() };
+        let event = Recorded { id: Some(8), entry: Entry { body: Body::Event(event), ..told(None).entry } };
+        outbox.put(&[event]);
+        assert_eq!((first.take(), outbox.last_entry()), (None, 7), "only alerts");
+        outbox.put(&[told(Some(9)), told(None)]);
+        let mut second = outbox.tap();
+        outbox.put(&[told(Some(10))]);
+        assert_eq!(first.waiting(), 3);
+        assert_eq!(ids(&mut first), [Some(Some(9)), Some(None), Some(Some(10))]);
+        assert_eq!(ids(&mut second), [Some(Some(10))]);
+        assert_eq!((first.waiting(), outbox.last_entry()), (0, 10));
+    }
+
+    #[test]
+    fn who_is_too_far_behind_hears_what_is_lost() {
+        let outbox = Outbox::default();
+        let mut tap = outbox.tap();
+        outbox.put(&[told(None), told(Some(1)), told(None)]);
+        assert_eq!(ids(&mut tap).len(), 3);
+        let many: Vec<Recorded> = (2..).map(|id| told((id % 4 > 0).then_some(id))).take(LIMIT + 8).collect();
+        outbox.put(&many);
+        assert_eq!(tap.take(), Some(Next::Missed { unstored: 2 }), "of the first eight");
+        assert_eq!(ids(&mut tap), many[8..].iter().map(|told| Some(told.id)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_journal_that_begins_anew_is_noticed_in_its_place() {
+        let outbox = Outbox::default();
+        outbox.go_on(100);
+        let mut tap = outbox.tap();
+        outbox.put(&[told(Some(101)), told(Some(1)), told(Some(2))]);
+        assert_eq!(ids(&mut tap), [Some(Some(101)), None, Some(Some(1)), Some(Some(2))]);
+    }
+}

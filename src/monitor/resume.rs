@@ -1,0 +1,44 @@
+//! Where the last daemon stopped.
+
+use crate::alerts::CRASH_WINDOW;
+use crate::model::{Mono, Now, Resume, Timestamp};
+
+use super::Monitor;
+
+impl Monitor {
+    /// Takes over what the last daemon knew.
+    pub(super) fn resume(&mut self, resume: Resume, now: Now) {
+        for known in resume.agents {
+            let index = self.admit(known.agent);
+            self.agents[index.0].unresolved = known.unresolved;
+            let unseen = known.run.and_then(|row| self.resume_run(index, &row, now));
+            // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
+            self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
+            if let Some(root) = unseen {
+                self.end_run(index, root, None, Some("unobserved"), now);
+            }
+        }
+        for row in resume.leftovers {
+            self.resume_leftover(row, now);
+        }
+        for stored in resume.alerts {
+            if let Some(state) = stored.state {
+                self.alerts.insert(stored.key, state);
+            }
+        }
+        // The last one comes first, and of too many the first to be noted are forgotten.
+        for (number, ended_at) in resume.crashes.into_iter().rev() {
+            let index = self.by_number.get(&number).copied();
+            if let Some(index) = index.filter(|_| now.wall.since(ended_at) < CRASH_WINDOW) {
+                self.agent(index).crashes.note(1, ago(ended_at, now));
+            }
+        }
+        self.end_orphaned_alerts(now);
+    }
+}
+
+/// A moment of an earlier daemon's, on this one's clock.
+pub(super) fn ago(then: Timestamp, now: Now) -> Mono {
+    let span = u64::try_from(now.wall.since(then).as_nanos()).unwrap_or(u64::MAX);
+    Mono(now.mono.0.saturating_sub(span))
+}
