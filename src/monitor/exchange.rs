@@ -5,6 +5,7 @@ use crate::model::{
     AgentId, AgentNumber, AgentView, Batch, ErrorReport, EventReport, LeftoverRow, ProcessView, Record, Recorded,
     Snapshot, Timestamp,
 };
+use crate::retention::Limits;
 
 /// Every way in which the world can change the monitor's mind, besides the processes themselves.
 pub enum Input {
@@ -66,10 +67,10 @@ pub enum Effect {
         /// Hears what became of it, after it is on disk.
         reply: Option<Reply>,
     },
-    /// Delete what is too old.
+    /// Delete what is too old, or too much.
     Prune {
-        /// Samples, events, resolved errors and ended runs before this moment.
-        before: Timestamp,
+        /// How much is kept.
+        limits: Limits,
     },
     /// This is how things are now.
     Publish(Arc<Snapshot>),

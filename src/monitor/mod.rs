@@ -31,6 +31,7 @@ use crate::model::{
     Timestamp,
 };
 use crate::process::ProcessSource;
+use crate::retention::Limits;
 use crate::timers::Timer;
 use crate::tree::{AgentIndex, Forest};
 
@@ -194,7 +195,10 @@ impl Monitor {
             self.write_down(now);
         }
         if self.timers.prune.fire(now.mono).is_some() {
-            self.effects.push(Effect::Prune { before: now.wall - self.config.storage.retention });
+            let storage = &self.config.storage;
+            let (samples, rollups) = (storage.retention, storage.rollup_retention);
+            self.effects
+                .push(Effect::Prune { limits: Limits { samples, rollups, size_bytes: storage.max_size_bytes } });
         }
         self.finish(now)
     }

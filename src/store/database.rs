@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 use super::lock::{check_owner, untrusted};
 use super::migrate::{VERSION, migrate};
+use crate::retention::Limits;
 
 /// The database's name in the state directory.
 pub const FILE_NAME: &str = "agent-monitor.db";
@@ -55,6 +56,16 @@ fn connect(path: &Path, new: bool) -> Result<Connection, StoreError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
     migrate(&mut connection)?;
     Ok(connection)
+}
+
+/// Keeps the log short enough for what it and the database may be together.
+pub(super) fn limit_log(connection: &Connection, limits: Limits) -> rusqlite::Result<()> {
+    let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = limits.log_pages(page_bytes);
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
+    // What a reader held up is cut off when it is written back.
+    let bytes = (u64::from(pages) * page_bytes * 2).cast_signed();
+    connection.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))
 }
 
 fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {

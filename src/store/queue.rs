@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::owed::Owed;
 use super::stats::add;
 use super::{Committed, Listener, StoreStats};
-use crate::model::{AgentNumber, Batch, Now, Recorded, Timestamp};
+use crate::model::{AgentNumber, Batch, Now, Recorded};
 use crate::monitor::{Answer, Reply};
+use crate::retention::Limits;
 
 /// Operations that may wait. The heart sends one a step; a burst of reports sends one each.
 const QUEUE_LENGTH: usize = 256;
@@ -20,11 +21,10 @@ pub enum Op {
         /// Hears what became of it, after it is on disk.
         reply: Option<Reply>,
     },
-    /// Delete what is too old, in between the other operations.
+    /// Delete what is too old, if the clock can be believed, and what is too much, in between the other operations.
     Prune {
-        /// Samples, events, resolved errors, ended alerts and ended runs before this moment, if the clock can be
-        /// believed.
-        before: Timestamp,
+        /// How much is kept.
+        limits: Limits,
         /// When this was asked for.
         now: Now,
     },

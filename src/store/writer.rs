@@ -16,7 +16,7 @@ use super::{FILE_NAME, Reader, StateLock, StoreError, apply, database, query};
 use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Mono, Now, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply};
-use crate::retention::Believed;
+use crate::retention::{Believed, Limits};
 
 /// Operations that share a transaction at most, so that the first of them is answered soon.
 const GROUP: usize = 64;
@@ -43,6 +43,8 @@ pub struct Writer {
     hour_over: bool,
     rolling: Option<Rolling>,
     pruning: Option<Pruning>,
+    /// How much is kept, and the time when that was last asked for; none before the first time.
+    limits: Option<(Limits, Timestamp)>,
     /// Who waits for what is in progress.
     flushing: Vec<Answer<()>>,
     /// Last, so that the database is closed before another daemon may open it.
@@ -81,6 +83,7 @@ impl Writer {
             hour_over: true,
             rolling: None,
             pruning: None,
+            limits: None,
             flushing: Vec::new(),
             lock,
         };
@@ -152,7 +155,7 @@ impl Writer {
         for op in group.drain(..) {
             match op {
                 Op::Store { batch, reply } => batches.push((batch, reply)),
-                Op::Prune { before, now } => self.begin_pruning(before, now),
+                Op::Prune { limits, now } => self.begin_pruning(limits, now),
                 Op::Flush { answer } => self.flushing.push(answer),
             }
         }
@@ -175,6 +178,7 @@ impl Writer {
         match stored {
             Ok((ids, unresolved, hour_over)) => {
                 self.hour_over |= hour_over;
+                self.press();
                 let mut all = Vec::new();
                 let mut replies = Vec::new();
                 for ((batch, reply), ids) in batches.into_iter().zip(ids) {
@@ -279,6 +283,7 @@ impl Writer {
             Ok(connection) => self.connection = Some(connection),
             Err(error) => return self.interrupt(&error),
         }
+        self.limit_log();
         if self.settle() {
             self.outage = None;
             self.shared.stats.set_trouble(None);
@@ -332,7 +337,7 @@ impl Writer {
         }
     }
 
-    fn begin_pruning(&mut self, before: Timestamp, now: Now) {
+    fn begin_pruning(&mut self, limits: Limits, now: Now) {
         let mut believed = self.believed;
         let begun = self.write(|transaction, _| {
             let stored = query::believed(transaction)?;
@@ -342,8 +347,27 @@ impl Writer {
         });
         self.believed = believed;
         if let Ok(at) = begun {
-            // As far before the believed time as was asked for before the wall clock's.
-            self.pruning = Some(Pruning::new(at - now.wall.since(before)));
+            self.limits = Some((limits, at));
+            self.limit_log();
+            self.pruning = Some(Pruning::new(limits, at));
+        }
+    }
+
+    /// Keeps the log in proportion to what it and the database may be together.
+    fn limit_log(&self) {
+        if let (Some(connection), Some((limits, _))) = (&self.connection, self.limits)
+            && let Err(error) = database::limit_log(connection, limits)
+        {
+            tracing::warn!(%error, "the length of the database's log could not be limited");
+        }
+    }
+
+    /// Begins to delete as soon as the database is full, not only when that is due.
+    fn press(&mut self) {
+        let (Some((limits, at)), Some(connection)) = (self.limits, &self.connection) else { return };
+        let full = || super::expire::used_bytes(connection).is_ok_and(|used| used > limits.full());
+        if self.pruning.is_none() && self.size() > limits.full() && full() {
+            self.pruning = Some(Pruning::new(limits, at));
         }
     }
 
@@ -355,6 +379,8 @@ impl Writer {
                 add(&self.shared.stats.expired_rows, rows);
                 self.pruning = Some(pruning);
             }
+            // Too large, and nothing is left: to be tried again when that is asked for the next time.
+            Ok(None) if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) => self.limits = None,
             Ok(None) => {}
             Err(error) => tracing::warn!(reason = error.chain(), "what is too old could not be deleted"),
         }
@@ -368,6 +394,10 @@ impl Writer {
         let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
         let bytes = length(&path) + length(log.as_ref());
         self.shared.stats.database_size_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn size(&self) -> u64 {
+        self.shared.stats.database_size_bytes.load(Ordering::Relaxed)
     }
 
     /// Stores what is still owed, writes the log back into the database and removes it, so that the file alone is a copy.
