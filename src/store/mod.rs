@@ -5,6 +5,7 @@
 
 mod apply;
 mod columns;
+mod damage;
 mod database;
 mod expire;
 mod lock;
@@ -20,7 +21,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode};
 
 use crate::model::{AgentNumber, Recorded, Resume};
 
@@ -65,14 +66,25 @@ pub type Listener = Box<dyn Fn(Committed) + Send + Sync>;
 /// [`StoreError::Foreign`] and [`StoreError::Newer`] leave the file as it is; the others are trouble with the disk or
 /// the rights to it.
 pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
-    let connection = database::open(lock.directory())?;
-    let resume = query::resume(&connection)
-        .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;
+    let (connection, resume) = match read(&lock) {
+        Err(error) if error.is_damage() => {
+            damage::replace(lock.directory(), &error.chain())?;
+            read(&lock)?
+        }
+        opened => opened?,
+    };
     let reader = Reader::new(lock.directory());
     let (handle, queue, shared) = queue::queue(listener);
     let stats = Arc::clone(&shared.stats);
     let writer = Writer::new(lock, connection, queue, shared, reader.clone());
     Ok(Opened { writer, handle, reader, resume, stats })
+}
+
+fn read(lock: &StateLock) -> Result<(Connection, Resume), StoreError> {
+    let connection = database::open(lock.directory())?;
+    let resume = query::resume(&connection)
+        .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;
+    Ok((connection, resume))
 }
 
 /// Why the store cannot do what was asked.
@@ -113,6 +125,18 @@ pub enum StoreError {
         path: PathBuf,
         /// What it is.
         what: &'static str,
+    },
+    /// It was a database of ours, but its header is gone.
+    #[error("the database {} has lost its header", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is no longer where it was opened.
+    #[error("the database {} was moved, replaced or deleted", path.display())]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
     },
     /// The operating system refused.
     #[error("cannot {doing} {}", path.display())]
@@ -158,6 +182,17 @@ impl StoreError {
                 source.sqlite_error_code(),
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
             ),
+            _ => false,
+        }
+    }
+
+    /// Whether the database itself is broken, so that opening it again would not help.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            StoreError::Damaged { .. } => true,
+            StoreError::Sqlite { source, .. } => {
+                matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+            }
             _ => false,
         }
     }

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -12,7 +14,7 @@ use super::owed::Owed;
 use super::queue::{Op, Shared};
 use super::rolling::Rolling;
 use super::stats::add;
-use super::{FILE_NAME, Reader, StateLock, StoreError, apply, database, query};
+use super::{FILE_NAME, Reader, StateLock, StoreError, apply, damage, database, query};
 use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Mono, Now, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply};
@@ -38,6 +40,8 @@ pub struct Writer {
     /// Of batches that met trouble.
     owed: Owed,
     outage: Option<Outage>,
+    /// Which file is written.
+    file: Option<FileId>,
     believed: Option<Believed>,
     /// Whether there may be hours that are over and have no rows yet.
     hour_over: bool,
@@ -51,8 +55,24 @@ pub struct Writer {
     lock: StateLock,
 }
 
+/// What tells one file from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<FileId> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
 struct Outage {
     reason: Arc<str>,
+    /// Whether the database itself is broken.
+    damaged: bool,
     wait: Duration,
     next_try: Mono,
 }
@@ -71,6 +91,7 @@ impl Writer {
         shared: Arc<Shared>,
         reader: Reader,
     ) -> Writer {
+        let path = lock.directory().join(FILE_NAME);
         let writer = Writer {
             connection: Some(connection),
             words: apply::Words::default(),
@@ -79,6 +100,7 @@ impl Writer {
             reader,
             owed: Owed::default(),
             outage: None,
+            file: FileId::of(&path),
             believed: None,
             hour_over: true,
             rolling: None,
@@ -101,10 +123,15 @@ impl Writer {
             }
             // Between any two groups at most one slice, so that this holds up nobody. Rows are made first: what is
             // deleted before is in none.
-            if self.hour_over {
-                self.roll();
-            } else {
-                self.prune();
+            if self.busy() {
+                let begun = monotonic();
+                if self.hour_over {
+                    self.roll();
+                } else {
+                    self.prune();
+                }
+                let took = u64::try_from(monotonic().since(begun).as_nanos()).unwrap_or(u64::MAX);
+                self.shared.stats.longest_slice_ns.fetch_max(took, Ordering::Relaxed);
             }
             if !self.busy() {
                 self.flushing.drain(..).for_each(|answer| answer.send(()));
@@ -230,6 +257,11 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&Transaction<'_>, &mut apply::Words) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        if self.connection.is_some() && self.file != FileId::of(&self.path()) {
+            let moved = self.put_back();
+            self.interrupt(&moved);
+            return Err(moved);
+        }
         let Some(connection) = &mut self.connection else { return Err(StoreError::Closed) };
         let done = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -256,6 +288,26 @@ impl Writer {
         done
     }
 
+    /// The file that is written is no longer in its place. As long as it is open, all that was in it can be read: where
+    /// nothing else is, it is written there once more. Another file there is left as it is, and looked at when it is
+    /// opened.
+    fn put_back(&self) -> StoreError {
+        let path = self.path();
+        if let Some(connection) = &self.connection
+            && std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
+            match database::copy(connection, &path) {
+                Ok(()) => tracing::error!(path = %path.display(), "the database was gone, and was written once more"),
+                Err(error) => tracing::error!(reason = error.chain(), "the database is gone"),
+            }
+        }
+        StoreError::Moved { path }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.lock.directory().join(FILE_NAME)
+    }
+
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
     fn interrupt(&mut self, error: &StoreError) {
         self.connection = None;
@@ -270,7 +322,8 @@ impl Writer {
             Some(outage) => (outage.wait * 2).min(LONGEST_WAIT),
         };
         self.shared.stats.set_trouble(Some(Arc::clone(&reason)));
-        self.outage = Some(Outage { reason, wait, next_try: monotonic() + wait });
+        let damaged = error.is_damage();
+        self.outage = Some(Outage { reason, damaged, wait, next_try: monotonic() + wait });
     }
 
     /// In an outage, when it is time: opens the database again and stores what is owed. Only when that is on disk the
@@ -279,10 +332,19 @@ impl Writer {
         if self.outage.as_ref().is_none_or(|outage| outage.next_try > monotonic()) {
             return;
         }
+        // Those who read must let go of a file that was moved, or will be.
+        self.reader.renew();
+        if let Some(outage) = self.outage.as_ref().filter(|outage| outage.damaged) {
+            match damage::replace(self.lock.directory(), &outage.reason) {
+                Ok(told) => self.shared.tell(told, Vec::new()),
+                Err(error) => return self.interrupt(&error),
+            }
+        }
         match database::reopen(self.lock.directory()) {
             Ok(connection) => self.connection = Some(connection),
             Err(error) => return self.interrupt(&error),
         }
+        self.file = FileId::of(&self.path());
         self.limit_log();
         if self.settle() {
             self.outage = None;
@@ -388,7 +450,7 @@ impl Writer {
 
     /// Sees how large the files are.
     fn measure(&self) {
-        let path = self.lock.directory().join(FILE_NAME);
+        let path = self.path();
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
