@@ -18,16 +18,16 @@ mod rolling;
 mod stats;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::{AgentNumber, Recorded, Resume};
 
 pub use database::FILE_NAME;
 pub use lock::StateLock;
-pub use query::{ErrorRow, JournalPage};
+pub use query::{ErrorRow, ExportPage, JournalPage, Selection};
 pub use queue::{NotTaken, Op, WriteHandle};
 pub use reader::Reader;
 pub use stats::StoreStats;
@@ -78,6 +78,19 @@ pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
     let stats = Arc::clone(&shared.stats);
     let writer = Writer::new(lock, connection, queue, shared, reader.clone());
     Ok(Opened { writer, handle, reader, resume, stats })
+}
+
+/// Writes a copy of the database in `directory` as it is now, also while a daemon writes it. The copy is whole or not
+/// there, and only its owner may read it.
+///
+/// # Errors
+/// When there is no database, a file of the copy's name is there, or the disk refuses.
+pub fn backup(directory: &Path, to: &Path) -> Result<(), StoreError> {
+    let path = directory.join(FILE_NAME);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    std::fs::symlink_metadata(&path).map_err(|source| StoreError::Io { doing: "find", path: path.clone(), source })?;
+    let connection = Connection::open_with_flags(&path, flags)?;
+    database::copy(&connection, to)
 }
 
 fn read(lock: &StateLock) -> Result<(Connection, Resume), StoreError> {

@@ -1,5 +1,6 @@
 //! Everything that is read from the database.
 
+mod export;
 mod history;
 mod host;
 mod lists;
@@ -21,6 +22,7 @@ use crate::model::{
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 use crate::rollup::Resolution;
 
+pub use export::{ExportPage, Selection};
 pub(super) use history::{
     HOUR_LENGTH, ROLLUP_COLUMNS, Stretch, bucket, next_agent, passes, samples_of_pass, stretches, table,
 };

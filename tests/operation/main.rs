@@ -9,3 +9,4 @@ mod refuse;
 mod registry;
 mod reload;
 mod service;
+mod takeout;

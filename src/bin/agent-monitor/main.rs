@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod client;
 mod environment;
+mod export;
 mod failure;
 mod lists;
 mod logging;
@@ -43,6 +44,10 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
         Command::Errors { all, list } => lists::errors(&list, all),
         Command::Alerts { all, list } => lists::alerts(&list, all),
+        Command::Export { format, agent, from, to, state } => {
+            export::export(format, agent.as_deref(), (&from, &to), &run::configuration(&state.into())?)
+        }
+        Command::Backup { file, state } => export::backup(&file, &run::configuration(&state.into())?),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }
