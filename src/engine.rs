@@ -35,7 +35,7 @@ pub fn run(
         for effect in effects {
             let op = match effect {
                 Effect::Store { batch, reply } => Op::Store { batch, reply },
-                Effect::Prune { before } => Op::Prune { before, now: clock.now() },
+                Effect::Prune { limits } => Op::Prune { limits, now: clock.now() },
                 Effect::Publish(snapshot) => {
                     feed.publish(snapshot);
                     continue;

@@ -9,6 +9,78 @@ use std::time::Duration;
 
 use crate::model::{Mono, Now, Tick, Timestamp};
 
+/// What is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Age at which samples, events, resolved errors, ended alerts, runs and leftovers go.
+    pub samples: Duration,
+    /// Age at which rows per minute and hour go, and agents that are history; at least `samples`.
+    pub rollups: Duration,
+    /// Of the database and its log together, whatever the ages.
+    pub size_bytes: u64,
+}
+
+/// What is older goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cutoffs {
+    /// Samples and what happened.
+    pub samples: Timestamp,
+    /// Rows per minute and hour.
+    pub rollups: Timestamp,
+    /// Agents of which nothing is left: a day before their last rows, since those of a day go together.
+    pub agents: Timestamp,
+    /// Whether errors that nobody resolved stay, however old.
+    pub spare_unresolved: bool,
+}
+
+/// A part of the ages of [`Limits`], in 1,024ths. A file that is too large is made smaller by letting everything age
+/// faster, so that what is kept of samples and of their summaries keeps its proportion.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Share(u32);
+
+impl Share {
+    /// The ages as they are configured.
+    pub const WHOLE: Share = Share(1024);
+
+    /// The share of `limit` that `age` has reached; at most the whole.
+    pub fn reached(age: Duration, limit: Duration) -> Share {
+        let share = age.as_millis() * 1024 / limit.as_millis().max(1);
+        Share(u32::try_from(share).unwrap_or(u32::MAX).min(Share::WHOLE.0))
+    }
+
+    /// An eighth less; `None` when nothing is left.
+    pub fn less(self) -> Option<Share> {
+        (self.0 > 0).then_some(Share(self.0 * 7 / 8))
+    }
+}
+
+impl Limits {
+    /// What goes at this time, if a share of the ages is kept. With none of it left, unresolved errors go as well.
+    pub fn cutoffs(&self, at: Timestamp, share: Share) -> Cutoffs {
+        let part = |age: Duration| age.mul_f64(f64::from(share.0) / f64::from(Share::WHOLE.0));
+        let rollups = at - part(self.rollups);
+        Cutoffs { samples: at - part(self.samples), rollups, agents: rollups - DAY, spare_unresolved: share.0 > 0 }
+    }
+
+    /// Bytes in use from which on the database is too large. The rest is for its log, and for what comes while it is
+    /// made smaller.
+    pub const fn full(&self) -> u64 {
+        self.size_bytes / 4 * 3
+    }
+
+    /// Bytes in use to which it is made smaller then.
+    pub const fn target(&self) -> u64 {
+        self.size_bytes / 16 * 11
+    }
+
+    /// Pages of the log after which it is written back: a sixteenth of the size, but no more than SQLite's own 1,000.
+    pub fn log_pages(&self, page_bytes: u64) -> u32 {
+        u32::try_from(self.size_bytes / 16 / page_bytes.max(1)).unwrap_or(u32::MAX).clamp(64, 1_000)
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// How much faster than the monotonic clock the believed time may run while it is behind the wall clock. A machine that
 /// is switched on for eight hours a day keeps up; a clock that is a month ahead for an hour ages history by four hours.
 const PACE: u32 = 4;
@@ -24,6 +96,9 @@ pub const SAMPLES_PER_SLICE: u64 = 10_000;
 
 /// Passes looked at, and deleted at most, in one transaction.
 pub const TICKS_PER_SLICE: u32 = 1_000;
+
+/// Rollups deleted in one transaction.
+pub const ROLLUPS_PER_SLICE: u32 = 10_000;
 
 /// Rows of other tables looked at, and deleted at most, in one transaction.
 pub const ROWS_PER_SLICE: u32 = 250;
@@ -106,7 +181,6 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
-    const DAY: Duration = Duration::from_secs(24 * 3600);
     const NOON: Timestamp = Timestamp::from_unix_ms(1_767_268_800_000);
 
     /// The clocks after `awake` on the monotonic clock, with the wall clock `ahead` of it.
@@ -167,6 +241,30 @@ mod tests {
 
     fn old(ordinal: u64, seconds: u64, samples: u64) -> OldTick {
         OldTick { tick: Tick { ordinal, at: NOON + Duration::from_secs(seconds) }, samples }
+    }
+
+    #[test]
+    fn cutoffs_keep_their_proportion() {
+        let limits = Limits { samples: DAY * 7, rollups: DAY * 90, size_bytes: 1 << 30 };
+        let whole = limits.cutoffs(NOON, Share::WHOLE);
+        assert_eq!((whole.samples, whole.rollups, whole.agents), (NOON - DAY * 7, NOON - DAY * 90, NOON - DAY * 91));
+        let eighth_less = Share::WHOLE.less().unwrap();
+        let less = limits.cutoffs(NOON, eighth_less);
+        assert_eq!((less.samples, less.rollups), (NOON - DAY * 49 / 8, NOON - DAY * 315 / 4));
+        assert!(whole.spare_unresolved && less.spare_unresolved);
+        assert_eq!(Share::reached(DAY * 9, DAY * 7), Share::WHOLE);
+        assert_eq!(Share::reached(DAY, DAY * 2), Share(512));
+        let rounds = std::iter::successors(Some(Share::WHOLE), |share| share.less()).collect::<Vec<_>>();
+        assert!(rounds.len() < 60, "{}", rounds.len());
+        let last = limits.cutoffs(NOON, rounds[rounds.len() - 1]);
+        assert_eq!((last.samples, last.spare_unresolved), (NOON, false), "unresolved errors last");
+    }
+
+    #[test]
+    fn sizes() {
+        let limits = |size_bytes| Limits { samples: DAY, rollups: DAY, size_bytes };
+        assert!(limits(16 << 20).target() < limits(16 << 20).full());
+        assert_eq!((limits(16 << 20).log_pages(4096), limits(1 << 30).log_pages(4096)), (256, 1_000));
     }
 
     #[test]

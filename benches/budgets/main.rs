@@ -11,6 +11,7 @@ mod herd;
 mod member;
 mod pss;
 mod report;
+mod storage;
 mod whole;
 
 use std::io::{Write, stdout};
@@ -87,6 +88,9 @@ fn measure(options: &Options) -> Report {
     }
     if options.wants("B5") {
         pss::measure(&mut report, &floor, options.quick);
+    }
+    if options.wants("B8") || options.wants("B12") {
+        storage::measure(&mut report, options.quick);
     }
     for size in whole::SIZES {
         whole::measure(&mut report, &floor, size, options);

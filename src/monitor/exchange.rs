@@ -5,8 +5,8 @@ use crate::config::Config;
 use crate::intake::Invalid;
 use crate::model::{
     AgentId, AgentNumber, AgentView, Batch, LeftoverRow, ProcessView, Record, Recorded, Resolve, Snapshot, Submission,
-    Timestamp,
 };
+use crate::retention::Limits;
 
 /// Every way in which the world can change the monitor's mind, besides the processes themselves.
 pub enum Input {
@@ -61,7 +61,6 @@ pub struct SourceReading {
 }
 
 /// What the monitor wants done.
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are batches: a box would be one more for each")]
 pub enum Effect {
     /// Store this, all or nothing.
     Store {
@@ -70,10 +69,10 @@ pub enum Effect {
         /// Hears what became of it, after it is on disk.
         reply: Option<Reply>,
     },
-    /// Delete what is too old.
+    /// Delete what is too old, or too much.
     Prune {
-        /// Samples, events, resolved errors and ended runs before this moment.
-        before: Timestamp,
+        /// How much is kept.
+        limits: Limits,
     },
     /// This is how things are now.
     Publish(Arc<Snapshot>),

@@ -35,6 +35,7 @@ use crate::model::{
     HostReading, Io, JsonObject, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume, StoredAgent,
 };
 use crate::process::ProcessSource;
+use crate::retention::Limits;
 use crate::timers::Timer;
 use crate::tree::{AgentIndex, Forest};
 
@@ -211,7 +212,10 @@ impl Monitor {
             self.write_down(now);
         }
         if self.timers.prune.fire(now.mono).is_some() {
-            self.effects.push(Effect::Prune { before: now.wall - self.config.storage.retention });
+            let storage = &self.config.storage;
+            let (samples, rollups) = (storage.retention, storage.rollup_retention);
+            self.effects
+                .push(Effect::Prune { limits: Limits { samples, rollups, size_bytes: storage.max_size_bytes } });
         }
         self.finish(now)
     }

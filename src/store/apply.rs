@@ -16,7 +16,8 @@ use crate::model::{
 };
 
 pub(super) use expire::{
-    believed, delete_agents, delete_entries, delete_leftovers, delete_minutes, delete_runs, delete_ticks, give_back,
+    believed, delete_agents, delete_entries, delete_leftovers, delete_minutes, delete_rollups, delete_runs,
+    delete_ticks, give_back,
 };
 pub(super) use rollup::{end_stretch, reach, rollups};
 pub(super) use samples::Words;

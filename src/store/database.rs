@@ -9,8 +9,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::StoreError;
+use super::damage::was_ours;
 use super::lock::{check_owner, untrusted};
 use super::migrate::{VERSION, migrate};
+use crate::retention::Limits;
 
 /// The database's name in the state directory.
 pub const FILE_NAME: &str = "agent-monitor.db";
@@ -23,9 +25,40 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// Opens the database in `directory` for writing; makes it if it is missing or empty.
 pub(super) fn open(directory: &Path) -> Result<Connection, StoreError> {
-    let path = directory.join(FILE_NAME);
-    let new = inspect(&path)?;
-    connect(&path, new)
+    create(&directory.join(FILE_NAME))
+}
+
+/// Opens this file as our database; makes it if it is missing or empty.
+pub(super) fn create(path: &Path) -> Result<Connection, StoreError> {
+    let new = inspect(path)?;
+    connect(path, new)
+}
+
+/// Writes the log back into the database and removes it, so that the file alone is whole.
+pub(super) fn close(connection: Connection) -> Result<(), StoreError> {
+    connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))?;
+    Ok(connection.close().map_err(|(_, error)| error)?)
+}
+
+/// Writes all that a connection sees into a new file, whole or not at all. The connection may go on reading and writing.
+///
+/// # Errors
+/// When there is a file of that name already, or the disk refuses.
+pub(super) fn copy(connection: &Connection, to: &Path) -> Result<(), StoreError> {
+    let failed = |doing, source| StoreError::Io { doing, path: to.to_owned(), source };
+    let mut part = to.as_os_str().to_owned();
+    part.push(format!("-part-{}", std::process::id()));
+    let part = Path::new(&part);
+    // Made here, so that nobody else may ever read it.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(part).map_err(|error| failed("make", error))?;
+    let written = connection
+        .execute("vacuum into ?1", [part.to_str().ok_or(StoreError::Value { what: "a path that is not UTF-8" })?])
+        .map_err(|source| StoreError::Sqlite { doing: "copy the database", source })
+        .and_then(|_| File::open(part).and_then(|file| file.sync_all()).map_err(|error| failed("sync", error)))
+        // Never over another file, unlike a renaming.
+        .and_then(|()| std::fs::hard_link(part, to).map_err(|error| failed("make", error)));
+    let removed = std::fs::remove_file(part).map_err(|error| failed("finish", error));
+    written.and(removed)
 }
 
 /// Opens it once more, while this process may have other connections to it. Those hold POSIX locks, which a process
@@ -55,6 +88,16 @@ fn connect(path: &Path, new: bool) -> Result<Connection, StoreError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
     migrate(&mut connection)?;
     Ok(connection)
+}
+
+/// Keeps the log short enough for what it and the database may be together.
+pub(super) fn limit_log(connection: &Connection, limits: Limits) -> rusqlite::Result<()> {
+    let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let pages = limits.log_pages(page_bytes);
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", pages, |_| Ok(()))?;
+    // What a reader held up is cut off when it is written back.
+    let bytes = (u64::from(pages) * page_bytes * 2).cast_signed();
+    connection.pragma_update_and_check(None, "journal_size_limit", bytes, |_| Ok(()))
 }
 
 fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
@@ -98,6 +141,9 @@ fn inspect(path: &Path) -> Result<bool, StoreError> {
     }
     let number = |at: usize| -> Option<u32> { Some(u32::from_be_bytes(*header.get(at..)?.first_chunk()?)) };
     let (true, Some(version), Some(application)) = (header.starts_with(MAGIC), number(60), number(68)) else {
+        if was_ours(path) {
+            return Err(StoreError::Damaged { path: path.to_owned() });
+        }
         return Err(StoreError::Foreign { path: path.to_owned(), what: "is not an SQLite database" });
     };
     check_application(path, application)?;

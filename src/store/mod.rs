@@ -6,6 +6,7 @@
 mod alerts;
 mod apply;
 mod columns;
+mod damage;
 mod database;
 mod expire;
 mod groups;
@@ -20,16 +21,16 @@ mod stats;
 mod writer;
 mod writes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::{AgentNumber, Recorded, Resume};
 
 pub use database::FILE_NAME;
 pub use lock::StateLock;
-pub use query::{ErrorRow, JournalPage};
+pub use query::{ErrorRow, ExportPage, JournalPage, Selection};
 pub use queue::{NotTaken, Op, WriteHandle};
 pub use reader::Reader;
 pub use stats::StoreStats;
@@ -68,14 +69,38 @@ pub type Listener = Box<dyn Fn(Committed) + Send + Sync>;
 /// [`StoreError::Foreign`] and [`StoreError::Newer`] leave the file as it is; the others are trouble with the disk or
 /// the rights to it.
 pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
-    let connection = database::open(lock.directory())?;
-    let resume = query::resume(&connection)
-        .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;
+    let (connection, resume) = match read(&lock) {
+        Err(error) if error.is_damage() => {
+            damage::replace(lock.directory(), &error.chain())?;
+            read(&lock)?
+        }
+        opened => opened?,
+    };
     let reader = Reader::new(lock.directory());
     let (handle, queue, shared) = queue::queue(listener);
     let stats = Arc::clone(&shared.stats);
     let writer = Writer::new(lock, connection, queue, shared, reader.clone());
     Ok(Opened { writer, handle, reader, resume, stats })
+}
+
+/// Writes a copy of the database in `directory` as it is now, also while a daemon writes it. The copy is whole or not
+/// there, and only its owner may read it.
+///
+/// # Errors
+/// When there is no database, a file of the copy's name is there, or the disk refuses.
+pub fn backup(directory: &Path, to: &Path) -> Result<(), StoreError> {
+    let path = directory.join(FILE_NAME);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    std::fs::symlink_metadata(&path).map_err(|source| StoreError::Io { doing: "find", path: path.clone(), source })?;
+    let connection = Connection::open_with_flags(&path, flags)?;
+    database::copy(&connection, to)
+}
+
+fn read(lock: &StateLock) -> Result<(Connection, Resume), StoreError> {
+    let connection = database::open(lock.directory())?;
+    let resume = query::resume(&connection)
+        .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;
+    Ok((connection, resume))
 }
 
 /// Why the store cannot do what was asked.
@@ -116,6 +141,18 @@ pub enum StoreError {
         path: PathBuf,
         /// What it is.
         what: &'static str,
+    },
+    /// It was a database of ours, but its header is gone.
+    #[error("the database {} has lost its header", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+    },
+    /// It is no longer where it was opened.
+    #[error("the database {} was moved, replaced or deleted", path.display())]
+    Moved {
+        /// Where it was.
+        path: PathBuf,
     },
     /// The operating system refused.
     #[error("cannot {doing} {}", path.display())]
@@ -161,6 +198,17 @@ impl StoreError {
                 source.sqlite_error_code(),
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
             ),
+            _ => false,
+        }
+    }
+
+    /// Whether the database itself is broken, so that opening it again would not help.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            StoreError::Damaged { .. } => true,
+            StoreError::Sqlite { source, .. } => {
+                matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+            }
             _ => false,
         }
     }

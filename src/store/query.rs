@@ -1,5 +1,6 @@
 //! Everything that is read from the database.
 
+mod export;
 mod groups;
 mod history;
 mod host;
@@ -13,14 +14,16 @@ use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::apply::{ERROR, EVENT};
-use super::columns::unpack_io;
+use super::columns::{rollup_at, unpack_io};
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, MemoryMethod,
     Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
+use crate::rollup::Resolution;
 
+pub use export::{ExportPage, Selection};
 pub(super) use history::{
     HOUR_LENGTH, ROLLUP_COLUMNS, Stretch, bucket, next_agent, passes, samples_of_pass, stretches, table,
 };
@@ -163,22 +166,24 @@ pub(super) struct JournalCursor {
 }
 
 /// Moves the cursor on by some entries before `cutoff`. Returns those of them that may go, `None` after the last.
-/// Unresolved errors stay, and so do alerts that fire or ended only after `cutoff`.
+/// Unresolved errors stay if they are to be spared, and so do alerts that fire or ended only after `cutoff`.
 pub(super) fn old_entries(
     connection: &Connection,
     cursor: &mut JournalCursor,
     cutoff: Timestamp,
+    spare_unresolved: bool,
 ) -> rusqlite::Result<Option<Vec<i64>>> {
     let sql = "select timestamp, id,
                       case kind
-                      when 1 then resolved = 1
+                      when 1 then resolved = 1 or not ?5
                       when 2 then not exists (select 1 from alert_state where fired = j.id)
                               and not exists (select 1 from journal e where e.fired = j.id and e.timestamp >= ?3)
                       else true end
                  from journal j
                 where (timestamp, id) > (?1, ?2) and timestamp < ?3 order by timestamp, id limit ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![cursor.timestamp, cursor.id, cutoff.sql(), ROWS_PER_SLICE])?;
+    let mut rows =
+        statement.query(params![cursor.timestamp, cursor.id, cutoff.sql(), ROWS_PER_SLICE, spare_unresolved])?;
     let (mut seen, mut ids) = (0, Vec::new());
     let mut last = cursor.clone();
     while let Some(row) = rows.next()? {
@@ -190,6 +195,27 @@ pub(super) fn old_entries(
     }
     *cursor = last;
     Ok((seen > 0).then_some(ids))
+}
+
+/// From when to when the history goes.
+pub(super) struct Reach {
+    pub(super) oldest_pass: Option<Timestamp>,
+    pub(super) newest_pass: Option<Timestamp>,
+    pub(super) oldest_minute: Option<Timestamp>,
+}
+
+/// See [`Reach`].
+pub(super) fn reach(connection: &Connection) -> rusqlite::Result<Reach> {
+    let pass = |order: &str| {
+        let sql = format!("select timestamp from ticks order by timestamp {order} limit 1");
+        connection.query_row(&sql, [], |row| time(row, 0)).optional()
+    };
+    let minute = connection.query_row("select min(key) from minute", [], |row| row.get::<_, Option<i64>>(0))?;
+    Ok(Reach {
+        oldest_pass: pass("asc")?,
+        newest_pass: pass("desc")?,
+        oldest_minute: minute.map(|key| rollup_at(Resolution::Minute, key)),
+    })
 }
 
 /// The pages of the database, and how many of them are free.

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::owed::Owed;
 use super::stats::add;
 use super::{Committed, Listener, StoreStats};
-use crate::model::{AgentNumber, Batch, Now, Recorded, Timestamp, Write};
+use crate::model::{AgentNumber, Batch, Now, Recorded, Write};
 use crate::monitor::{Answer, Reply};
+use crate::retention::Limits;
 
 /// Operations that may wait. The heart sends one a step; a burst of reports sends one each.
 const QUEUE_LENGTH: usize = 256;
 
 /// Something to be done to the database.
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are batches: a box would be one more for each")]
 pub enum Op {
     /// Store this, all or nothing.
     Store {
@@ -21,11 +21,10 @@ pub enum Op {
         /// Hears what became of it, after it is on disk.
         reply: Option<Reply>,
     },
-    /// Delete what is too old, in between the other operations.
+    /// Delete what is too old, if the clock can be believed, and what is too much, in between the other operations.
     Prune {
-        /// Samples, events, resolved errors, ended alerts and ended runs before this moment, if the clock can be
-        /// believed.
-        before: Timestamp,
+        /// How much is kept.
+        limits: Limits,
         /// When this was asked for.
         now: Now,
     },

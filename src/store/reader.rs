@@ -33,11 +33,14 @@ struct Pool {
 struct State {
     idle: Vec<Source>,
     lent: usize,
+    /// Connections of an earlier generation are not used again.
+    generation: u64,
     closed: bool,
 }
 
 struct Source {
     connection: Connection,
+    generation: u64,
     deadline_ns: Arc<AtomicU64>,
 }
 
@@ -58,12 +61,19 @@ impl Reader {
         drop(self.0.freed.wait_timeout_while(state, DEADLINE, busy));
     }
 
+    /// From now on questions are asked of the file that is in its place now.
+    pub(super) fn renew(&self) {
+        let mut state = self.0.lock();
+        state.generation += 1;
+        state.idle.clear();
+    }
+
     /// Asks one question, as one transaction.
     pub(super) fn read<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut loan = self.0.lend()?;
         let source = match loan.source.take() {
             Some(source) => source,
-            None => open(&self.0.path).map_err(failed)?,
+            None => open(&self.0.path, loan.generation).map_err(failed)?,
         };
         source.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
         let answer = transaction(&source.connection, question);
@@ -85,7 +95,7 @@ fn transaction<T>(
     Ok(answer)
 }
 
-fn open(path: &Path) -> rusqlite::Result<Source> {
+fn open(path: &Path, generation: u64) -> rusqlite::Result<Source> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags)?;
     // A second bar beside the way it was opened.
@@ -101,7 +111,7 @@ fn open(path: &Path) -> rusqlite::Result<Source> {
     let deadline = Arc::clone(&deadline_ns);
     let late = move || monotonic().0 > deadline.load(Ordering::Relaxed);
     connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(late))?;
-    Ok(Source { connection, deadline_ns })
+    Ok(Source { connection, generation, deadline_ns })
 }
 
 fn failed(source: rusqlite::Error) -> StoreError {
@@ -114,6 +124,7 @@ fn failed(source: rusqlite::Error) -> StoreError {
 /// The right to use one connection; goes back when dropped, with the connection if there is one.
 struct Loan<'p> {
     pool: &'p Pool,
+    generation: u64,
     source: Option<Source>,
 }
 
@@ -129,7 +140,7 @@ impl Pool {
             return Err(StoreError::Deadline);
         }
         state.lent += 1;
-        Ok(Loan { pool: self, source: state.idle.pop() })
+        Ok(Loan { pool: self, generation: state.generation, source: state.idle.pop() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -140,7 +151,7 @@ impl Pool {
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        let source = self.source.take().filter(|_| !state.closed);
+        let source = self.source.take().filter(|source| !state.closed && source.generation == state.generation);
         state.idle.extend(source);
         state.lent -= 1;
         drop(state);

@@ -16,6 +16,8 @@ pub struct StoreStats {
     pub dropped_runs: AtomicU64,
     /// Rows that retention deleted.
     pub expired_rows: AtomicU64,
+    /// The longest that one slice of deleting, or of summing up, kept the writer from what was asked for, nanoseconds.
+    pub longest_slice_ns: AtomicU64,
     /// The database and its log together, bytes, after the last transaction.
     pub database_size_bytes: AtomicU64,
     trouble: Mutex<Option<Arc<str>>>,

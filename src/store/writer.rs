@@ -1,5 +1,9 @@
+mod upkeep;
+
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -12,11 +16,11 @@ use super::owed::Owed;
 use super::queue::{Op, Shared};
 use super::rolling::Rolling;
 use super::stats::add;
-use super::{FILE_NAME, Reader, StateLock, StoreError, apply, database, query, writes};
+use super::{FILE_NAME, Reader, StateLock, StoreError, apply, damage, database, query, writes};
 use crate::clock::monotonic;
-use crate::model::{AgentNumber, Batch, Mono, Now, Recorded, Timestamp};
+use crate::model::{AgentNumber, Batch, Mono, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply, Stored};
-use crate::retention::Believed;
+use crate::retention::{Believed, Limits};
 
 /// Operations that share a transaction at most, so that the first of them is answered soon.
 const GROUP: usize = 64;
@@ -38,19 +42,39 @@ pub struct Writer {
     /// Of batches that met trouble.
     owed: Owed,
     outage: Option<Outage>,
+    /// Which file is written.
+    file: Option<FileId>,
     believed: Option<Believed>,
     /// Whether there may be hours that are over and have no rows yet.
     hour_over: bool,
     rolling: Option<Rolling>,
     pruning: Option<Pruning>,
+    /// How much is kept, and the time when that was last asked for; none before the first time.
+    limits: Option<(Limits, Timestamp)>,
     /// Who waits for what is in progress.
     flushing: Vec<Answer<()>>,
     /// Last, so that the database is closed before another daemon may open it.
     lock: StateLock,
 }
 
+/// What tells one file from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<FileId> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
 struct Outage {
     reason: Arc<str>,
+    /// Whether the database itself is broken.
+    damaged: bool,
     wait: Duration,
     next_try: Mono,
 }
@@ -69,6 +93,7 @@ impl Writer {
         shared: Arc<Shared>,
         reader: Reader,
     ) -> Writer {
+        let path = lock.directory().join(FILE_NAME);
         let writer = Writer {
             connection: Some(connection),
             words: apply::Words::default(),
@@ -77,10 +102,12 @@ impl Writer {
             reader,
             owed: Owed::default(),
             outage: None,
+            file: FileId::of(&path),
             believed: None,
             hour_over: true,
             rolling: None,
             pruning: None,
+            limits: None,
             flushing: Vec::new(),
             lock,
         };
@@ -98,10 +125,15 @@ impl Writer {
             }
             // Between any two groups at most one slice, so that this holds up nobody. Rows are made first: what is
             // deleted before is in none.
-            if self.hour_over {
-                self.roll();
-            } else {
-                self.prune();
+            if self.busy() {
+                let begun = monotonic();
+                if self.hour_over {
+                    self.roll();
+                } else {
+                    self.prune();
+                }
+                let took = u64::try_from(monotonic().since(begun).as_nanos()).unwrap_or(u64::MAX);
+                self.shared.stats.longest_slice_ns.fetch_max(took, Ordering::Relaxed);
             }
             if !self.busy() {
                 self.flushing.drain(..).for_each(|answer| answer.send(()));
@@ -152,7 +184,7 @@ impl Writer {
         for op in group.drain(..) {
             match op {
                 Op::Store { batch, reply } => batches.push((batch, reply)),
-                Op::Prune { before, now } => self.begin_pruning(before, now),
+                Op::Prune { limits, now } => self.begin_pruning(limits, now),
                 Op::Flush { answer } => self.flushing.push(answer),
             }
         }
@@ -175,6 +207,7 @@ impl Writer {
         match stored {
             Ok((applied, unresolved, hour_over)) => {
                 self.hour_over |= hour_over;
+                self.press();
                 let mut all = Vec::new();
                 let mut replies = Vec::new();
                 for ((batch, reply), applied) in batches.into_iter().zip(applied) {
@@ -233,6 +266,11 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&Transaction<'_>, &mut apply::Words) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        if self.connection.is_some() && self.file != FileId::of(&self.path()) {
+            let moved = self.put_back();
+            self.interrupt(&moved);
+            return Err(moved);
+        }
         let Some(connection) = &mut self.connection else { return Err(StoreError::Closed) };
         let done = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -259,6 +297,26 @@ impl Writer {
         done
     }
 
+    /// The file that is written is no longer in its place. As long as it is open, all that was in it can be read: where
+    /// nothing else is, it is written there once more. Another file there is left as it is, and looked at when it is
+    /// opened.
+    fn put_back(&self) -> StoreError {
+        let path = self.path();
+        if let Some(connection) = &self.connection
+            && std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
+            match database::copy(connection, &path) {
+                Ok(()) => tracing::error!(path = %path.display(), "the database was gone, and was written once more"),
+                Err(error) => tracing::error!(reason = error.chain(), "the database is gone"),
+            }
+        }
+        StoreError::Moved { path }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.lock.directory().join(FILE_NAME)
+    }
+
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
     fn interrupt(&mut self, error: &StoreError) {
         self.connection = None;
@@ -273,7 +331,8 @@ impl Writer {
             Some(outage) => (outage.wait * 2).min(LONGEST_WAIT),
         };
         self.shared.stats.set_trouble(Some(Arc::clone(&reason)));
-        self.outage = Some(Outage { reason, wait, next_try: monotonic() + wait });
+        let damaged = error.is_damage();
+        self.outage = Some(Outage { reason, damaged, wait, next_try: monotonic() + wait });
     }
 
     /// In an outage, when it is time: opens the database again and stores what is owed. Only when that is on disk the
@@ -282,10 +341,20 @@ impl Writer {
         if self.outage.as_ref().is_none_or(|outage| outage.next_try > monotonic()) {
             return;
         }
+        // Those who read must let go of a file that was moved, or will be.
+        self.reader.renew();
+        if let Some(outage) = self.outage.as_ref().filter(|outage| outage.damaged) {
+            match damage::replace(self.lock.directory(), &outage.reason) {
+                Ok(told) => self.shared.tell(told, Vec::new()),
+                Err(error) => return self.interrupt(&error),
+            }
+        }
         match database::reopen(self.lock.directory()) {
             Ok(connection) => self.connection = Some(connection),
             Err(error) => return self.interrupt(&error),
         }
+        self.file = FileId::of(&self.path());
+        self.limit_log();
         if self.settle() {
             self.outage = None;
             self.shared.stats.set_trouble(None);
@@ -315,66 +384,18 @@ impl Writer {
         }
     }
 
-    /// Makes one slice of the rows of an hour that is over.
-    fn roll(&mut self) {
-        let begun = match (self.rolling.take(), &self.connection) {
-            (None, Some(connection)) => Rolling::find(connection),
-            (begun, _) => Ok(begun),
-        };
-        let rolled = begun.and_then(|begun| match begun {
-            None => Ok(None),
-            Some(mut stretch) => {
-                let more = self.write(|transaction, _| stretch.slice(transaction))?;
-                Ok(Some((stretch, more)))
-            }
-        });
-        match rolled {
-            Ok(None) => self.hour_over = false,
-            Ok(Some((stretch, more))) => self.rolling = more.then_some(stretch),
-            // To be tried again after an outage, or when the next hour is over.
-            Err(error) => {
-                self.hour_over = self.outage.is_some();
-                tracing::warn!(reason = error.chain(), "samples could not be summed up");
-            }
-        }
-    }
-
-    fn begin_pruning(&mut self, before: Timestamp, now: Now) {
-        let mut believed = self.believed;
-        let begun = self.write(|transaction, _| {
-            let stored = query::believed(transaction)?;
-            let at = believed.get_or_insert_with(|| Believed::new(stored, now)).advance(now);
-            apply::believed(transaction, at)?;
-            Ok(at)
-        });
-        self.believed = believed;
-        if let Ok(at) = begun {
-            // As far before the believed time as was asked for before the wall clock's.
-            self.pruning = Some(Pruning::new(at - now.wall.since(before)));
-        }
-    }
-
-    /// Deletes one slice, if a deletion is in progress.
-    fn prune(&mut self) {
-        let Some(mut pruning) = self.pruning.take() else { return };
-        match self.write(|transaction, _| pruning.slice(transaction)) {
-            Ok(Some(rows)) => {
-                add(&self.shared.stats.expired_rows, rows);
-                self.pruning = Some(pruning);
-            }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(reason = error.chain(), "what is too old could not be deleted"),
-        }
-    }
-
     /// Sees how large the files are.
     fn measure(&self) {
-        let path = self.lock.directory().join(FILE_NAME);
+        let path = self.path();
         let mut log = path.clone().into_os_string();
         log.push("-wal");
         let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
         let bytes = length(&path) + length(log.as_ref());
         self.shared.stats.database_size_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn size(&self) -> u64 {
+        self.shared.stats.database_size_bytes.load(Ordering::Relaxed)
     }
 
     /// Stores what is still owed, writes the log back into the database and removes it, so that the file alone is a copy.

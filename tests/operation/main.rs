@@ -10,4 +10,5 @@ mod refuse;
 mod registry;
 mod reload;
 mod service;
+mod takeout;
 mod writes;

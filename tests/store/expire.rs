@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use agent_monitor::model::{
     AlertKey, AlertState, Batch, Entry, HostMinute, HostPressure, HostReading, Mono, Now, RunEnd, RunRow, Severity,
-    StoredAgent, StoredAlert, Timestamp,
+    Step, StoredAgent, StoredAlert, Timestamp,
 };
+use agent_monitor::retention::Limits;
 use agent_monitor::store::Op;
 
 use crate::support::{NOON, Store, after, agent, ask, error, event, number, of_agent, pass, run_of, turn};
@@ -14,11 +15,13 @@ use crate::support::{NOON, Store, after, agent, ask, error, event, number, of_ag
 const HOUR: u64 = 3600;
 const RETENTION: Duration = Duration::from_secs(24 * HOUR);
 
+const LIMITS: Limits = Limits { samples: RETENTION, rollups: Duration::from_secs(10_000 * HOUR), size_bytes: 1 << 30 };
+
 /// Deletes at a time at which the wall clock shows `wall` and the monotonic one `mono_hours`.
 fn prune(store: &Store, wall: Timestamp, mono_hours: u64) -> u64 {
     let before = store.stats.expired_rows.load(Ordering::Relaxed);
     let now = Now { wall, mono: Mono(0) + Duration::from_secs(mono_hours * HOUR) };
-    store.handle.submit(Op::Prune { before: wall - RETENTION, now }).unwrap();
+    store.handle.submit(Op::Prune { limits: LIMITS, now }).unwrap();
     store.flush();
     store.stats.expired_rows.load(Ordering::Relaxed) - before
 }
@@ -143,7 +146,11 @@ fn runs_and_agents_go_when_they_ended() {
         ..Batch::default()
     };
     store.store(batch).unwrap();
-    assert_eq!(prune(&store, after(48 * HOUR), 1), 4, "three runs and an agent");
+    assert_eq!(prune(&store, after(48 * HOUR), 1), 3, "three runs");
+    // Agents go with the rows per hour.
+    let now = Now { wall: after(49 * HOUR), mono: Mono(0) + Duration::from_secs(2 * HOUR) };
+    store.handle.submit(Op::Prune { limits: Limits { rollups: RETENTION, ..LIMITS }, now }).unwrap();
+    store.flush();
     assert_eq!(ask(directory.path(), "select pid from agent_runs order by pid"), ["20", "40"]);
     let left = ask(directory.path(), "select agent_id from agents order by 1");
     assert_eq!(left, ["agent-1", "agent-2", "agent-3", "agent-4"]);
@@ -167,6 +174,97 @@ fn minutes_of_the_host_go_with_the_samples() {
 }
 
 #[test]
+fn rollups_outlive_their_samples() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    for (tick, minute) in (1..).zip((0..48 * 60).step_by(10)) {
+        store.store(pass(tick, after(minute * 60), &[1, 2])).unwrap();
+    }
+    let rollups = Duration::from_secs(36 * HOUR);
+    let now = Now { wall: after(48 * HOUR), mono: Mono(0) };
+    store.handle.submit(Op::Prune { limits: Limits { rollups, ..LIMITS }, now }).unwrap();
+    store.flush();
+    let oldest = |table: &str| ask(directory.path(), &format!("select min(timestamp) from {table}"))[0].clone();
+    assert_eq!(oldest("agent_metrics"), after(24 * HOUR).sql());
+    assert_eq!(oldest("agent_metrics_minute"), after(12 * HOUR).sql());
+    assert_eq!(oldest("agent_metrics_hour"), after(12 * HOUR).sql(), "the first whole day");
+    // What was asked for in seconds is answered in minutes where only these are left.
+    let step = Step::Exactly(Duration::from_secs(30));
+    let history = store.reader.history(number(1), after(13 * HOUR), after(14 * HOUR), step).unwrap();
+    assert_eq!(history.step, Duration::from_secs(60));
+    assert_eq!(history.points.iter().filter(|point| point.cpu_percent_avg == Some(12.5)).count(), 6);
+    store.stop();
+}
+
+/// Nothing is old, but there is too much of it: the limit holds at every moment, and the newest history is left.
+#[test]
+fn the_size_is_bounded_whatever_the_ages() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let limits = Limits { size_bytes: 4 << 20, samples: RETENTION * 7, rollups: RETENTION * 90 };
+    // Once: what fills up in between is not left until the next time.
+    store.handle.submit(Op::Prune { limits, now: Now { wall: after(0), mono: Mono(0) } }).unwrap();
+    let agents: Vec<u32> = (0..100).collect();
+    let mut largest = 0;
+    let unresolved = Batch { entries: vec![of_agent(1, after(0), error("unresolved"))], ..Batch::default() };
+    let mut first = pass(1, after(0), &agents);
+    first.entries = unresolved.entries;
+    store.store(first).unwrap();
+    let passes = 2_000;
+    for tick in 2..=passes {
+        let mut batch = pass(tick, after(tick * 10), &agents);
+        batch.entries = vec![of_agent(1, after(tick * 10), event(&"x".repeat(200)))];
+        store.store(batch).unwrap();
+        largest = largest.max(store.stats.database_size_bytes.load(Ordering::Relaxed));
+    }
+    store.flush();
+    println!("at most {largest} bytes, {} rows deleted", store.stats.expired_rows.load(Ordering::Relaxed));
+    assert!(largest <= limits.size_bytes, "{largest} bytes");
+    assert!(store.stats.expired_rows.load(Ordering::Relaxed) > 100_000, "the limit was reached");
+    let kept = ask(directory.path(), "select count(*), max(tick) from ticks");
+    let (count, newest) = kept[0].split_once('|').unwrap();
+    assert_eq!(newest, passes.to_string());
+    assert!(count.parse::<u64>().unwrap() > 300, "{count} passes are left");
+    assert_eq!(ask(directory.path(), "select count(*) from error_logs"), ["1"], "unresolved errors go last");
+    // Samples and their summaries gave way in proportion.
+    let reach = ask(
+        directory.path(),
+        "select (select julianday(max(timestamp)) - julianday(min(timestamp)) from ticks),
+                (select (max(key >> 26) - min(key >> 26)) / 24.0 from minute)",
+    );
+    println!("days of samples, of minutes: {reach:?}");
+    assert_eq!(ask(directory.path(), "pragma integrity_check"), ["ok"]);
+
+    // A smaller limit, as after a reload: the file itself shrinks.
+    let less = Limits { size_bytes: 2 << 20, ..limits };
+    store.handle.submit(Op::Prune { limits: less, now: Now { wall: after(passes * 10), mono: Mono(0) } }).unwrap();
+    store.flush();
+    store.stop();
+    let file = directory.path().join("agent-monitor.db").metadata().unwrap().len();
+    assert!(file <= less.size_bytes, "{file} bytes");
+}
+
+/// When nothing else is left, they go too, oldest first.
+#[test]
+fn unresolved_errors_go_last() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let limits = Limits { size_bytes: 2 << 20, ..LIMITS };
+    let mut batch = pass(1, after(0), &[1]);
+    batch.entries = (0..2_000).map(|n| of_agent(1, after(n), error(&format!("{n} {}", "x".repeat(1_500))))).collect();
+    store.store(batch).unwrap();
+    store.store(pass(2, after(3_000), &[1])).unwrap();
+    store.handle.submit(Op::Prune { limits, now: Now { wall: after(4_000), mono: Mono(0) } }).unwrap();
+    store.flush();
+    assert_eq!(count(&directory, "ticks"), 0);
+    let left = count(&directory, "error_logs");
+    assert!((1..1_000).contains(&left), "{left} errors are left");
+    let oldest: u64 = ask(directory.path(), "select min(id) from error_logs")[0].parse().unwrap();
+    assert_eq!(oldest, 2_001 - left, "the newest are left");
+    store.stop();
+}
+
+#[test]
 fn the_file_shrinks_and_others_write_meanwhile() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(directory.path());
@@ -177,7 +275,7 @@ fn the_file_shrinks_and_others_write_meanwhile() {
     let pages = || ask(directory.path(), "pragma page_count")[0].parse::<u64>().unwrap();
     let full = pages();
     let now = Now { wall: after(48 * HOUR), mono: Mono(0) };
-    store.handle.submit(Op::Prune { before: after(24 * HOUR), now }).unwrap();
+    store.handle.submit(Op::Prune { limits: LIMITS, now }).unwrap();
     let recorded = store.store(Batch { entries: vec![of_agent(1, after(1), event("meanwhile"))], ..Batch::default() });
     let deleted_by_then = store.stats.expired_rows.load(Ordering::Relaxed);
     assert!(recorded.is_ok());

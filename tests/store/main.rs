@@ -4,6 +4,7 @@
 
 mod alerts;
 mod crash;
+mod damage;
 mod expire;
 mod lists;
 mod refuse;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use agent_monitor::model::{Batch, HistoryPoint, Io, Metrics, Sample, Step, Timestamp};
 
-use crate::support::{Store, after, ask, metrics, number, pass};
+use crate::support::{Store, after, ask, metrics, number, opened, pass};
 
 const HOUR: u64 = 3600;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A pass whose numbers differ from sample to sample, with gaps.
 fn varied(tick: u64, at: Timestamp, agents: &[u32]) -> Batch {
@@ -126,6 +127,13 @@ fn an_hour_half_done_goes_on_where_it_was() {
     let reached: Vec<String> = ask(path, "select next_agent from stretch order by first_tick");
     assert_eq!(reached.len(), 2, "not done: {reached:?}");
     assert_rows(path);
+    let (half, _told) = opened(path).unwrap();
+    let next: u32 = reached[0].parse().unwrap();
+    for agent in [next.saturating_sub(1), next] {
+        let history = half.reader.history(number(agent), after(0), after(HOUR), Step::Exactly(MINUTE)).unwrap();
+        assert_close(&history.points, &plain(path, agent, after(0), after(HOUR), 60), &format!("agent {agent}"));
+    }
+    drop(half);
     let store = Store::start(path);
     store.flush();
     assert_eq!(count(path, "stretch"), 1);
@@ -134,6 +142,7 @@ fn an_hour_half_done_goes_on_where_it_was() {
 }
 
 /// The buckets, made the simple way.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small whole numbers")]
 fn plain(path: &std::path::Path, agent: u32, from: Timestamp, to: Timestamp, step: u64) -> Vec<HistoryPoint> {
     let samples = ask(
         path,

@@ -21,7 +21,7 @@ fn noted(tick: u64) -> Batch {
 }
 
 /// Waits until storing has resumed. Nothing announces it, so this asks again and again.
-fn await_recovery(store: &Store) {
+pub(crate) fn await_recovery(store: &Store) {
     let (_sender, never) = channel::<()>();
     for _ in 0..PATIENCE.as_millis() / 20 {
         if store.stats.trouble().is_none() {

@@ -8,6 +8,8 @@ use agent_monitor::model::{
     Write,
 };
 use agent_monitor::monitor::{NotRecorded, Stored};
+use agent_monitor::retention::Limits;
+use agent_monitor::store::Op;
 
 use crate::support::{Store, after, agent, ask, number, of_agent, stored, submit};
 
@@ -263,7 +265,9 @@ fn counts_outlive_the_daemon_and_problems_their_retention_does_not() {
     assert_eq!(unresolved, [120, 0]);
     assert_eq!(store.reader.unresolved(number(1)).unwrap(), 120);
     let now = agent_monitor::model::Now { wall: after(1_000), mono: agent_monitor::model::Mono(1_000_000_000) };
-    store.handle.submit(agent_monitor::store::Op::Prune { before: now.wall - Duration::from_secs(10), now }).unwrap();
+    let ages = Duration::from_secs(10);
+    let limits = Limits { samples: ages, rollups: ages, size_bytes: 1 << 30 };
+    store.handle.submit(Op::Prune { limits, now }).unwrap();
     store.flush();
     assert_eq!(store.groups(), [("f".to_owned(), GroupState::Open, 120, 120)], "what is unresolved stays");
     assert_eq!(ask(directory.path(), "select count(*) from error_logs"), ["100"]);

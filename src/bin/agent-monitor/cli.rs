@@ -108,8 +108,61 @@ pub(crate) enum Command {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Take samples out of the database, whether the daemon runs or not
+    Export {
+        /// How they are written: a line each, or as OpenMetrics with their times
+        #[arg(long, value_enum)]
+        format: Format,
+        /// Only of this agent
+        #[arg(long, value_name = "ID")]
+        agent: Option<String>,
+        /// From this moment: a time (RFC 3339), seconds since 1970, `now`, or how long ago, such as `-7d`
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "0")]
+        from: String,
+        /// Up to this moment, which is not included
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "now")]
+        to: String,
+        #[command(flatten)]
+        state: StateOptions,
+    },
+    /// Write a copy of the database into a new file, whether the daemon runs or not
+    Backup {
+        /// The file, which must not be there
+        file: PathBuf,
+        #[command(flatten)]
+        state: StateOptions,
+    },
     /// Check the configuration: tell every problem at once, else print what is in force
     Check(ConfigOptions),
+}
+
+/// How samples are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// RFC 4180, with the columns of the view `agent_metrics`
+    Csv,
+    /// An object a line
+    Json,
+    /// The text format of OpenMetrics
+    Openmetrics,
+}
+
+/// Which database.
+#[derive(Args)]
+pub(crate) struct StateOptions {
+    /// The configuration file, which names the directory [env: AGENT_MONITOR_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Where history is kept [env: AGENT_MONITOR_STATE_DIR]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl From<StateOptions> for ConfigOptions {
+    fn from(StateOptions { config, state_dir }: StateOptions) -> ConfigOptions {
+        ConfigOptions { config, state_dir, ..ConfigOptions::default() }
+    }
 }
 
 #[derive(Args)]

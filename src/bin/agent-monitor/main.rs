@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod client;
 mod environment;
+mod export;
 mod failure;
 mod lists;
 mod logging;
@@ -51,6 +52,10 @@ fn perform(cli: Cli) -> Result<(), Failure> {
             tell::error(&agent.id, &name, &message, stack.as_deref(), fingerprint.as_deref(), tell)
         }
         Command::Resolve { what, group, agent, reach } => tell::resolve(&what, group, agent.as_deref(), &reach),
+        Command::Export { format, agent, from, to, state } => {
+            export::export(format, agent.as_deref(), (&from, &to), &run::configuration(&state.into())?)
+        }
+        Command::Backup { file, state } => export::backup(&file, &run::configuration(&state.into())?),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }

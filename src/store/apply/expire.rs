@@ -6,9 +6,10 @@ use rusqlite::{Connection, params};
 
 use super::execute;
 use crate::model::Timestamp;
-use crate::retention::{OldTick, ROWS_PER_SLICE};
-use crate::store::StoreError;
-use crate::store::columns::first_key;
+use crate::retention::{OldTick, ROLLUPS_PER_SLICE, ROWS_PER_SLICE};
+use crate::rollup::Resolution;
+use crate::store::columns::{first_key, span_key};
+use crate::store::{StoreError, query};
 
 /// Remembers how far deleting trusts the clock.
 pub(in crate::store) fn believed(connection: &Connection, at: Timestamp) -> Result<(), StoreError> {
@@ -17,7 +18,7 @@ pub(in crate::store) fn believed(connection: &Connection, at: Timestamp) -> Resu
     execute(connection, sql, params![at.sql()]).map(drop)
 }
 
-/// Deletes passes, given also as ranges, and their samples. Returns how many rows that were.
+/// Deletes the oldest passes, given also as ranges, and their samples. Returns how many rows that were.
 pub(in crate::store) fn delete_ticks(
     connection: &Connection,
     ticks: &[OldTick],
@@ -31,11 +32,28 @@ pub(in crate::store) fn delete_ticks(
         let sql = "update retention set highest_tick = max(highest_tick, ?1)";
         execute(connection, sql, params![*range.end()])?;
     }
-    for old in ticks {
-        let sql = "delete from ticks where timestamp = ?1 and tick = ?2";
-        rows += execute(connection, sql, params![old.tick.at.sql(), old.tick.ordinal])?;
+    // In order of time, they are a range of the table.
+    if let Some(last) = ticks.last() {
+        let sql = "delete from ticks where (timestamp, tick) <= (?1, ?2)";
+        rows += execute(connection, sql, params![last.tick.at.sql(), last.tick.ordinal])?;
     }
     Ok(rows)
+}
+
+/// Deletes some rollups of spans that were over before `cutoff`.
+pub(in crate::store) fn delete_rollups(
+    connection: &Connection,
+    rows: Resolution,
+    cutoff: Timestamp,
+) -> Result<usize, StoreError> {
+    let table = query::table(rows);
+    let end = span_key(cutoff.unix_ms().div_euclid(rows.span_ms()));
+    // A range is deleted at a fifth of the price of rows that were looked up.
+    let sql = format!(
+        "delete from {table} where key < coalesce(
+             (select key from {table} where key < ?1 order by key limit 1 offset {ROLLUPS_PER_SLICE}), ?1)"
+    );
+    execute(connection, &sql, params![end])
 }
 
 /// Deletes entries of the journal.

@@ -84,8 +84,11 @@ fn add_rollups(
 ) -> rusqlite::Result<()> {
     let (first, last) = (rollup_key(rows, agent, series.from()), rollup_key(rows, agent, series.to()));
     let mut next = connection.prepare_cached(&format!("select min(key) from {} where key >= ?1", table(rows)))?;
-    let mut select = connection
-        .prepare_cached(&format!("select {ROLLUP_COLUMNS} from {} where key between ?1 and ?2", table(rows)))?;
+    let mut select = connection.prepare_cached(&format!(
+        "select key, samples, cpu_samples, cpu_sum, cpu_max, memory_samples, memory_sum, memory_max, process_count_max
+           from {} where key between ?1 and ?2",
+        table(rows)
+    ))?;
     let mut span = key_span(first);
     while span <= key_span(last) {
         let Some(key) = next.query_row([span_key(span)], |row| row.get::<_, Option<i64>>(0))? else { break };
@@ -94,7 +97,10 @@ fn add_rollups(
         let mine = rollup_key(rows, agent, begin);
         let mut found = select.query([mine, mine + rows.slots() - 1])?;
         while let Some(row) = found.next()? {
-            series.add(rollup_at(rows, row.get(0)?), &bucket(row)?);
+            let (samples, process_count_max) = (row.get(1)?, row.get(8)?);
+            let (cpu_tenths, memory_kib) = (spread(row, 2, samples)?, spread(row, 5, samples)?);
+            let bucket = Bucket { samples, cpu_tenths, memory_kib, process_count_max, ..Bucket::default() };
+            series.add(rollup_at(rows, row.get(0)?), &bucket);
         }
         span += 1;
     }
@@ -138,17 +144,19 @@ fn sampled(row: &Row<'_>) -> rusqlite::Result<Bucket> {
     })
 }
 
+/// How many of the samples knew it, sum and maximum, from this column on.
+fn spread(row: &Row<'_>, column: usize, samples: u64) -> rusqlite::Result<Spread> {
+    let count = row.get::<_, Option<u64>>(column)?.unwrap_or(samples);
+    Ok(Spread { count, sum: row.get(column + 1)?, max: row.get(column + 2)? })
+}
+
 /// A rollup, from [`ROLLUP_COLUMNS`].
 pub(in crate::store) fn bucket(row: &Row<'_>) -> rusqlite::Result<Bucket> {
     let samples = row.get(1)?;
-    let spread = |column: usize| -> rusqlite::Result<Spread> {
-        let count = row.get::<_, Option<u64>>(column)?.unwrap_or(samples);
-        Ok(Spread { count, sum: row.get(column + 1)?, max: row.get(column + 2)? })
-    };
     Ok(Bucket {
         samples,
-        cpu_tenths: spread(2)?,
-        memory_kib: spread(5)?,
+        cpu_tenths: spread(row, 2, samples)?,
+        memory_kib: spread(row, 5, samples)?,
         memory_last_kib: row.get(8)?,
         process_count_max: row.get(9)?,
         cpu_ms: row.get(10)?,

@@ -1,0 +1,271 @@
+//! B8 and B12: history on disk, through the daemon's own writer and reader.
+#![expect(clippy::cast_precision_loss, reason = "figures far below 2^53")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use agent_monitor::clock::monotonic;
+use agent_monitor::model::{
+    AgentId, AgentNumber, Batch, Io, JsonObject, MemoryMethod, Metrics, Mono, Now, Sample, Step, StoredAgent, Tick,
+    Timestamp,
+};
+use agent_monitor::monitor::Answer;
+use agent_monitor::retention::Limits;
+use agent_monitor::store::{FILE_NAME, Op, Opened, Reader, StateLock, StoreStats, WriteHandle, open};
+use rusqlite::Connection;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::report::{Bound, Measured, Report, median};
+use super::tell;
+
+/// 2026-01-01.
+const START: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
+const DAY: u64 = 86_400;
+const LIMITS: Limits =
+    Limits { samples: Duration::from_secs(7 * DAY), rollups: Duration::from_secs(90 * DAY), size_bytes: 1 << 30 };
+
+struct Store {
+    handle: WriteHandle,
+    reader: Reader,
+    stats: Arc<StoreStats>,
+    thread: JoinHandle<()>,
+}
+
+impl Store {
+    fn start(directory: &Path) -> Store {
+        let lock = StateLock::acquire(directory).unwrap();
+        let Opened { writer, handle, reader, stats, .. } = open(lock, Box::new(drop)).unwrap();
+        Store { handle, reader, stats, thread: std::thread::spawn(|| writer.run()) }
+    }
+
+    fn submit(&self, mut make: impl FnMut() -> Op) {
+        while self.handle.submit(make()).is_err() {
+            self.flush();
+        }
+    }
+
+    fn flush(&self) {
+        let (sender, done) = channel();
+        while self
+            .handle
+            .submit(Op::Flush {
+                answer: Answer::new({
+                    let sender = sender.clone();
+                    move |()| sender.send(()).unwrap()
+                }),
+            })
+            .is_err()
+        {
+            std::thread::yield_now();
+        }
+        done.recv().unwrap();
+    }
+
+    fn stop(self) {
+        drop(self.handle);
+        self.thread.join().unwrap();
+    }
+}
+
+/// What agents really look like: bursts of CPU, memory that moves, totals that grow into the gigabytes.
+fn pass(tick: u64, seconds: u64, agents: u32) -> Batch {
+    let at = START + Duration::from_secs(seconds);
+    let samples = (0..agents).map(|n| {
+        let noise = (tick ^ u64::from(n) << 7).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let busy = noise.is_multiple_of(3);
+        let io = Io {
+            read_bytes: (1 << 30) + (tick * u64::from(n % 50) + noise % 64) * 4096,
+            written_bytes: (1 << 28) + (tick * u64::from(n % 20)) * 4096,
+        };
+        let metrics = Metrics {
+            at,
+            cpu_percent: Some(if busy { (noise % 2_000) as f64 / 10.0 } else { 0.0 }),
+            memory_bytes: Some((200 << 20) + if busy { noise % 4096 * 4096 } else { 0 }),
+            memory_method: MemoryMethod::Rss,
+            process_count: Some(1 + u32::from(n % 4 == 0) * (noise % 9) as u32),
+            thread_count: Some(11 + (noise % 5) as u32),
+            cpu_us: Some(7_200_000_000 + tick * 700_000),
+            io: Some(io),
+            status: "online".into(),
+            error_count: 0,
+            message_count: None,
+        };
+        Sample { agent: AgentNumber::new(n).unwrap(), metrics }
+    });
+    Batch { tick: Some(Tick { ordinal: tick, at }), samples: samples.collect(), ..Batch::default() }
+}
+
+fn herd(agents: u32) -> Batch {
+    let agent = |n| StoredAgent {
+        number: AgentNumber::new(n).unwrap(),
+        id: AgentId::new(&format!("agent-{n}")).unwrap(),
+        name: None,
+        source: "file:/run/agents.json".into(),
+        registry_status: Some("online".into()),
+        first_seen: START,
+        last_seen: START,
+        metadata: JsonObject::default(),
+        restarts: 0,
+        cpu_us: 0,
+        io: Io::default(),
+    };
+    Batch { agents: (0..agents).map(agent).collect(), ..Batch::default() }
+}
+
+pub(crate) fn measure(report: &mut Report, quick: bool) {
+    let scale = if quick { 8 } else { 1 };
+    for (agents, ticks) in [(5, 4_000), (20, 4_000), (1_000, 1_080), (10_000, 108)] {
+        tell(&format!("B8: {agents} agents"));
+        write(report, agents, ticks / scale + 8);
+    }
+    tell("B8, B12: 200 agents for 30 days");
+    long(report, if quick { 9 } else { 30 });
+}
+
+/// One transaction a pass, as the daemon does it; then everything is closed.
+fn write(report: &mut Report, agents: u32, ticks: u64) {
+    let directory = tempfile::tempdir_in("target").unwrap();
+    let store = Store::start(directory.path());
+    store.submit(|| Op::Store { batch: herd(agents), reply: None });
+    store.flush();
+    let (cpu, written) = (others_cpu_us(), written_bytes());
+    for tick in 1..=ticks {
+        let (sender, done) = channel();
+        let reply = Some(Answer::new(move |result: Result<_, _>| drop(sender.send(result.map(drop)))));
+        store.handle.submit(Op::Store { batch: pass(tick, tick * 10, agents), reply }).unwrap();
+        done.recv().unwrap().unwrap();
+    }
+    store.flush();
+    let rows = (u64::from(agents) * ticks) as f64;
+    let cpu = (others_cpu_us() - cpu) / rows;
+    let hour = (agents >= 1_000).then(|| {
+        let since = START + Duration::from_secs((ticks * 10).saturating_sub(3_600));
+        timed(|| store.reader.metrics(AgentNumber::new(agents / 2).unwrap(), since, 3_600).unwrap().len())
+    });
+    store.stop();
+    let written = (written_bytes() - written) / rows;
+    let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    let bytes = |table: &str| -> f64 {
+        let sql = format!("select sum(pgsize) from dbstat where name = '{table}'");
+        connection.query_row(&sql, [], |row| row.get::<_, f64>(0)).unwrap() / rows
+    };
+    let file = directory.path().join(FILE_NAME).metadata().unwrap().len() as f64 / rows;
+    let notes = vec![format!(
+        "on disk a sample {:.1} B, with rows per minute and hour and all else {file:.1} B; written a sample {written:.0} B; CPU a row {cpu:.2} µs",
+        bytes("sample")
+    )];
+    let mut add = |what: &str, ours, unit, most, notes| {
+        let what = format!("{what}, {agents} agents");
+        report.add(Measured { budget: "B8", what, ours, unit, bound: Bound::Most(most), notes });
+    };
+    match agents {
+        20 => add("written a sample", written, "B", 700.0, notes),
+        1_000 => {
+            add("CPU a row, rollups included", cpu, "µs", 0.8, notes);
+            add("on disk a sample", bytes("sample"), "B", 40.0, Vec::new());
+            add("written a sample", written, "B", 120.0, Vec::new());
+            let (us, rows) = hour.unwrap();
+            add("last hour of one agent", us / 1000.0, "ms", 0.5, vec![format!("{rows} samples, CPU, median of 100")]);
+        }
+        _ => add("on disk a sample", bytes("sample"), "B", 40.0, notes),
+    }
+}
+
+/// A month of 200 agents, a sample each 30 s, with what is too old deleted as it comes to be.
+fn long(report: &mut Report, days: u64) {
+    let directory = tempfile::tempdir_in("target").unwrap();
+    let store = Store::start(directory.path());
+    store.submit(|| Op::Store { batch: herd(200), reply: None });
+    let clocks =
+        |seconds: u64| Now { wall: START + Duration::from_secs(seconds), mono: Mono(0) + Duration::from_secs(seconds) };
+    let mut largest = 0;
+    for (tick, seconds) in (1..).zip((0..days * DAY).step_by(30)) {
+        store.submit(|| Op::Store { batch: pass(tick, seconds, 200), reply: None });
+        if seconds % 600 == 0 {
+            store.submit(|| Op::Prune { limits: LIMITS, now: clocks(seconds) });
+        }
+        largest = largest.max(store.stats.database_size_bytes.load(Ordering::Relaxed));
+    }
+    store.flush();
+    let end = days * DAY;
+    let agent = AgentNumber::new(77).unwrap();
+    let mut add = |budget, what: &str, ours, unit, most, notes| {
+        report.add(Measured { budget, what: what.to_owned(), ours, unit, bound: Bound::Most(most), notes });
+    };
+    for (what, step) in [
+        ("as it is chosen", Step::Auto { interval: Duration::from_secs(30) }),
+        ("in 300 points", Step::Exactly(Duration::from_secs(2_016))),
+    ] {
+        let (from, to) = (START + Duration::from_secs(end) - LIMITS.samples, START + Duration::from_secs(end));
+        let (us, points) = timed(|| store.reader.history(agent, from, to, step).unwrap().points.len());
+        add(
+            "B8",
+            &format!("7 days of one agent, {what}"),
+            us / 1000.0,
+            "ms",
+            5.0,
+            vec![format!("{points} points, CPU, median of 100")],
+        );
+    }
+    let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    let newest = "select * from agent_metrics order by timestamp desc limit 3";
+    let (us, _) =
+        timed(|| connection.prepare(newest).unwrap().query_map([], |row| row.get::<_, String>(1)).unwrap().count());
+    add("B8", "the newest three of the view, while it is written", us / 1000.0, "ms", 50.0, Vec::new());
+
+    let (cpu, rows) = (others_cpu_us(), store.stats.expired_rows.load(Ordering::Relaxed));
+    store.stats.longest_slice_ns.store(0, Ordering::Relaxed);
+    store.submit(|| Op::Prune { limits: LIMITS, now: clocks(end + DAY) });
+    store.flush();
+    let rows = store.stats.expired_rows.load(Ordering::Relaxed) - rows;
+    let cpu = (others_cpu_us() - cpu) / rows as f64 * 144.0;
+    let pause = store.stats.longest_slice_ns.load(Ordering::Relaxed) as f64 / 1e6;
+    add("B8", "expiring a day of seven, per 144,000 rows", cpu, "ms", 30.0, vec![format!("{rows} rows, CPU")]);
+    add("B8", "longest pause of the writer meanwhile", pause, "ms", 10.0, vec!["wall time, the disk included".into()]);
+    drop(connection);
+    store.stop();
+
+    let bytes = directory.path().join(FILE_NAME).metadata().unwrap().len();
+    let opened = (0..5).map(|_| {
+        let before = monotonic();
+        let lock = StateLock::acquire(directory.path()).unwrap();
+        let opened = open(lock, Box::new(drop)).unwrap();
+        let took = monotonic().since(before).as_secs_f64() * 1000.0;
+        drop(opened);
+        took
+    });
+    let notes = vec![format!("{} MB; at most {} MB with its log while it was written", bytes >> 20, largest >> 20)];
+    add("B12", "opening it, where the last daemon ended", median(&opened.collect::<Vec<_>>()), "ms", 300.0, notes);
+}
+
+/// Median CPU microseconds of this thread, and the last answer.
+fn timed<T>(mut ask: impl FnMut() -> T) -> (f64, T) {
+    let mut last = ask();
+    let mut figures = Vec::new();
+    for _ in 0..100 {
+        let before = cpu_us(ClockId::ThreadCPUTime);
+        last = ask();
+        figures.push(cpu_us(ClockId::ThreadCPUTime) - before);
+    }
+    (median(&figures), last)
+}
+
+/// Processor time of all threads but this one: the writer's.
+fn others_cpu_us() -> f64 {
+    cpu_us(ClockId::ProcessCPUTime) - cpu_us(ClockId::ThreadCPUTime)
+}
+
+fn cpu_us(clock: ClockId) -> f64 {
+    let at = clock_gettime(clock);
+    at.tv_sec as f64 * 1e6 + at.tv_nsec as f64 / 1e3
+}
+
+/// All that this process gave to write(2), proc_pid_io(5).
+fn written_bytes() -> f64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+}

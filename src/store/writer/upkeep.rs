@@ -1,0 +1,84 @@
+//! What the writer does between what is asked for: summing up, and deleting.
+
+use super::Writer;
+use crate::model::Now;
+use crate::retention::{Believed, Limits};
+use crate::store::expire::{Pruning, used_bytes};
+use crate::store::rolling::Rolling;
+use crate::store::stats::add;
+use crate::store::{apply, database, query};
+
+impl Writer {
+    /// Makes one slice of the rows of an hour that is over.
+    pub(super) fn roll(&mut self) {
+        let begun = match (self.rolling.take(), &self.connection) {
+            (None, Some(connection)) => Rolling::find(connection),
+            (begun, _) => Ok(begun),
+        };
+        let rolled = begun.and_then(|begun| match begun {
+            None => Ok(None),
+            Some(mut stretch) => {
+                let more = self.write(|transaction, _| stretch.slice(transaction))?;
+                Ok(Some((stretch, more)))
+            }
+        });
+        match rolled {
+            Ok(None) => self.hour_over = false,
+            Ok(Some((stretch, more))) => self.rolling = more.then_some(stretch),
+            // To be tried again after an outage, or when the next hour is over.
+            Err(error) => {
+                self.hour_over = self.outage.is_some();
+                tracing::warn!(reason = error.chain(), "samples could not be summed up");
+            }
+        }
+    }
+
+    pub(super) fn begin_pruning(&mut self, limits: Limits, now: Now) {
+        let mut believed = self.believed;
+        let begun = self.write(|transaction, _| {
+            let stored = query::believed(transaction)?;
+            let at = believed.get_or_insert_with(|| Believed::new(stored, now)).advance(now);
+            apply::believed(transaction, at)?;
+            Ok(at)
+        });
+        self.believed = believed;
+        if let Ok(at) = begun {
+            self.limits = Some((limits, at));
+            self.limit_log();
+            self.pruning = Some(Pruning::new(limits, at));
+        }
+    }
+
+    /// Keeps the log in proportion to what it and the database may be together.
+    pub(super) fn limit_log(&self) {
+        if let (Some(connection), Some((limits, _))) = (&self.connection, self.limits)
+            && let Err(error) = database::limit_log(connection, limits)
+        {
+            tracing::warn!(%error, "the length of the database's log could not be limited");
+        }
+    }
+
+    /// Begins to delete as soon as the database is full, not only when that is due.
+    pub(super) fn press(&mut self) {
+        let (Some((limits, at)), Some(connection)) = (self.limits, &self.connection) else { return };
+        let full = || used_bytes(connection).is_ok_and(|used| used > limits.full());
+        if self.pruning.is_none() && self.size() > limits.full() && full() {
+            self.pruning = Some(Pruning::new(limits, at));
+        }
+    }
+
+    /// Deletes one slice, if a deletion is in progress.
+    pub(super) fn prune(&mut self) {
+        let Some(mut pruning) = self.pruning.take() else { return };
+        match self.write(|transaction, _| pruning.slice(transaction)) {
+            Ok(Some(rows)) => {
+                add(&self.shared.stats.expired_rows, rows);
+                self.pruning = Some(pruning);
+            }
+            // Too large, and nothing is left: to be tried again when that is asked for the next time.
+            Ok(None) if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) => self.limits = None,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(reason = error.chain(), "what is too old could not be deleted"),
+        }
+    }
+}
