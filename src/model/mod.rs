@@ -16,7 +16,7 @@ pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Sev
 pub use history::{History, HistoryPoint, Step};
 pub use host::HostReading;
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
-pub use list::{AlertEpisode, ListedRun, Page};
+pub use list::{AlertEpisode, Fired, ListedLeftover, ListedRun, Missed, Page, Replay, Told};
 pub use process::{
     BootId, Cpu, ExitStatus, Image, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, Reading,
     Script,

@@ -25,7 +25,7 @@ pub(super) use samples::Words;
 pub(super) const EVENT: i64 = 0;
 pub(super) const ERROR: i64 = 1;
 pub(super) const FIRED: i64 = 2;
-const ENDED: i64 = 3;
+pub(super) const ENDED: i64 = 3;
 
 /// What a batch did that others want to know.
 pub(super) struct Applied {

@@ -2,6 +2,7 @@
 
 mod history;
 mod lists;
+mod replay;
 mod resume;
 
 use std::collections::HashMap;
@@ -10,12 +11,13 @@ use std::sync::Arc;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{ERROR, EVENT, FIRED};
+use super::apply::{ENDED, ERROR, EVENT, FIRED};
 use super::columns::unpack_io;
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, AlertKey, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject,
-    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
+    LeftoverRow, MemoryMethod, Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, Severity, StoredAgent, Tick,
+    Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 
@@ -286,6 +288,31 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         last_memory_bytes: row.get(12)?,
         root_cpu: Cpu { own_us: row.get(13)?, children_us: row.get(14)? },
         others_us: row.get(15)?,
+    })
+}
+
+const LEFTOVER_COLUMNS: &str = "agent_number, start_ticks, pid, boot, command, since, memory_bytes, cpu_us,
+                                used_before_us, ended_at";
+
+fn leftover(row: &Row<'_>) -> rusqlite::Result<LeftoverRow> {
+    Ok(LeftoverRow {
+        agent: agent_number(row, 0)?,
+        process: process(row, 1)?,
+        boot: row.get(3)?,
+        name: row.get(4)?,
+        since: time(row, 5)?,
+        memory_bytes: row.get(6)?,
+        cpu_us: row.get(7)?,
+        used_before_us: row.get(8)?,
+        ended_at: row.get_ref(9)?.as_str_or_null()?.map(|_| time(row, 9)).transpose()?,
+    })
+}
+
+fn severity(row: &Row<'_>, column: usize) -> rusqlite::Result<Severity> {
+    Ok(match row.get(column)? {
+        0 => Severity::Info,
+        1 => Severity::Warning,
+        _ => Severity::Critical,
     })
 }
 

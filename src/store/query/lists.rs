@@ -3,9 +3,10 @@
 use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::{
-    ERROR, EVENT, ErrorRow, FIRED, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error, event, run, time,
+    ERROR, EVENT, ErrorRow, FIRED, LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error,
+    event, leftover, run, severity, time,
 };
-use crate::model::{AlertEpisode, ListedRun, Page, Recorded, RunRow, Severity};
+use crate::model::{AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, RunRow};
 
 impl Reader {
     /// Events of all agents.
@@ -73,6 +74,28 @@ impl Reader {
         );
         self.read(|connection| rows(connection, &sql, page, listed_run))
     }
+
+    /// Processes that outlived their agents; open are those that live. Their type is their command.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn list_leftovers(&self, page: &Page) -> Result<Vec<ListedLeftover>, StoreError> {
+        let filters = format!(
+            "{} {} {}",
+            of_agent(page, "agent_number"),
+            when(page.kind.is_some(), "and command = :kind"),
+            match page.open {
+                None => "",
+                Some(true) => "and ended_at is null",
+                Some(false) => "and ended_at is not null",
+            }
+        );
+        let sql = format!(
+            "select {LEFTOVER_COLUMNS}, id, (select agent_id from agent where number = agent_number)
+               from leftover where id < :before {filters} order by id desc limit :limit"
+        );
+        self.read(|connection| rows(connection, &sql, page, listed_leftover))
+    }
 }
 
 fn journal<T>(
@@ -134,11 +157,7 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
         id: row.get(0)?,
         agent: agent.map(|id| agent_id(&id, 1)).transpose()?,
         rule: row.get(2)?,
-        severity: match row.get(3)? {
-            0 => Severity::Info,
-            1 => Severity::Warning,
-            _ => Severity::Critical,
-        },
+        severity: severity(row, 3)?,
         firing: row.get(4)?,
         message: row.get(5)?,
         value: row.get(6)?,
@@ -151,4 +170,8 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
 fn listed_run(row: &Row<'_>) -> rusqlite::Result<ListedRun> {
     let run: RunRow = run(row)?;
     Ok(ListedRun { id: row.get(16)?, agent: agent_id(&row.get::<_, String>(17)?, 17)?, run })
+}
+
+fn listed_leftover(row: &Row<'_>) -> rusqlite::Result<ListedLeftover> {
+    Ok(ListedLeftover { id: row.get(10)?, agent: agent_id(&row.get::<_, String>(11)?, 11)?, leftover: leftover(row)? })
 }
