@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -29,6 +30,8 @@ pub struct Present {
     pub recent: Arc<VecDeque<Recorded>>,
     /// The ids of the alerts that fire.
     pub episodes: Arc<Episodes>,
+    /// How long the last regular sampling pass took, what came of it included; none before the first.
+    pub tick_took: Option<Duration>,
     /// Grows with each change.
     pub version: u64,
 }
@@ -69,15 +72,25 @@ impl Feed {
         self.updates.subscribe()
     }
 
+    /// How things are now, and what happens after that: no change falls between the two, and none is in both.
+    pub fn follow(&self) -> (Present, broadcast::Receiver<Update>) {
+        let now = self.lock();
+        (now.clone(), self.updates.subscribe())
+    }
+
     /// Takes in a new snapshot.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
-        {
-            let mut now = self.lock();
-            now.snapshot = Arc::clone(&snapshot);
-            now.version += 1;
-        }
+        // Sent under the lock, for those who follow.
+        let mut now = self.lock();
+        now.snapshot = Arc::clone(&snapshot);
+        now.version += 1;
         // Nobody listening is no mistake.
         let _ = self.updates.send(Update::Snapshot(snapshot));
+    }
+
+    /// Takes in how long a regular sampling pass took. No news to anyone.
+    pub fn ticked(&self, took: Duration) {
+        self.lock().tick_took = Some(took);
     }
 
     /// Takes in what went through the store.
@@ -85,13 +98,11 @@ impl Feed {
         if entries.is_empty() {
             return;
         }
-        {
-            let mut now = self.lock();
-            for recorded in entries {
-                now.take(recorded);
-            }
-            now.version += 1;
+        let mut now = self.lock();
+        for recorded in entries {
+            now.take(recorded);
         }
+        now.version += 1;
         if self.updates.receiver_count() > 0 {
             let _ = self.updates.send(Update::Recorded(entries.into()));
         }
@@ -105,7 +116,7 @@ impl Feed {
 impl Present {
     /// A snapshot and no past.
     pub fn alone(snapshot: Arc<Snapshot>) -> Present {
-        Present { snapshot, recent: Arc::default(), episodes: Arc::default(), version: 0 }
+        Present { snapshot, recent: Arc::default(), episodes: Arc::default(), tick_took: None, version: 0 }
     }
 
     fn take(&mut self, recorded: &Recorded) {

@@ -13,6 +13,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod model;
 pub mod monitor;
+pub mod openmetrics;
 pub mod process;
 pub mod recognise;
 pub mod registry;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Lowest floor first. A module may name modules of lower floors and its own family.
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["alerts", "config", "ledger", "recognise", "retention", "rollup", "timers", "verdict"],
+    &["alerts", "config", "ledger", "openmetrics", "recognise", "retention", "rollup", "timers", "verdict"],
     &["tree"],
     &["clock", "process"],
     &["monitor"],

@@ -5,11 +5,13 @@ mod error;
 mod front;
 mod guard;
 mod lists;
+mod metrics;
 mod page;
 mod render;
 mod routes;
 mod serve;
 mod status;
+mod stream;
 mod wire;
 
 use std::sync::Arc;
@@ -21,7 +23,8 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    AgentId, AlertEpisode, ErrorReport, ListedRun, Page, Recorded, RunRow, Sample, StoredAgent, Timestamp,
+    AgentId, AlertEpisode, ErrorReport, ListedLeftover, ListedRun, Missed, Page, Recorded, Replay, RunRow, Sample,
+    StoredAgent, Timestamp,
 };
 use crate::monitor::{AgentDetail, Answer};
 
@@ -43,6 +46,8 @@ pub struct Sources {
     pub history: History,
     /// What is kept of all agents together.
     pub lists: Lists,
+    /// What a stream missed.
+    pub replay: Look<Missed, Replay>,
     /// The daemon about itself. Must not wait.
     pub own: Arc<dyn Fn() -> OwnFacts + Send + Sync>,
     /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
@@ -65,6 +70,8 @@ pub struct Lists {
     pub alerts: Look<Page, Vec<AlertEpisode>>,
     /// Runs.
     pub runs: Look<Page, Vec<ListedRun>>,
+    /// Processes that outlived their agents.
+    pub leftovers: Look<Page, Vec<ListedLeftover>>,
 }
 
 /// An occurrence of an error in a list of those of all agents.
@@ -122,6 +129,10 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// Connections that could not be accepted.
     pub accept_failures: AtomicU64,
+    /// Streams that were not opened, because there were too many.
+    pub streams_refused: AtomicU64,
+    /// Clients of streams that were let go, because they did not keep up.
+    pub streams_dropped: AtomicU64,
 }
 
 /// The routes. Cheap to clone; all clones share what was rendered.
@@ -134,7 +145,7 @@ pub struct Api {
 impl Api {
     /// Answers from `sources`.
     pub fn new(sources: Sources, limits: Limits) -> Api {
-        Api { shared: Arc::new(routes::Shared::new(sources)), limits }
+        Api { shared: Arc::new(routes::Shared::new(sources, &limits)), limits }
     }
 
     /// For a TCP listener: read-only, behind the guard.

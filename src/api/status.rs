@@ -85,12 +85,15 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
         requests_refused: counts.refused.load(Ordering::Relaxed),
         requests_panicked: counts.panics.load(Ordering::Relaxed),
         connections_failed: counts.accept_failures.load(Ordering::Relaxed),
+        streams_refused: counts.streams_refused.load(Ordering::Relaxed),
+        streams_dropped: counts.streams_dropped.load(Ordering::Relaxed),
     };
     let trouble = (shared.sources.storage)().err();
     let now = clock.now().wall;
     let present = feed.present();
+    let streams = shared.hub.len();
     let shape =
-        wire::Status::new(health.word(), now, interval(), &present.snapshot, own(), trouble.as_deref(), &refused);
+        wire::Status::new(health.word(), now, interval(), &present, own(), trouble.as_deref(), streams, &refused);
     json(StatusCode::OK, wire::text(&shape))
 }
 

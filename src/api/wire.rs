@@ -3,6 +3,7 @@
 
 mod rows;
 mod status;
+mod stream;
 
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use serde_json::value::RawValue;
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
 use self::rows::{event, mib, one_decimal, raw, seconds};
 pub(super) use self::status::{Refused, Status};
+pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};
 use super::{ErrorRow, ListedError};
 use crate::feed::Present;
 use crate::model::{
-    AgentView, AlertEpisode, HostReading, LeftoverRow, Leftovers, ListedRun, Metrics, Pid, ProcessView, Recorded,
-    RunRow, Sample,
+    AgentView, AlertEpisode, HostReading, LeftoverRow, Leftovers, ListedLeftover, ListedRun, Metrics, Pid, ProcessView,
+    Recorded, RunRow, Sample,
 };
 
 /// Any of these shapes as text.
@@ -273,6 +275,12 @@ pub(super) fn alerts(rows: &[AlertEpisode], next: Option<String>) -> Vec<u8> {
 /// `GET /api/monitoring/runs`.
 pub(super) fn runs(rows: &[ListedRun], next: Option<String>) -> Vec<u8> {
     text(&List { items: rows.iter().map(|listed| Run::new(Id(&listed.agent), &listed.run)).collect(), next })
+}
+
+/// `GET /api/monitoring/leftovers`.
+pub(super) fn leftovers(rows: &[ListedLeftover], next: Option<String>) -> Vec<u8> {
+    let items = rows.iter().map(|listed| Leftover::new(Id(&listed.agent), &listed.leftover));
+    text(&List { items: items.collect(), next })
 }
 
 /// `GET /readyz`, when it is 200.

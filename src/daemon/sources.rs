@@ -7,7 +7,7 @@ use super::{Handle, url};
 use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Sources};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
-use crate::model::{AgentId, Page, Sample, Timestamp};
+use crate::model::{AgentId, Sample, Timestamp};
 use crate::monitor::Input;
 use crate::store::{self, JournalPage, Reader, StoreError, StoreStats};
 
@@ -33,6 +33,7 @@ pub(super) fn sources(
         interval: Arc::new(move || live.config().sampling.interval),
         storage: Arc::new(move || storage.trouble().map_or(Ok(()), Err)),
         lists: lists(&reader),
+        replay: look(&reader, Reader::replay),
         history: Arc::new(move |id| history(&reader, id, now.now().wall).map_err(|error| error.chain())),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
@@ -54,12 +55,13 @@ fn lists(reader: &Reader) -> Lists {
         }),
         alerts: look(reader, Reader::list_alerts),
         runs: look(reader, Reader::list_runs),
+        leftovers: look(reader, Reader::list_leftovers),
     }
 }
 
-fn look<R: 'static>(reader: &Reader, question: fn(&Reader, &Page) -> Result<Vec<R>, StoreError>) -> Look<Page, Vec<R>> {
+fn look<Q: 'static, A: 'static>(reader: &Reader, question: fn(&Reader, &Q) -> Result<A, StoreError>) -> Look<Q, A> {
     let reader = reader.clone();
-    Arc::new(move |page| question(&reader, page).map_err(|error| error.chain()))
+    Arc::new(move |asked| question(&reader, asked).map_err(|error| error.chain()))
 }
 
 /// What the daemon knows of itself.

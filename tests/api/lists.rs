@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::world::*;
 
-const LISTS: [&str; 4] = ["events", "errors", "alerts", "runs"];
+const LISTS: [&str; 5] = ["events", "errors", "alerts", "runs", "leftovers"];
 
 #[test]
 fn shapes() {
@@ -88,6 +88,8 @@ fn what_is_no_question_is_refused() {
         ("errors?state=firing", "state"),
         ("alerts?state=pending", "state is firing or resolved"),
         ("runs?state=firing", "state is running or ended"),
+        ("leftovers?before=r7", "before"),
+        ("leftovers?state=open", "state is running or ended"),
         ("events?limit=1&limit=2", "limit"),
     ] {
         let answer = server.get(&format!("/api/monitoring/{target}"));

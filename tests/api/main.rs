@@ -5,5 +5,7 @@
 mod guard;
 mod limits;
 mod lists;
+mod metrics;
 mod shapes;
+mod streams;
 mod world;

@@ -267,8 +267,17 @@ pub(crate) fn sources() -> Sources {
         history: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
         inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
         lists: lists(),
+        replay: Arc::new(|missed| Ok(replay(missed, 7))),
         own: Arc::new(own),
     }
+}
+
+/// A journal with events 1 to `last`, of which none was deleted.
+pub(crate) fn replay(missed: &Missed, last: i64) -> Replay {
+    let first = (missed.after + 1).max(last + 1 - i64::from(missed.limit));
+    let gap = (first > missed.after + 1).then_some((missed.after + 1, first - 1));
+    let told = |id| Told { recorded: event(Some(id), Some("coder-1"), "started"), resolved: false, fired: None };
+    Replay { gap, told: (first..=last).filter(|_| missed.events).map(told).collect() }
 }
 
 /// Rows with the ids from `page.before` down to 1, at most `page.limit`.
@@ -281,6 +290,7 @@ fn ids(page: &Page, highest: i64) -> impl Iterator<Item = i64> + use<> {
 fn lists() -> Lists {
     let kept = history();
     let (report, run) = (kept.errors[0].report.clone(), kept.runs[1].clone());
+    let left = detail().leftovers.remove(0);
     Lists {
         events: Arc::new(|page| Ok(ids(page, 7).map(|id| event(Some(id), Some("coder-1"), "started")).collect())),
         errors: Arc::new(move |page| {
@@ -311,6 +321,12 @@ fn lists() -> Lists {
         }),
         runs: Arc::new(move |page| {
             let listed = |row_id| ListedRun { id: row_id, agent: id("coder-1"), run: run.clone() };
+            Ok(ids(page, 7).map(listed).collect())
+        }),
+        leftovers: Arc::new(move |page| {
+            let ended_at = |row_id| (row_id < 7).then(|| after(8));
+            let leftover = |row_id| LeftoverRow { ended_at: ended_at(row_id), ..left.clone() };
+            let listed = |row_id| ListedLeftover { id: row_id, agent: id("coder-1"), leftover: leftover(row_id) };
             Ok(ids(page, 7).map(listed).collect())
         }),
     }

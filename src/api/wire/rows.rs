@@ -9,8 +9,8 @@ use super::AgentMetrics;
 use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, AlertEpisode, Body, ErrorReport, EventReport, ExitStatus, JsonObject, LeftoverRow,
-    Metrics, Pid, ProcessView, Recorded, RunRow, Timestamp,
+    ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, JsonObject,
+    LeftoverRow, Metrics, Pid, ProcessView, Recorded, RunRow, Timestamp, Told,
 };
 
 /// METRIC: the same numbers as a row.
@@ -90,10 +90,10 @@ pub(super) fn event(recorded: &Recorded) -> Option<Event<'_>> {
     })
 }
 
-/// ERROR.
+/// ERROR. `id` is null when it could not be stored.
 #[derive(Serialize)]
 pub(super) struct ErrorShape<'a> {
-    id: i64,
+    id: Option<i64>,
     agent_id: Option<Id<'a>>,
     error_type: &'a str,
     message: &'a str,
@@ -107,7 +107,7 @@ impl<'a> ErrorShape<'a> {
     pub(super) fn new(agent_id: Option<Id<'a>>, row: &'a ErrorRow) -> ErrorShape<'a> {
         let ErrorReport { error_type, message, stack, metadata: _ } = &row.report;
         ErrorShape {
-            id: row.id,
+            id: Some(row.id),
             agent_id,
             error_type,
             message,
@@ -115,6 +115,22 @@ impl<'a> ErrorShape<'a> {
             timestamp: Time(row.at),
             resolved: row.resolved,
             fingerprint: row.fingerprint.as_deref(),
+        }
+    }
+
+    /// As a stream tells it.
+    pub(super) fn told(told: &'a Told, report: &'a ErrorReport) -> ErrorShape<'a> {
+        let ErrorReport { error_type, message, stack, metadata: _ } = report;
+        let entry = &told.recorded.entry;
+        ErrorShape {
+            id: told.recorded.id,
+            agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
+            error_type,
+            message,
+            stack_trace: stack.as_deref(),
+            timestamp: Time(entry.at),
+            resolved: told.resolved,
+            fingerprint: None,
         }
     }
 }
@@ -131,7 +147,8 @@ pub(super) struct Alert<'a> {
     message: &'a str,
     value: Option<f64>,
     threshold: Option<f64>,
-    started_at: Time,
+    /// None only where a stream tells the end of an alert whose beginning is no longer known.
+    started_at: Option<Time>,
     resolved_at: Option<Time>,
 }
 
@@ -147,7 +164,7 @@ impl<'a> Alert<'a> {
             message: &alert.message,
             value: alert.value.map(one_decimal),
             threshold: alert.threshold,
-            started_at: Time(alert.since),
+            started_at: Some(Time(alert.since)),
             resolved_at: None,
         }
     }
@@ -162,8 +179,25 @@ impl<'a> Alert<'a> {
             message: &episode.message,
             value: episode.value.map(one_decimal),
             threshold: episode.threshold,
-            started_at: Time(episode.started_at),
+            started_at: Some(Time(episode.started_at)),
             resolved_at: episode.ended_at.map(Time),
+        }
+    }
+
+    /// As a stream tells it: the episode, with the words and the number of this turn.
+    pub(super) fn turn(told: &'a Told, note: &'a AlertNote) -> Alert<'a> {
+        let entry = &told.recorded.entry;
+        Alert {
+            id: told.fired.and_then(|fired| fired.id),
+            agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
+            r#type: &note.rule,
+            severity: note.severity.word(),
+            state: if note.firing { "firing" } else { "resolved" },
+            message: &note.message,
+            value: note.value.map(one_decimal),
+            threshold: note.threshold,
+            started_at: told.fired.and_then(|fired| fired.at).map(Time),
+            resolved_at: (!note.firing).then_some(Time(entry.at)),
         }
     }
 }
@@ -238,7 +272,7 @@ impl<'a> Process<'a> {
     }
 }
 
-/// LEFTOVER, one that lives. Since when, and what it burned since then, the heart keeps per agent only.
+/// LEFTOVER.
 #[derive(Serialize)]
 pub(super) struct Leftover<'a> {
     agent_id: Id<'a>,

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::rows::{Time, mib, seconds};
 use crate::api::{OwnFacts, Reloads};
-use crate::model::{Snapshot, SourceState, Timestamp};
+use crate::feed::Present;
+use crate::model::{SourceState, Timestamp};
 
 /// `GET /api/monitoring/status`.
 #[derive(Serialize)]
@@ -30,6 +31,8 @@ pub(in crate::api) struct Status<'a> {
     config: Config,
     agents: usize,
     alerts_firing: usize,
+    /// Open now.
+    streams: usize,
     counters: Counters<'a>,
 }
 
@@ -40,6 +43,10 @@ struct Sampling {
     interval: f64,
     last_tick_at: Option<Time>,
     tick: u64,
+    /// Seconds that the last regular pass took.
+    tick_duration: Option<f64>,
+    /// How children are found: `events` or `scan`; none before the first pass.
+    discovery: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -118,6 +125,7 @@ struct Counters<'a> {
     ticks_skipped: u64,
     read_errors: u64,
     reads_denied: u64,
+    process_events_lost: u64,
     samples_dropped: u64,
     entries_dropped: u64,
     runs_dropped: u64,
@@ -135,6 +143,8 @@ pub(in crate::api) struct Refused {
     pub(in crate::api) requests_refused: u64,
     pub(in crate::api) requests_panicked: u64,
     pub(in crate::api) connections_failed: u64,
+    pub(in crate::api) streams_refused: u64,
+    pub(in crate::api) streams_dropped: u64,
 }
 
 impl<'a> Status<'a> {
@@ -143,11 +153,13 @@ impl<'a> Status<'a> {
         status: &'static str,
         now: Timestamp,
         interval: Duration,
-        snapshot: &'a Snapshot,
+        present: &'a Present,
         own: OwnFacts,
         trouble: Option<&'a str>,
+        streams: usize,
         refused: &'a Refused,
     ) -> Status<'a> {
+        let snapshot = &present.snapshot;
         let (sampled, kept) = (&snapshot.own, &own.database);
         Status {
             status,
@@ -162,6 +174,8 @@ impl<'a> Status<'a> {
                 interval: interval.as_secs_f64(),
                 last_tick_at: sampled.last_tick_at.map(Time),
                 tick: snapshot.tick,
+                tick_duration: present.tick_took.map(|took| took.as_secs_f64()),
+                discovery: Some(sampled.discovery).filter(|way| !way.is_empty()),
             },
             registry: sampled.sources.iter().map(|state| Source::new(state, now)).collect(),
             database: Database {
@@ -176,10 +190,12 @@ impl<'a> Status<'a> {
             config: Config::from(&own.reloads),
             agents: snapshot.agents.len(),
             alerts_firing: snapshot.alerts.len(),
+            streams,
             counters: Counters {
                 ticks_skipped: sampled.ticks_skipped,
                 read_errors: sampled.read_errors,
                 reads_denied: sampled.reads_denied,
+                process_events_lost: sampled.events_lost,
                 samples_dropped: kept.samples_dropped,
                 entries_dropped: kept.entries_dropped,
                 runs_dropped: kept.runs_dropped,
