@@ -4,8 +4,10 @@ mod agent;
 mod error;
 mod front;
 mod guard;
+mod history;
 mod lists;
 mod metrics;
+mod openapi;
 mod page;
 mod render;
 mod routes;
@@ -23,12 +25,13 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    AgentId, AlertEpisode, ErrorReport, ListedLeftover, ListedRun, Missed, Page, Recorded, Replay, RunRow, Sample,
-    StoredAgent, Timestamp,
+    self, AgentId, AlertEpisode, ErrorReport, ListedLeftover, ListedRun, Missed, Page, Recorded, Replay, RunRow,
+    Sample, StoredAgent, Timestamp,
 };
 use crate::monitor::{AgentDetail, Answer};
 
 pub use guard::Guard;
+pub use history::Past;
 pub use serve::{Limits, Listener, serve};
 pub use status::{DatabaseFacts, OwnFacts, Reloads};
 
@@ -44,6 +47,8 @@ pub struct Sources {
     pub storage: Arc<dyn Fn() -> Result<(), Arc<str>> + Send + Sync>,
     /// What is kept of an agent.
     pub history: History,
+    /// One agent's past in buckets; `None` for one that was never seen.
+    pub past: Look<Past, Option<model::History>>,
     /// What is kept of all agents together.
     pub lists: Lists,
     /// What a stream missed.

@@ -15,7 +15,7 @@ use super::error::Problem;
 use super::render::{Document, Tags, elsewhere, json};
 use super::stream::{self, Hub};
 use super::wire::{self, Agent, Agents, Dashboard};
-use super::{Counts, Limits, Sources, lists, metrics, page, status};
+use super::{Counts, Limits, Sources, history, lists, metrics, openapi, page, status};
 use crate::feed::Present;
 use crate::model::AgentView;
 
@@ -52,6 +52,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/monitoring/agents", get(agents))
         .route("/api/monitoring/agents/", get(agent)) // an empty id is a bad one
         .route("/api/monitoring/agents/{agentId}", get(agent))
+        .route("/api/monitoring/agents/{agentId}/history", get(history::history))
         .route("/api/monitoring/events", get(lists::events))
         .route("/api/monitoring/errors", get(lists::errors))
         .route("/api/monitoring/alerts", get(lists::alerts))
@@ -61,6 +62,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/monitoring/ws", get(stream::ws))
         .route("/api/monitoring/status", get(status::status))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/healthz", get(|| async { json(StatusCode::OK, r#"{"status":"ok"}"#) }))
         .route("/readyz", get(status::readyz))
         .with_state(shared)

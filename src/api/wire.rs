@@ -1,6 +1,7 @@
 //! The shapes of answers, and the only types of this edge that become JSON. Summary objects are camelCase, rows of
 //! lists carry the column names of the database. What is not known is `null`, never zero.
 
+mod history;
 mod rows;
 mod status;
 mod stream;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+pub(super) use self::history::History;
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
 use self::rows::{event, mib, one_decimal, raw, seconds};
 pub(super) use self::status::{Refused, Status};

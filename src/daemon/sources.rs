@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Handle, url};
-use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Sources};
+use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Past, Sources};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
 use crate::model::{AgentId, Sample, Timestamp};
@@ -32,6 +32,10 @@ pub(super) fn sources(
         clock: Arc::clone(clock),
         interval: Arc::new(move || live.config().sampling.interval),
         storage: Arc::new(move || storage.trouble().map_or(Ok(()), Err)),
+        past: look(&reader, |reader, past: &Past| {
+            let Some(agent) = reader.agent(&past.agent)? else { return Ok(None) };
+            reader.history(agent.number, past.from, past.to, past.step).map(Some)
+        }),
         lists: lists(&reader),
         replay: look(&reader, Reader::replay),
         history: Arc::new(move |id| history(&reader, id, now.now().wall).map_err(|error| error.chain())),

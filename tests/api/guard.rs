@@ -9,7 +9,7 @@ use insta::assert_snapshot;
 use crate::world::*;
 
 /// The stream with a question that it refuses: it would not end otherwise.
-const ROUTES: [&str; 14] = [
+const ROUTES: [&str; 16] = [
     "/",
     "/agents/coder-1",
     "/page/page.js",
@@ -20,7 +20,9 @@ const ROUTES: [&str; 14] = [
     "/api/monitoring/events",
     "/api/monitoring/stream?after=x",
     "/api/monitoring/ws",
+    "/api/monitoring/agents/coder-1/history",
     "/metrics",
+    "/openapi.json",
     "/healthz",
     "/readyz",
     "/no/such/route",

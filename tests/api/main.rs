@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test that cannot go on has nothing better to do")]
 
 mod guard;
+mod history;
 mod limits;
 mod lists;
 mod metrics;
+mod openapi;
 mod shapes;
 mod streams;
 mod world;

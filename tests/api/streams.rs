@@ -27,7 +27,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    fn open(server: &Server, query: &str, headers: &[&str]) -> Events {
+    pub(crate) fn open(server: &Server, query: &str, headers: &[&str]) -> Events {
         let more: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
         let mut stream = server.connect();
         write!(stream, "GET {STREAM}{query} HTTP/1.0\r\nHost: localhost\r\n{more}\r\n").unwrap();
@@ -39,7 +39,7 @@ impl Events {
     }
 
     /// Open, and heard of: everything that happens from now on comes.
-    fn listening(server: &Server, query: &str) -> Events {
+    pub(crate) fn listening(server: &Server, query: &str) -> Events {
         let mut events = Events::open(server, query, &[]);
         assert_eq!(events.next().unwrap()[1], "event: hello");
         events
@@ -71,7 +71,7 @@ impl Events {
     }
 
     /// The next message: id, name, document.
-    fn message(&mut self) -> (Option<i64>, String, Value) {
+    pub(crate) fn message(&mut self) -> (Option<i64>, String, Value) {
         let block = self.next().expect("the stream goes on");
         let field = |name: &str| block.iter().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
         let id = field("id: ").map(|id| id.parse().unwrap());
@@ -84,17 +84,17 @@ impl Events {
 }
 
 /// A WebSocket, and the documents that come over it.
-struct Socket(WebSocket<TcpStream>);
+pub(crate) struct Socket(WebSocket<TcpStream>);
 
 impl Socket {
-    fn open(server: &Server, query: &str) -> Socket {
+    pub(crate) fn open(server: &Server, query: &str) -> Socket {
         let url = format!("ws://localhost:{}/api/monitoring/ws{query}", server.tcp.port());
         let (socket, answer) = tungstenite::client(url.into_client_request().unwrap(), server.connect()).unwrap();
         assert_eq!(answer.headers().get("x-content-type-options").unwrap(), "nosniff");
         Socket(socket)
     }
 
-    fn message(&mut self) -> Value {
+    pub(crate) fn message(&mut self) -> Value {
         loop {
             match self.0.read().unwrap() {
                 Frame::Text(text) => return serde_json::from_str(&text).unwrap(),
@@ -106,7 +106,7 @@ impl Socket {
 }
 
 /// A server and the feed behind it.
-fn server() -> (Server, Feed) {
+pub(crate) fn server() -> (Server, Feed) {
     with(Limits::default())
 }
 
@@ -153,7 +153,7 @@ fn later(feed: &Feed, tick: u64) -> Arc<Snapshot> {
 }
 
 /// Everything that a stream can tell, once.
-fn all_happens(feed: &Feed) {
+pub(crate) fn all_happens(feed: &Feed) {
     feed.recorded(&[event(Some(21), Some("coder-1"), "line one\nline two"), event(None, None, "could not be stored")]);
     feed.recorded(&[failure(Some(22)), turn(Some(23), "high_memory", true)]);
     feed.recorded(&[turn(Some(24), "high_memory", false), turn(Some(25), "high_cpu", false)]);
@@ -409,7 +409,7 @@ fn a_websocket_begins_with_an_upgrade() {
 }
 
 /// Asks again until it is so.
-fn until(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
     let started = monotonic();
     while !so() {
         assert!(monotonic().since(started) < GENEROUS, "waited in vain: {what}");
@@ -420,7 +420,7 @@ fn until(what: &str, mut so: impl FnMut() -> bool) {
 
 impl Server {
     /// How many streams are open.
-    fn open_streams(&self) -> u64 {
+    pub(crate) fn open_streams(&self) -> u64 {
         let answer = self.get("/api/monitoring/status");
         answer.json()["streams"].as_u64().unwrap()
     }

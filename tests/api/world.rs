@@ -267,9 +267,26 @@ pub(crate) fn sources() -> Sources {
         history: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
         inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
         lists: lists(),
+        past: Arc::new(|past| Ok((past.agent.as_str() == "coder-1").then(past_of_known))),
         replay: Arc::new(|missed| Ok(replay(missed, 7))),
         own: Arc::new(own),
     }
+}
+
+/// Three minutes, in one of which nothing was observed.
+fn past_of_known() -> History {
+    let minute = |n: u64| NEW_YEAR + Duration::from_secs(60 * n);
+    let seen = HistoryPoint {
+        at: minute(0),
+        cpu_percent_avg: Some(12.345),
+        cpu_percent_max: Some(100.0),
+        memory_bytes_avg: Some(1_572_864.5),
+        memory_bytes_max: Some(2 << 20),
+        process_count_max: Some(3),
+    };
+    let unseen = HistoryPoint { at: minute(1), ..HistoryPoint::default() };
+    let points = vec![seen, unseen, HistoryPoint { at: minute(2), ..seen }];
+    History { from: minute(0), to: minute(3), step: Duration::from_secs(60), points }
 }
 
 /// A journal with events 1 to `last`, of which none was deleted.
