@@ -1,5 +1,6 @@
 //! Lists of everyone's events, errors, alerts, runs and leftovers: filtered, newest first, a page at a time.
 
+use std::num::IntErrorKind;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -115,8 +116,10 @@ impl Asked {
         let limit = match &*self.limit {
             "" => LIMIT.0,
             text => match text.parse() {
+                Ok(number @ 1..) => LIMIT.1.min(number),
+                // However large.
+                Err(error) if *error.kind() == IntErrorKind::PosOverflow => LIMIT.1,
                 Ok(0) | Err(_) => return Err(format!("limit is a number from 1 to {}", LIMIT.1)),
-                Ok(number) => LIMIT.1.min(number),
             },
         };
         let before = match &*self.before {

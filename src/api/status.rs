@@ -82,6 +82,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     let health = Health::of(&shared.sources);
     let counts = &shared.counts;
     let refused = Refused {
+        streams_open: shared.hub.len(),
         requests_refused: counts.refused.load(Ordering::Relaxed),
         requests_panicked: counts.panics.load(Ordering::Relaxed),
         connections_failed: counts.accept_failures.load(Ordering::Relaxed),
@@ -91,9 +92,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     let trouble = (shared.sources.storage)().err();
     let now = clock.now().wall;
     let present = feed.present();
-    let streams = shared.hub.len();
-    let shape =
-        wire::Status::new(health.word(), now, interval(), &present, own(), trouble.as_deref(), streams, &refused);
+    let shape = wire::Status::new(health.word(), now, interval(), &present, own(), trouble.as_deref(), &refused);
     json(StatusCode::OK, wire::text(&shape))
 }
 

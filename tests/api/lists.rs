@@ -69,7 +69,8 @@ fn filters_reach_the_database() {
     assert_eq!(page("?resolved=false"), Page { open: Some(true), ..none.clone() });
     assert_eq!(page("?resolved=true"), Page { open: Some(false), ..none.clone() });
     assert_eq!(page("?limit=1&before=jff"), Page { before: Some(255), limit: 2, ..none.clone() });
-    assert_eq!(page("?limit=4000000000"), Page { limit: 501, ..none });
+    assert_eq!(page("?limit=4000000000"), Page { limit: 501, ..none.clone() });
+    assert_eq!(page("?limit=99999999999999999999"), Page { limit: 501, ..none });
 }
 
 #[test]

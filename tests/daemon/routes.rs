@@ -16,7 +16,7 @@ use super::tree::Tree;
 fn rows(database: &Path, sql: &str) -> Vec<Value> {
     let connection = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut statement = connection.prepare(sql).unwrap();
-    let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let cell = |name: &str, value: ValueRef<'_>| match (name, value) {
         (_, ValueRef::Null) => Value::Null,
         ("resolved" | "oom_killed", ValueRef::Integer(number)) => json!(number == 1),

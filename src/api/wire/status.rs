@@ -136,10 +136,12 @@ struct Counters<'a> {
     refused: &'a Refused,
 }
 
-/// What this edge itself refused or lost since the start.
+/// What this edge itself counts: the streams that are open, and what it refused or lost since the start.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Refused {
+    #[serde(skip)]
+    pub(in crate::api) streams_open: usize,
     pub(in crate::api) requests_refused: u64,
     pub(in crate::api) requests_panicked: u64,
     pub(in crate::api) connections_failed: u64,
@@ -156,7 +158,6 @@ impl<'a> Status<'a> {
         present: &'a Present,
         own: OwnFacts,
         trouble: Option<&'a str>,
-        streams: usize,
         refused: &'a Refused,
     ) -> Status<'a> {
         let snapshot = &present.snapshot;
@@ -190,7 +191,7 @@ impl<'a> Status<'a> {
             config: Config::from(&own.reloads),
             agents: snapshot.agents.len(),
             alerts_firing: snapshot.alerts.len(),
-            streams,
+            streams: refused.streams_open,
             counters: Counters {
                 ticks_skipped: sampled.ticks_skipped,
                 read_errors: sampled.read_errors,

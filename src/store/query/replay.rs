@@ -57,7 +57,7 @@ fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> ru
         ""
     };
     let wanted = [(missed.events, EVENT), (missed.errors, ERROR), (missed.alerts, FIRED), (missed.alerts, ENDED)];
-    let kinds: Vec<String> = wanted.into_iter().filter_map(|(wanted, kind)| wanted.then(|| kind.to_string())).collect();
+    let kinds: Vec<String> = wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind.to_string()).collect();
     let sql = format!(
         "select j.id, j.agent_number, a.agent_id, j.timestamp, j.kind, j.type, j.message, j.metadata, j.stack_trace,
                 j.resolved, j.severity, j.value, j.threshold, f.id, f.timestamp
