@@ -310,11 +310,11 @@ fn who_does_not_read_is_let_go() {
     let mut reading = Events::listening(&server, "");
     let mut socket = Socket::open(&server, "");
     until("it listens", || server.open_streams() == 3);
-    let text = "x".repeat(60_000);
+    let text = "x".repeat(1_000_000);
     let mut id = 100;
     while server.counts.streams_dropped.load(Ordering::Relaxed) == 0 {
         id += 1;
-        assert!(id < 2_000, "120 MB for one who does not read");
+        assert!(id < 200, "100 MB for one who does not read");
         feed.recorded(&[event(Some(id), None, &text)]);
         assert_eq!(reading.ids(1), [Some(id)]);
         assert_eq!(socket.message()["data"]["id"], id);
