@@ -4,6 +4,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 
 use crate::clock::Clock;
 use crate::feed::Feed;
+use crate::model::Now;
 use crate::monitor::{Effect, Input, Monitor};
 use crate::store::{NotTaken, Op, WriteHandle};
 
@@ -31,13 +32,17 @@ pub fn run(
     store: &WriteHandle,
     feed: &Feed,
 ) -> Result<(), NotTaken> {
-    let perform = |effects: Vec<Effect>| -> Result<(), NotTaken> {
+    let perform = |effects: Vec<Effect>, now: Now| -> Result<(), NotTaken> {
         for effect in effects {
             let op = match effect {
                 Effect::Store { batch, reply } => Op::Store { batch, reply },
                 Effect::Prune { limits } => Op::Prune { limits, now: clock.now() },
                 Effect::Publish(snapshot) => {
+                    let ticked = snapshot.own.last_tick_mono == Some(now.mono);
                     feed.publish(snapshot);
+                    if ticked {
+                        feed.ticked(clock.now().mono.since(now.mono));
+                    }
                     continue;
                 }
             };
@@ -55,16 +60,16 @@ pub fn run(
         let message = inbox.recv_timeout(wait);
         let now = clock.now();
         match message {
-            Ok(Message::Input(input)) => perform(monitor.handle(input, now))?,
+            Ok(Message::Input(input)) => perform(monitor.handle(input, now), now)?,
             Ok(Message::Wake) | Err(RecvTimeoutError::Timeout) => {}
-            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return perform(monitor.stop(now)),
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return perform(monitor.stop(now), now),
         }
         // Always, or a flood of messages would keep the timers from ever firing.
-        perform(monitor.step(now))?;
+        perform(monitor.step(now), now)?;
         let works_now = store.works();
         if works_now != works {
             works.clone_from(&works_now);
-            perform(monitor.handle(Input::Storage(works_now), now))?;
+            perform(monitor.handle(Input::Storage(works_now), now), now)?;
         }
     }
 }

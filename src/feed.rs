@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -29,12 +30,17 @@ pub struct Present {
     pub recent: Arc<VecDeque<Recorded>>,
     /// The ids of the alerts that fire.
     pub episodes: Arc<Episodes>,
+    /// How long the last regular sampling pass took, what came of it included; none before the first.
+    pub tick_took: Option<Duration>,
     /// Grows with each change.
     pub version: u64,
 }
 
-/// The place in the journal at which an alert fired, by agent and rule.
-pub type Episodes = BTreeMap<(Option<AgentId>, Arc<str>), i64>;
+/// The place in the journal at which an alert fired.
+pub type Episodes = BTreeMap<EpisodeKey, i64>;
+
+/// Which alert: its rule, whose it is, and the registry source that it is about.
+pub type EpisodeKey = (Arc<str>, Option<AgentId>, Option<Arc<str>>);
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -69,15 +75,25 @@ impl Feed {
         self.updates.subscribe()
     }
 
+    /// How things are now, and what happens after that: no change falls between the two, and none is in both.
+    pub fn follow(&self) -> (Present, broadcast::Receiver<Update>) {
+        let now = self.lock();
+        (now.clone(), self.updates.subscribe())
+    }
+
     /// Takes in a new snapshot.
     pub fn publish(&self, snapshot: Arc<Snapshot>) {
-        {
-            let mut now = self.lock();
-            now.snapshot = Arc::clone(&snapshot);
-            now.version += 1;
-        }
+        // Sent under the lock, for those who follow.
+        let mut now = self.lock();
+        now.snapshot = Arc::clone(&snapshot);
+        now.version += 1;
         // Nobody listening is no mistake.
         let _ = self.updates.send(Update::Snapshot(snapshot));
+    }
+
+    /// Takes in how long a regular sampling pass took. No news to anyone.
+    pub fn ticked(&self, took: Duration) {
+        self.lock().tick_took = Some(took);
     }
 
     /// Takes in what went through the store.
@@ -85,13 +101,11 @@ impl Feed {
         if entries.is_empty() {
             return;
         }
-        {
-            let mut now = self.lock();
-            for recorded in entries {
-                now.take(recorded);
-            }
-            now.version += 1;
+        let mut now = self.lock();
+        for recorded in entries {
+            now.take(recorded);
         }
+        now.version += 1;
         if self.updates.receiver_count() > 0 {
             let _ = self.updates.send(Update::Recorded(entries.into()));
         }
@@ -105,7 +119,7 @@ impl Feed {
 impl Present {
     /// A snapshot and no past.
     pub fn alone(snapshot: Arc<Snapshot>) -> Present {
-        Present { snapshot, recent: Arc::default(), episodes: Arc::default(), version: 0 }
+        Present { snapshot, recent: Arc::default(), episodes: Arc::default(), tick_took: None, version: 0 }
     }
 
     fn take(&mut self, recorded: &Recorded) {
@@ -119,7 +133,7 @@ impl Present {
             Body::Alert(note) if note.turn == Turn::Repeated => {}
             Body::Alert(note) => {
                 let agent = recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
-                let key = (agent, Arc::clone(&note.rule));
+                let key = (Arc::clone(&note.rule), agent, note.source.clone());
                 let episodes = Arc::make_mut(&mut self.episodes);
                 match recorded.id.filter(|_| note.is_firing()) {
                     Some(id) => episodes.insert(key, id),

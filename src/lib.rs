@@ -18,6 +18,7 @@ pub mod messages;
 pub mod model;
 pub mod monitor;
 pub mod notify;
+pub mod openmetrics;
 pub mod process;
 pub mod recognise;
 pub mod redact;

@@ -9,7 +9,19 @@ use std::path::{Path, PathBuf};
 /// Lowest floor first. A module may name modules of lower floors and its own family.
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["alerts", "config", "fingerprint", "ledger", "recognise", "redact", "retention", "rollup", "timers", "verdict"],
+    &[
+        "alerts",
+        "config",
+        "fingerprint",
+        "ledger",
+        "openmetrics",
+        "recognise",
+        "redact",
+        "retention",
+        "rollup",
+        "timers",
+        "verdict",
+    ],
     &["intake", "tree"],
     &["clock", "process"],
     &["monitor"],

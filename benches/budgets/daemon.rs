@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -12,11 +13,13 @@ use serde_json::json;
 
 use super::herd::Herd;
 
-/// A daemon of its own state, which watches a herd from a registry file once a second.
+/// A daemon of its own state, which watches a herd from a registry file.
 pub(crate) struct Daemon {
     child: Child,
     directory: tempfile::TempDir,
     clock: ClockId,
+    /// Of its endpoint.
+    pub(crate) address: SocketAddr,
 }
 
 /// What it holds, in bytes and numbers of descriptors.
@@ -28,13 +31,13 @@ pub(crate) struct Held {
 }
 
 impl Daemon {
-    /// Started and bound, without a configuration; it has not looked at anything yet.
-    pub(crate) fn start(herd: &Herd) -> Daemon {
-        Daemon::configured(herd, "")
+    /// Started and bound, without a configuration, at this interval; it has not looked at anything yet.
+    pub(crate) fn start(herd: &Herd, interval: &str) -> Daemon {
+        Daemon::configured(herd, interval, "")
     }
 
     /// The same with this configuration.
-    pub(crate) fn configured(herd: &Herd, config: &str) -> Daemon {
+    pub(crate) fn configured(herd: &Herd, interval: &str, config: &str) -> Daemon {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         let record = |(number, pid): (usize, &u32)| {
@@ -46,7 +49,7 @@ impl Daemon {
         // Nothing of this machine's own configuration.
         fs::write(path("agent-monitor.toml"), config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_agent-monitor"))
-            .args(["run", "--interval", "1s", "--listen", "127.0.0.1:0"])
+            .args(["run", "--interval", interval, "--listen", "127.0.0.1:0"])
             .arg("--config")
             .arg(path("agent-monitor.toml"))
             .arg("--registry")
@@ -62,9 +65,12 @@ impl Daemon {
             .unwrap();
         let mut url = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        let daemon = Daemon { clock: ClockId::pid_cpu_clock_id(pid_of(&child)).unwrap(), child, directory };
-        assert!(url.starts_with("http"), "the daemon did not start: {}", daemon.log());
-        daemon
+        let address = url.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/')?.parse().ok());
+        let Some(address) = address else {
+            let _ = child.kill();
+            panic!("the daemon did not start: {}", fs::read_to_string(path("log")).unwrap_or_default());
+        };
+        Daemon { clock: ClockId::pid_cpu_clock_id(pid_of(&child)).unwrap(), child, directory, address }
     }
 
     /// Processor time of all its threads, nanoseconds.

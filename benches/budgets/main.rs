@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench has nobody to tell")]
 
 mod daemon;
+mod endpoint;
 mod herd;
 mod member;
 mod pss;
@@ -95,6 +96,7 @@ fn measure(options: &Options) -> Report {
     for size in whole::SIZES {
         whole::measure(&mut report, &floor, size, options);
     }
+    endpoint::measure(&mut report, &floor, options);
     report
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, quick: bool) {
     let Some(herd) = Herd::large(floor, SIZE, MIB) else {
         return report.leave_out("B5", &format!("{MIB} MiB are not to be had"));
     };
-    let daemon = Daemon::configured(&herd, "[sampling]\nmemory = \"pss\"\n");
+    let daemon = Daemon::configured(&herd, "1s", "[sampling]\nmemory = \"pss\"\n");
     // The first time round: by then every value is known, and all that may be spent at once was spent.
     let begun = monotonic();
     while daemon.exact_samples() == 0 {

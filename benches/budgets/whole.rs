@@ -30,7 +30,7 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, (size, most): (usize, 
         return report.leave_out("B6", &format!("{size} processes are not allowed"));
     };
     let mut opens = Rounds::start(floor, "open", &herd);
-    let daemon = Daemon::start(&herd);
+    let daemon = Daemon::start(&herd, "1s");
     pause(10 * TICK);
     let mut at = quiet_moment(&daemon);
     let (mut ours, mut floors) = (Vec::new(), Vec::new());

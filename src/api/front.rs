@@ -102,7 +102,7 @@ impl Front {
 }
 
 /// The outcome of `work`, or what it panicked with.
-async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+pub(super) async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
     let mut work = pin!(work);
     // Nothing of a request outlives its panic but the shared state, whose locks are held for plain assignments only.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {

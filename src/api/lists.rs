@@ -1,5 +1,6 @@
-//! Lists of everyone's events, errors, alerts and runs: filtered, newest first, a page at a time.
+//! Lists of everyone's events, errors, alerts, runs and leftovers: filtered, newest first, a page at a time.
 
+use std::num::IntErrorKind;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -52,9 +53,15 @@ pub(super) async fn runs(State(shared): State<Arc<Shared>>, asked: Question) -> 
     list(asked, open, RUNS, &shared.sources.lists.runs, |listed| listed.id, wire::runs).await
 }
 
+pub(super) async fn leftovers(State(shared): State<Arc<Shared>>, asked: Question) -> Result<Response, Problem> {
+    let open = Some(("state", "running", "ended"));
+    list(asked, open, LEFTOVERS, &shared.sources.lists.leftovers, |listed| listed.id, wire::leftovers).await
+}
+
 /// What cursors of these lists begin with: places in one sequence mean nothing in another.
 const JOURNAL: char = 'j';
 const RUNS: char = 'r';
+const LEFTOVERS: char = 'l';
 
 /// The filter of a list that tells what is open, and its words for open and for not.
 type OpenFilter = Option<(&'static str, &'static str, &'static str)>;
@@ -109,8 +116,10 @@ impl Asked {
         let limit = match &*self.limit {
             "" => LIMIT.0,
             text => match text.parse() {
+                Ok(number @ 1..) => LIMIT.1.min(number),
+                // However large.
+                Err(error) if *error.kind() == IntErrorKind::PosOverflow => LIMIT.1,
                 Ok(0) | Err(_) => return Err(format!("limit is a number from 1 to {}", LIMIT.1)),
-                Ok(number) => LIMIT.1.min(number),
             },
         };
         let before = match &*self.before {

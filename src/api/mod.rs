@@ -5,12 +5,16 @@ mod error;
 mod front;
 mod groups;
 mod guard;
+mod history;
 mod lists;
+mod metrics;
+mod openapi;
 mod page;
 mod render;
 mod routes;
 mod serve;
 mod status;
+mod stream;
 mod wire;
 mod writes;
 
@@ -23,12 +27,13 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    AgentId, AlertEpisode, ErrorGroup, ErrorReport, GroupPage, HostMinute, ListedRun, Page, Recorded, RunRow, Sample,
-    StoredAgent, Timestamp,
+    self, AgentId, AlertEpisode, ErrorGroup, ErrorReport, GroupPage, HostMinute, ListedLeftover, ListedRun, Missed,
+    Page, Recorded, Replay, RunRow, Sample, StoredAgent, Timestamp,
 };
 use crate::monitor::{AgentDetail, Answer};
 
 pub use guard::Guard;
+pub use history::Past;
 pub use serve::{Limits, Listener, serve};
 pub use status::{DatabaseFacts, OwnFacts, ReceiverFacts, Reloads};
 pub use writes::{Pending, Writes};
@@ -45,10 +50,14 @@ pub struct Sources {
     pub storage: Arc<dyn Fn() -> Result<(), Arc<str>> + Send + Sync>,
     /// What is kept of an agent.
     pub history: History,
+    /// One agent's past in buckets; `None` for one that was never seen.
+    pub past: Look<Past, Option<model::History>>,
     /// What is kept of all agents together.
     pub lists: Lists,
     /// Where what is told goes.
     pub writes: Writes,
+    /// What a stream missed.
+    pub replay: Look<Missed, Replay>,
     /// The daemon about itself. Must not wait.
     pub own: Arc<dyn Fn() -> OwnFacts + Send + Sync>,
     /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
@@ -73,6 +82,8 @@ pub struct Lists {
     pub alerts: Look<Page, Vec<AlertEpisode>>,
     /// Runs.
     pub runs: Look<Page, Vec<ListedRun>>,
+    /// Processes that outlived their agents.
+    pub leftovers: Look<Page, Vec<ListedLeftover>>,
 }
 
 /// An occurrence of an error in a list of those of all agents.
@@ -134,6 +145,10 @@ pub struct Counts {
     pub writes_failed: AtomicU64,
     /// Connections that could not be accepted.
     pub accept_failures: AtomicU64,
+    /// Streams that were not opened, because there were too many.
+    pub streams_refused: AtomicU64,
+    /// Clients of streams that were let go, because they did not keep up.
+    pub streams_dropped: AtomicU64,
 }
 
 /// The routes. Cheap to clone; all clones share what was rendered.
@@ -146,7 +161,7 @@ pub struct Api {
 impl Api {
     /// Answers from `sources`.
     pub fn new(sources: Sources, limits: Limits) -> Api {
-        Api { shared: Arc::new(routes::Shared::new(sources)), limits }
+        Api { shared: Arc::new(routes::Shared::new(sources, &limits)), limits }
     }
 
     /// For a TCP listener: read-only, behind the guard.

@@ -13,8 +13,9 @@ use serde::Deserialize;
 use super::agent::agent;
 use super::error::Problem;
 use super::render::{Document, Tags, elsewhere, json};
+use super::stream::{self, Hub};
 use super::wire::{self, Agent, Agents, Dashboard};
-use super::{Counts, Sources, groups, lists, page, status, writes};
+use super::{Counts, Limits, Sources, groups, history, lists, metrics, openapi, page, status, writes};
 use crate::feed::Present;
 use crate::model::AgentView;
 
@@ -25,19 +26,22 @@ pub(super) struct Shared {
     dashboard: Document,
     agents: Document,
     pub(super) counts: Arc<Counts>,
+    pub(super) hub: Arc<Hub>,
 }
 
 impl Shared {
-    pub(super) fn new(sources: Sources) -> Shared {
+    pub(super) fn new(sources: Sources, limits: &Limits) -> Shared {
         let all = |now: &Present| {
             wire::text(&Agents { agents: now.snapshot.agents.iter().map(|view| Agent::from(&**view)).collect() })
         };
+        let counts = Arc::<Counts>::default();
         Shared {
+            hub: Arc::new(Hub::new(sources.feed.clone(), limits, Arc::clone(&counts))),
             tags: Tags::new(sources.clock.now().wall.unix_ms()),
             sources,
             dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
             agents: Document::new(all),
-            counts: Arc::default(),
+            counts,
         }
     }
 }
@@ -50,12 +54,18 @@ pub(super) fn router(shared: Arc<Shared>, writable: bool) -> Router {
         .route("/api/monitoring/agents", get(agents))
         .route("/api/monitoring/agents/", get(agent)) // an empty id is a bad one
         .route("/api/monitoring/agents/{agentId}", get(agent))
+        .route("/api/monitoring/agents/{agentId}/history", get(history::history))
         .route("/api/monitoring/events", get(lists::events))
         .route("/api/monitoring/errors", get(lists::errors))
         .route("/api/monitoring/error-groups", get(groups::groups))
         .route("/api/monitoring/alerts", get(lists::alerts))
         .route("/api/monitoring/runs", get(lists::runs))
+        .route("/api/monitoring/leftovers", get(lists::leftovers))
+        .route("/api/monitoring/stream", get(stream::sse))
+        .route("/api/monitoring/ws", get(stream::ws))
         .route("/api/monitoring/status", get(status::status))
+        .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/healthz", get(|| async { json(StatusCode::OK, r#"{"status":"ok"}"#) }))
         .route("/readyz", get(status::readyz))
         .merge(writes)

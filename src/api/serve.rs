@@ -7,17 +7,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use axum::{Extension, Router};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use super::Counts;
 use super::writes::Writer;
@@ -40,6 +44,10 @@ pub struct Limits {
     pub head_bytes: usize,
     /// A request's body (413).
     pub body_bytes: usize,
+    /// Streams at once (503), over all listeners.
+    pub streams: usize,
+    /// How often a stream says something, should nothing happen. Less than `stall_timeout`, or it is taken for dead.
+    pub heartbeat: Duration,
 }
 
 impl Default for Limits {
@@ -50,6 +58,8 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(30),
             head_bytes: 16 * 1024,
             body_bytes: 64 * 1024,
+            streams: 64,
+            heartbeat: Duration::from_secs(15),
         }
     }
 }
@@ -74,6 +84,17 @@ impl Listener {
             Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
         }
     }
+}
+
+/// What a request finds among its extensions, for an answer that outlives it.
+#[derive(Clone)]
+pub(super) struct Stay {
+    /// Fires when the server stops: then the answer must end.
+    pub(super) stop: CancellationToken,
+    /// For how long nothing may move on the connection.
+    pub(super) stall_timeout: Duration,
+    /// The connection's place. A connection that was handed over keeps it, and is waited for, as long as this is held.
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Serves until `stop` fires; then closes the listener and ends when the requests in progress are answered. Dropped
@@ -134,20 +155,20 @@ pub async fn serve(
         if std::mem::take(&mut starved) {
             tracing::info!("accepting connections again");
         }
-        let (http, router, stop) = (http.clone(), router.clone(), stop.clone());
+        let stay = Stay { stop: stop.clone(), stall_timeout: limits.stall_timeout, _place: Arc::new(place) };
+        let (http, router) = (http.clone(), router.clone());
         connections.spawn(async move {
-            let _place = place;
             match stream {
                 Stream::Tcp(stream) => {
                     // An answer is one write or a few large ones: nothing to wait for. If it fails, it is only slower.
                     let _ = stream.set_nodelay(true);
-                    connection(stream, &http, router, limits.stall_timeout, &stop).await;
+                    connection(stream, &http, router, stay).await;
                 }
                 Stream::Unix(stream) => {
                     // Who opened the connection, unix(7): what is written over it is that account's.
                     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
                     let router = router.layer(Extension(Writer { uid }));
-                    connection(stream, &http, router, limits.stall_timeout, &stop).await;
+                    connection(stream, &http, router, stay).await;
                 }
             }
         });
@@ -157,20 +178,28 @@ pub async fn serve(
     while let Some(ended) = connections.join_next().await {
         settle(ended, &counts);
     }
+    // Those that were handed over to something else than HTTP.
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
+    let _ = places.acquire_many(all).await;
     outcome
 }
 
 /// One connection, from its first request to its last.
 async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     http: &http1::Builder,
     router: Router,
-    stall_timeout: Duration,
-    stop: &CancellationToken,
+    stay: Stay,
 ) {
-    let moves = AtomicU64::new(0);
-    let io = TokioIo::new(Watched { stream, moves: &moves });
-    let mut connection = pin!(http.serve_connection(io, TowerToHyperService::new(router)));
+    let moves = Arc::new(AtomicU64::new(0));
+    let io = TokioIo::new(Watched { stream, moves: Arc::clone(&moves) });
+    let Stay { stop, stall_timeout, .. } = stay.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(stay.clone());
+        router.clone().oneshot(request)
+    });
+    let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
     let mut stopping = false;
     loop {
         let before = moves.load(Ordering::Relaxed);
@@ -213,12 +242,12 @@ fn sort(error: &io::Error) -> Trouble {
 }
 
 /// A stream that counts how often something moved.
-struct Watched<'a, S> {
+struct Watched<S> {
     stream: S,
-    moves: &'a AtomicU64,
+    moves: Arc<AtomicU64>,
 }
 
-impl<S> Watched<'_, S> {
+impl<S> Watched<S> {
     fn seen<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.moves.fetch_add(1, Ordering::Relaxed);
@@ -227,14 +256,14 @@ impl<S> Watched<'_, S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         self.seen(outcome)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.seen(outcome)

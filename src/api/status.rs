@@ -103,17 +103,19 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
     let health = Health::of(&shared.sources);
     let counts = &shared.counts;
     let refused = Refused {
+        streams_open: shared.hub.len(),
         requests_refused: counts.refused.load(Ordering::Relaxed),
         requests_panicked: counts.panics.load(Ordering::Relaxed),
         writes_limited: counts.writes_limited.load(Ordering::Relaxed),
         writes_failed: counts.writes_failed.load(Ordering::Relaxed),
         connections_failed: counts.accept_failures.load(Ordering::Relaxed),
+        streams_refused: counts.streams_refused.load(Ordering::Relaxed),
+        streams_dropped: counts.streams_dropped.load(Ordering::Relaxed),
     };
     let trouble = (shared.sources.storage)().err();
     let now = clock.now().wall;
     let present = feed.present();
-    let shape =
-        wire::Status::new(health.word(), now, interval(), &present.snapshot, own(), trouble.as_deref(), &refused);
+    let shape = wire::Status::new(health.word(), now, interval(), &present, own(), trouble.as_deref(), &refused);
     json(StatusCode::OK, wire::text(&shape))
 }
 

@@ -2,8 +2,10 @@
 //! lists carry the column names of the database. What is not known is `null`, never zero.
 
 mod groups;
+mod history;
 mod rows;
 mod status;
+mod stream;
 
 use std::time::Duration;
 
@@ -11,14 +13,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use self::groups::Group;
+pub(super) use self::history::History;
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Host, Id, Leftover, Metric, Process, Run, Time};
 use self::rows::{event, mib, one_decimal, raw, seconds};
 pub(super) use self::status::{Refused, Status};
+pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};
 use super::{ErrorRow, ListedError};
 use crate::feed::Present;
 use crate::model::{
-    AgentView, AlertEpisode, ErrorGroup, HostMinute, HostReading, LeftoverRow, Leftovers, ListedRun, Metrics, Pid,
-    ProcessView, Receipt, Recorded, RunRow, Sample,
+    AgentView, AlertEpisode, ErrorGroup, HostMinute, HostReading, LeftoverRow, Leftovers, ListedLeftover, ListedRun,
+    Metrics, Pid, ProcessView, Receipt, Recorded, RunRow, Sample,
 };
 
 /// Any of these shapes as text.
@@ -300,6 +304,12 @@ impl From<Receipt> for Created {
     fn from(Receipt { id, duplicate }: Receipt) -> Created {
         Created { success: true, id, duplicate }
     }
+}
+
+/// `GET /api/monitoring/leftovers`.
+pub(super) fn leftovers(rows: &[ListedLeftover], next: Option<String>) -> Vec<u8> {
+    let items = rows.iter().map(|listed| Leftover::new(Id(&listed.agent), &listed.leftover));
+    text(&List { items: items.collect(), next })
 }
 
 /// `GET /readyz`, when it is 200.

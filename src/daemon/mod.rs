@@ -24,7 +24,7 @@ use crate::delivery::Outbox;
 use crate::engine::{self, INBOX, Message};
 use crate::feed::{Episodes, Feed, RECENT_EVENTS};
 use crate::ingest::Socket;
-use crate::model::{Recorded, Resume, Snapshot};
+use crate::model::{AlertKey, Recorded, Resume, Snapshot};
 use crate::monitor::{Input, Monitor};
 use crate::notify::Origin;
 use crate::process::ProcessSource;
@@ -255,7 +255,8 @@ fn episodes(resume: &Resume) -> Episodes {
     let id_of =
         |number| resume.agents.iter().find(|known| known.agent.number == number).map(|known| known.agent.id.clone());
     let alerts = resume.alerts.iter().filter_map(|alert| Some((&alert.key, alert.episode?)));
-    alerts.map(|(key, episode)| ((key.agent.and_then(id_of), Arc::clone(&key.rule)), episode)).collect()
+    let key_of = |key: &AlertKey| (Arc::clone(&key.rule), key.agent.and_then(id_of), key.source.clone());
+    alerts.map(|(key, episode)| (key_of(key), episode)).collect()
 }
 
 /// The name by which this host tells itself from others.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Handle, url};
-use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Sources, Writes};
+use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Past, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
 use crate::model::{AgentId, Sample, Timestamp};
@@ -32,8 +32,13 @@ pub(super) fn sources(
         clock: Arc::clone(clock),
         interval: Arc::new(move || live.config().sampling.interval),
         storage: Arc::new(move || storage.trouble().map_or(Ok(()), Err)),
+        past: look(&reader, |reader, past: &Past| {
+            let Some(agent) = reader.agent(&past.agent)? else { return Ok(None) };
+            reader.history(agent.number, past.from, past.to, past.step).map(Some)
+        }),
         lists: lists(&reader),
         writes: writes(handle),
+        replay: look(&reader, Reader::replay),
         history: Arc::new(move |id| history(&reader, id, now.now().wall).map_err(|error| error.chain())),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
@@ -71,15 +76,13 @@ fn lists(reader: &Reader) -> Lists {
         groups: look(reader, Reader::list_groups),
         alerts: look(reader, Reader::list_alerts),
         runs: look(reader, Reader::list_runs),
+        leftovers: look(reader, Reader::list_leftovers),
     }
 }
 
-fn look<Q: 'static, R: 'static>(
-    reader: &Reader,
-    question: fn(&Reader, &Q) -> Result<Vec<R>, StoreError>,
-) -> Look<Q, Vec<R>> {
+fn look<Q: 'static, A: 'static>(reader: &Reader, question: fn(&Reader, &Q) -> Result<A, StoreError>) -> Look<Q, A> {
     let reader = reader.clone();
-    Arc::new(move |page| question(&reader, page).map_err(|error| error.chain()))
+    Arc::new(move |asked| question(&reader, asked).map_err(|error| error.chain()))
 }
 
 /// What the daemon knows of itself.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{AgentId, RunRow, Severity, Timestamp};
+use super::{AgentId, LeftoverRow, Recorded, RunRow, Severity, Timestamp};
 
 /// Which rows of a list, newest first.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -9,7 +9,7 @@ pub struct Page {
     pub agent: Option<AgentId>,
     /// Only this type: of event, of error, or the alert's rule.
     pub kind: Option<Arc<str>>,
-    /// Only what is still open, or only what is not: an error unresolved, an alert firing, a run not ended.
+    /// Only what is still open, or only what is not: an error unresolved, an alert firing, a run or leftover not ended.
     pub open: Option<bool>,
     /// Only rows with a lower id: where the page before ended.
     pub before: Option<i64>,
@@ -51,4 +51,52 @@ pub struct ListedRun {
     pub agent: AgentId,
     /// The run.
     pub run: RunRow,
+}
+
+/// A leftover in a list of those of all agents.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ListedLeftover {
+    /// Its place in the order in which leftovers were found.
+    pub id: i64,
+    /// Whose.
+    pub agent: AgentId,
+    /// The process.
+    pub leftover: LeftoverRow,
+}
+
+/// Which lines of the journal a stream missed, oldest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Missed {
+    /// Those with a higher id. One that this database never gave counts as zero.
+    pub after: i64,
+    /// Only this agent's.
+    pub agent: Option<AgentId>,
+    /// Whether events are wanted.
+    pub events: bool,
+    /// Whether errors are wanted.
+    pub errors: bool,
+    /// Whether alerts are wanted.
+    pub alerts: bool,
+    /// At most so many: the newest.
+    pub limit: u32,
+}
+
+/// What of it can be had.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Replay {
+    /// The first and last id of lines that are too many, or were deleted.
+    pub gap: Option<(i64, i64)>,
+    /// The lines, oldest first. All have an id.
+    pub told: Vec<Retold>,
+}
+
+/// A line of the journal with what belongs to it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Retold {
+    /// The line.
+    pub recorded: Recorded,
+    /// Whether somebody said that this error is dealt with.
+    pub resolved: bool,
+    /// The line with which the alert fired that this one is about; none if that could not be stored, or is gone.
+    pub fired: Option<i64>,
 }

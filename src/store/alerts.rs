@@ -16,7 +16,7 @@ use crate::model::{
 
 /// Journal kinds, as in the schema.
 pub(super) const FIRED: i64 = 2;
-const ENDED: i64 = 3;
+pub(super) const ENDED: i64 = 3;
 const REPEATED: i64 = 4;
 
 /// The latest ends of runs as `error` that a new daemon is told of.

@@ -5,6 +5,7 @@ mod groups;
 mod history;
 mod host;
 mod lists;
+mod replay;
 mod resume;
 
 use std::collections::HashMap;
@@ -17,8 +18,8 @@ use super::apply::{ERROR, EVENT};
 use super::columns::{rollup_at, unpack_io};
 use super::{Reader, StoreError};
 use crate::model::{
-    AgentId, AgentNumber, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, MemoryMethod,
-    Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
+    AgentId, AgentNumber, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, LeftoverRow,
+    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 use crate::rollup::Resolution;
@@ -318,6 +319,23 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         memory_method: memory_method(row.get_ref(13)?.as_str()?),
         root_cpu: Cpu { own_us: row.get(14)?, children_us: row.get(15)? },
         others_us: row.get(16)?,
+    })
+}
+
+const LEFTOVER_COLUMNS: &str = "agent_number, start_ticks, pid, boot, command, since, memory_bytes, cpu_us,
+                                used_before_us, ended_at";
+
+fn leftover(row: &Row<'_>) -> rusqlite::Result<LeftoverRow> {
+    Ok(LeftoverRow {
+        agent: agent_number(row, 0)?,
+        process: process(row, 1)?,
+        boot: row.get(3)?,
+        name: row.get(4)?,
+        since: time(row, 5)?,
+        memory_bytes: row.get(6)?,
+        cpu_us: row.get(7)?,
+        used_before_us: row.get(8)?,
+        ended_at: row.get_ref(9)?.as_str_or_null()?.map(|_| time(row, 9)).transpose()?,
     })
 }
 

@@ -8,7 +8,8 @@ use insta::assert_snapshot;
 
 use crate::world::*;
 
-const ROUTES: [&str; 12] = [
+/// The stream with a question that it refuses: it would not end otherwise.
+const ROUTES: [&str; 16] = [
     "/",
     "/agents/coder-1",
     "/page/page.js",
@@ -16,8 +17,12 @@ const ROUTES: [&str; 12] = [
     "/api/monitoring/agents",
     "/api/monitoring/agents/coder-1",
     "/api/monitoring/agents/%ZZ",
-    "/api/monitoring/stream",
+    "/api/monitoring/events",
+    "/api/monitoring/stream?after=x",
     "/api/monitoring/ws",
+    "/api/monitoring/agents/coder-1/history",
+    "/metrics",
+    "/openapi.json",
     "/healthz",
     "/readyz",
     "/no/such/route",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::world::*;
 
-const LISTS: [&str; 4] = ["events", "errors", "alerts", "runs"];
+const LISTS: [&str; 5] = ["events", "errors", "alerts", "runs", "leftovers"];
 
 #[test]
 fn shapes() {
@@ -69,7 +69,8 @@ fn filters_reach_the_database() {
     assert_eq!(page("?resolved=false"), Page { open: Some(true), ..none.clone() });
     assert_eq!(page("?resolved=true"), Page { open: Some(false), ..none.clone() });
     assert_eq!(page("?limit=1&before=jff"), Page { before: Some(255), limit: 2, ..none.clone() });
-    assert_eq!(page("?limit=4000000000"), Page { limit: 501, ..none });
+    assert_eq!(page("?limit=4000000000"), Page { limit: 501, ..none.clone() });
+    assert_eq!(page("?limit=99999999999999999999"), Page { limit: 501, ..none });
 }
 
 #[test]
@@ -88,6 +89,8 @@ fn what_is_no_question_is_refused() {
         ("errors?state=firing", "state"),
         ("alerts?state=pending", "state is firing or resolved"),
         ("runs?state=firing", "state is running or ended"),
+        ("leftovers?before=r7", "before"),
+        ("leftovers?state=open", "state is running or ended"),
         ("events?limit=1&limit=2", "limit"),
     ] {
         let answer = server.get(&format!("/api/monitoring/{target}"));

@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test that cannot go on has nothing better to do")]
 
 mod guard;
+mod history;
 mod limits;
 mod lists;
+mod metrics;
+mod openapi;
 mod shapes;
+mod streams;
 mod world;
 mod writes;

@@ -163,7 +163,7 @@ pub(crate) fn snapshot() -> Snapshot {
 pub(crate) fn feed(snapshot: Snapshot) -> Feed {
     let recent = [event(None, None, "clock jumped"), event(Some(12), Some("coder-1"), "started")];
     let feed = Feed::new(Arc::new(snapshot));
-    feed.go_on(&recent, Episodes::from([((Some(id("coder-1")), "high_cpu".into()), 11)]));
+    feed.go_on(&recent, Episodes::from([(("high_cpu".into(), Some(id("coder-1")), None), 11)]));
     feed
 }
 
@@ -302,8 +302,34 @@ pub(crate) fn sources() -> Sources {
             record: Arc::new(|_| Box::pin(async { Ok(Receipt { id: 40, duplicate: false }) })),
             resolve: Arc::new(|_| Box::pin(async { Ok(()) })),
         },
+        past: Arc::new(|past| Ok((past.agent.as_str() == "coder-1").then(past_of_known))),
+        replay: Arc::new(|missed| Ok(replay(missed, 7))),
         own: Arc::new(own),
     }
+}
+
+/// Three minutes, in one of which nothing was observed.
+fn past_of_known() -> History {
+    let minute = |n: u64| NEW_YEAR + Duration::from_secs(60 * n);
+    let seen = HistoryPoint {
+        at: minute(0),
+        cpu_percent_avg: Some(12.345),
+        cpu_percent_max: Some(100.0),
+        memory_bytes_avg: Some(1_572_864.5),
+        memory_bytes_max: Some(2 << 20),
+        process_count_max: Some(3),
+    };
+    let unseen = HistoryPoint { at: minute(1), ..HistoryPoint::default() };
+    let points = vec![seen, unseen, HistoryPoint { at: minute(2), ..seen }];
+    History { from: minute(0), to: minute(3), step: Duration::from_secs(60), points }
+}
+
+/// A journal with events 1 to `last`, of which none was deleted.
+pub(crate) fn replay(missed: &Missed, last: i64) -> Replay {
+    let first = (missed.after + 1).max(last + 1 - i64::from(missed.limit));
+    let gap = (first > missed.after + 1).then_some((missed.after + 1, first - 1));
+    let told = |id| Retold { recorded: event(Some(id), Some("coder-1"), "started"), resolved: false, fired: None };
+    Replay { gap, told: (first..=last).filter(|_| missed.events).map(told).collect() }
 }
 
 /// Rows with the ids from `page.before` down to 1, at most `page.limit`.
@@ -317,6 +343,7 @@ fn lists() -> Lists {
     let kept = history();
     let report = ErrorReport { fingerprint: None, ..kept.errors[0].report.clone() };
     let run = kept.runs[1].clone();
+    let left = detail().leftovers.remove(0);
     Lists {
         events: Arc::new(|page| Ok(ids(page, 7).map(|id| event(Some(id), Some("coder-1"), "started")).collect())),
         errors: Arc::new(move |page| {
@@ -342,6 +369,12 @@ fn lists() -> Lists {
         }),
         runs: Arc::new(move |page| {
             let listed = |row_id| ListedRun { id: row_id, agent: id("coder-1"), run: run.clone() };
+            Ok(ids(page, 7).map(listed).collect())
+        }),
+        leftovers: Arc::new(move |page| {
+            let ended_at = |row_id| (row_id < 7).then(|| after(8));
+            let leftover = |row_id| LeftoverRow { ended_at: ended_at(row_id), ..left.clone() };
+            let listed = |row_id| ListedLeftover { id: row_id, agent: id("coder-1"), leftover: leftover(row_id) };
             Ok(ids(page, 7).map(listed).collect())
         }),
     }

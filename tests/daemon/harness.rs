@@ -319,6 +319,11 @@ impl Daemon {
         self.child.id()
     }
 
+    /// The dashboard's address.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
     /// A document of the endpoint.
     pub(crate) fn get(&self, path: &str) -> Value {
         match &self.socket {

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::harness::{Deadline, PATIENCE, get};
 use super::tree::Tree;
 
-fn config(directory: &Path, agents: &[(&str, Pid)]) -> Config {
+pub(crate) fn config(directory: &Path, agents: &[(&str, Pid)]) -> Config {
     let directories = Directories { state: directory.join("state"), runtime: directory.to_owned() };
     let mut config = Config::defaults(&directories);
     config.registry.sources.clear();
@@ -37,7 +37,7 @@ fn config(directory: &Path, agents: &[(&str, Pid)]) -> Config {
 }
 
 /// Runs a daemon for as long as `test` takes, which hears of everything.
-fn run<F: Future<Output = ()>>(config: Config, parts: Parts, test: impl FnOnce(Running) -> F) {
+pub(crate) fn run<F: Future<Output = ()>>(config: Config, parts: Parts, test: impl FnOnce(Running) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let daemon = Daemon::bind(config, parts).await.unwrap();
@@ -53,15 +53,15 @@ fn run<F: Future<Output = ()>>(config: Config, parts: Parts, test: impl FnOnce(R
     });
 }
 
-struct Running {
-    address: SocketAddr,
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
     updates: Receiver<Update>,
-    handle: Handle,
+    pub(crate) handle: Handle,
 }
 
 impl Running {
     /// Waits for a snapshot that is as it should be.
-    async fn until(&mut self, what: &str, seen: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
+    pub(crate) async fn until(&mut self, what: &str, seen: impl Fn(&Snapshot) -> bool) -> Arc<Snapshot> {
         let waited = tokio::time::timeout(PATIENCE, async {
             loop {
                 let now = self.handle.latest();
@@ -74,7 +74,7 @@ impl Running {
         waited.await.unwrap_or_else(|_| panic!("{what}: {:#?}", self.handle.latest()))
     }
 
-    async fn get(&self, path: &'static str) -> Value {
+    pub(crate) async fn get(&self, path: &'static str) -> Value {
         let address = self.address;
         tokio::task::spawn_blocking(move || get(address, path).1).await.unwrap()
     }
@@ -84,7 +84,7 @@ fn view<'a>(snapshot: &'a Snapshot, id: &str) -> &'a AgentView {
     snapshot.agents.iter().find(|agent| agent.id.as_str() == id).unwrap()
 }
 
-fn failure(number: u32) -> ErrorReport {
+pub(crate) fn failure(number: u32) -> ErrorReport {
     ErrorReport {
         error_type: "Timeout".into(),
         message: format!("no answer to question {number}").into(),

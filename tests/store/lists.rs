@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use agent_monitor::model::{AlertKey, AlertState, Batch, Page, RunEnd, RunRow, Severity, StoredAlert};
+use agent_monitor::model::{
+    AlertKey, AlertState, Batch, Body, LeftoverRow, Missed, Page, Pid, ProcessKey, RunEnd, RunRow, Severity,
+    StoredAlert,
+};
 
 use crate::support::{Store, after, agent, ask, error, event, number, of_agent, run_of, turn};
 
@@ -122,5 +125,81 @@ fn pages_follow_one_another_without_gap_or_overlap() {
         walked.extend(next.iter().map(|row| row.id));
     }
     assert_eq!(walked, all);
+    store.stop();
+}
+
+fn missed(after: i64, limit: u32) -> Missed {
+    Missed { after, agent: None, events: true, errors: true, alerts: true, limit }
+}
+
+/// The gap, and the ids after it.
+fn told(store: &Store, missed: &Missed) -> (Option<(i64, i64)>, Vec<i64>) {
+    let replay = store.reader.replay(missed).unwrap();
+    (replay.gap, replay.told.iter().map(|told| told.recorded.id.unwrap()).collect())
+}
+
+#[test]
+fn what_a_stream_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    let store = filled(&path);
+    assert_eq!(told(&store, &missed(0, ALL)), (None, (1..=13).collect()));
+    assert_eq!(told(&store, &missed(11, ALL)), (None, vec![12, 13]));
+    assert_eq!(told(&store, &missed(13, ALL)), (None, vec![]));
+    assert_eq!(told(&store, &missed(4, 3)), (Some((5, 10)), vec![11, 12, 13]));
+    assert_eq!(told(&store, &missed(99, ALL)), (None, (1..=13).collect()), "of another database");
+    let agent = page(Some("agent-2"), None, None).agent;
+    assert_eq!(told(&store, &Missed { agent, ..missed(5, ALL) }), (None, vec![6, 8, 10, 12]));
+    let nobody = page(Some("nobody"), None, None).agent;
+    assert_eq!(told(&store, &Missed { agent: nobody, ..missed(0, ALL) }), (None, vec![]));
+    assert_eq!(told(&store, &Missed { errors: false, alerts: false, ..missed(0, ALL) }), (None, vec![1, 4, 7, 10]));
+
+    // The end of an alert knows where it began; an error, whether it is resolved.
+    let replay = store.reader.replay(&missed(0, ALL)).unwrap();
+    let of = |id: usize| &replay.told[id - 1];
+    assert_eq!((of(3).fired, of(13).fired, of(12).fired), (Some(3), Some(3), Some(12)));
+    assert!(matches!(&of(13).recorded.entry.body, Body::Alert(note) if note.since == after(2)));
+    assert_eq!((of(2).resolved, of(5).resolved, of(1).fired), (false, true, None));
+
+    // Retention took the oldest, but not an unresolved error.
+    let connection = rusqlite::Connection::open(path.join(agent_monitor::store::FILE_NAME)).unwrap();
+    connection.execute("delete from journal where id < 7 and id <> 2", []).unwrap();
+    assert_eq!(told(&store, &missed(2, ALL)).0, Some((3, 6)));
+    assert_eq!(told(&store, &missed(5, ALL)), (Some((6, 6)), (7..=13).collect()));
+    assert_eq!(told(&store, &missed(6, ALL)).0, None);
+    store.stop();
+}
+
+#[test]
+fn leftovers_of_all_agents() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    let store = Store::start(&path);
+    let left = |n, pid: i64, name: &str, ended_at| LeftoverRow {
+        agent: number(n),
+        process: ProcessKey { start_ticks: 5, pid: Pid::new(pid).unwrap() },
+        boot: "boot".into(),
+        name: name.into(),
+        since: after(1),
+        memory_bytes: 1 << 20,
+        cpu_us: 1_500_000,
+        used_before_us: 7,
+        ended_at,
+    };
+    let rows = [left(1, 10, "sleep", None), left(2, 20, "sleep", None), left(1, 11, "node", Some(after(3)))];
+    let agents = vec![agent(1), agent(2)];
+    store.store(Batch { agents, leftovers: rows.to_vec(), ..Batch::default() }).unwrap();
+    let list = |page: &Page| store.reader.list_leftovers(page).unwrap();
+    let pids =
+        |page: &Page| -> Vec<i64> { list(page).iter().map(|one| i64::from(one.leftover.process.pid.get())).collect() };
+    assert_eq!(list(&page(None, None, None)).iter().map(|one| one.leftover.clone()).collect::<Vec<_>>(), {
+        let mut newest = rows.to_vec();
+        newest.reverse();
+        newest
+    });
+    assert_eq!(pids(&page(Some("agent-1"), None, None)), [11, 10]);
+    assert_eq!(pids(&page(None, Some("sleep"), Some(true))), [20, 10]);
+    assert_eq!(pids(&page(None, None, Some(false))), [11]);
+    assert_eq!(pids(&Page { before: Some(3), limit: 1, ..Page::default() }), [20]);
     store.stop();
 }

@@ -9,8 +9,8 @@ use super::AgentMetrics;
 use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, AlertEpisode, Body, ErrorReport, EventReport, ExitStatus, HostMinute, JsonObject,
-    LeftoverRow, Metrics, Pid, ProcessView, Recorded, RunRow, Timestamp,
+    ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, HostMinute,
+    JsonObject, LeftoverRow, Metrics, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
 };
 
 /// METRIC: the same numbers as a row.
@@ -90,10 +90,10 @@ pub(super) fn event(recorded: &Recorded) -> Option<Event<'_>> {
     })
 }
 
-/// ERROR.
+/// ERROR. `id` is null when it could not be stored.
 #[derive(Serialize)]
 pub(super) struct ErrorShape<'a> {
-    id: i64,
+    id: Option<i64>,
     agent_id: Option<Id<'a>>,
     error_type: &'a str,
     message: &'a str,
@@ -107,13 +107,29 @@ impl<'a> ErrorShape<'a> {
     pub(super) fn new(agent_id: Option<Id<'a>>, row: &'a ErrorRow) -> ErrorShape<'a> {
         let ErrorReport { error_type, message, stack, metadata: _, fingerprint } = &row.report;
         ErrorShape {
-            id: row.id,
+            id: Some(row.id),
             agent_id,
             error_type,
             message,
             stack_trace: stack.as_deref(),
             timestamp: Time(row.at),
             resolved: row.resolved,
+            fingerprint: fingerprint.as_deref(),
+        }
+    }
+
+    /// As a stream tells it.
+    pub(super) fn told(told: &'a Retold, report: &'a ErrorReport) -> ErrorShape<'a> {
+        let ErrorReport { error_type, message, stack, metadata: _, fingerprint } = report;
+        let entry = &told.recorded.entry;
+        ErrorShape {
+            id: told.recorded.id,
+            agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
+            error_type,
+            message,
+            stack_trace: stack.as_deref(),
+            timestamp: Time(entry.at),
+            resolved: told.resolved,
             fingerprint: fingerprint.as_deref(),
         }
     }
@@ -137,7 +153,7 @@ pub(super) struct Alert<'a> {
 
 impl<'a> Alert<'a> {
     pub(super) fn new(alert: &'a ActiveAlert, episodes: &Episodes) -> Alert<'a> {
-        let key = (alert.agent.clone(), Arc::clone(&alert.rule));
+        let key = (Arc::clone(&alert.rule), alert.agent.clone(), alert.source.clone());
         Alert {
             id: episodes.get(&key).copied(),
             agent_id: alert.agent.as_ref().map(Id),
@@ -164,6 +180,23 @@ impl<'a> Alert<'a> {
             threshold: episode.threshold,
             started_at: Time(episode.started_at),
             resolved_at: episode.ended_at.map(Time),
+        }
+    }
+
+    /// As a stream tells it: the episode, with the words and the number of this turn.
+    pub(super) fn turn(told: &'a Retold, note: &'a AlertNote) -> Alert<'a> {
+        let entry = &told.recorded.entry;
+        Alert {
+            id: told.fired,
+            agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
+            r#type: &note.rule,
+            severity: note.severity.word(),
+            state: if note.is_firing() { "firing" } else { "resolved" },
+            message: &note.message,
+            value: note.value.map(one_decimal),
+            threshold: note.threshold,
+            started_at: Time(note.since),
+            resolved_at: (!note.is_firing()).then_some(Time(entry.at)),
         }
     }
 }
@@ -274,7 +307,7 @@ impl<'a> Process<'a> {
     }
 }
 
-/// LEFTOVER, one that lives. Since when, and what it burned since then, the heart keeps per agent only.
+/// LEFTOVER.
 #[derive(Serialize)]
 pub(super) struct Leftover<'a> {
     agent_id: Id<'a>,

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::rows::{Time, mib, one_decimal, seconds};
 use crate::api::{OwnFacts, ReceiverFacts, Reloads};
-use crate::model::{HostPressure, HostReading, MessagesState, Snapshot, SourceState, Timestamp};
+use crate::feed::Present;
+use crate::model::{HostPressure, HostReading, MessagesState, SourceState, Timestamp};
 
 /// `GET /api/monitoring/status`.
 #[derive(Serialize)]
@@ -34,6 +35,8 @@ pub(in crate::api) struct Status<'a> {
     config: Config,
     agents: usize,
     alerts_firing: usize,
+    /// Open now.
+    streams: usize,
     counters: Counters<'a>,
 }
 
@@ -44,6 +47,8 @@ struct Sampling {
     interval: f64,
     last_tick_at: Option<Time>,
     tick: u64,
+    /// Seconds that the last regular pass took.
+    tick_duration: Option<f64>,
     /// How children are found: `events` where the kernel tells of every fork, else `scan`; null before the first step.
     discovery: Option<&'static str>,
 }
@@ -221,15 +226,19 @@ struct Counters<'a> {
     refused: &'a Refused,
 }
 
-/// What this edge itself refused or lost since the start.
+/// What this edge itself counts: the streams that are open, and what it refused or lost since the start.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::api) struct Refused {
+    #[serde(skip)]
+    pub(in crate::api) streams_open: usize,
     pub(in crate::api) requests_refused: u64,
     pub(in crate::api) requests_panicked: u64,
     pub(in crate::api) writes_limited: u64,
     pub(in crate::api) writes_failed: u64,
     pub(in crate::api) connections_failed: u64,
+    pub(in crate::api) streams_refused: u64,
+    pub(in crate::api) streams_dropped: u64,
 }
 
 impl<'a> Status<'a> {
@@ -238,11 +247,12 @@ impl<'a> Status<'a> {
         status: &'static str,
         now: Timestamp,
         interval: Duration,
-        snapshot: &'a Snapshot,
+        present: &'a Present,
         own: OwnFacts,
         trouble: Option<&'a str>,
         refused: &'a Refused,
     ) -> Status<'a> {
+        let snapshot = &present.snapshot;
         let (sampled, kept) = (&snapshot.own, &own.database);
         Status {
             status,
@@ -257,6 +267,7 @@ impl<'a> Status<'a> {
                 interval: interval.as_secs_f64(),
                 last_tick_at: sampled.last_tick_at.map(Time),
                 tick: snapshot.tick,
+                tick_duration: present.tick_took.map(|took| took.as_secs_f64()),
                 discovery: Some(sampled.discovery).filter(|way| !way.is_empty()),
             },
             host: Host::new(&snapshot.host, &snapshot.pressure),
@@ -275,6 +286,7 @@ impl<'a> Status<'a> {
             config: Config::from(&own.reloads),
             agents: snapshot.agents.len(),
             alerts_firing: snapshot.alerts.len(),
+            streams: refused.streams_open,
             counters: Counters {
                 ticks_skipped: sampled.ticks_skipped,
                 read_errors: sampled.read_errors,

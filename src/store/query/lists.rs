@@ -4,10 +4,10 @@ use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::super::alerts::{FIRED, severity};
 use super::{
-    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, error, event, run,
-    time,
+    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id,
+    error, event, leftover, run, time,
 };
-use crate::model::{AlertEpisode, ListedRun, Page, Recorded, RunRow};
+use crate::model::{AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, RunRow};
 
 impl Reader {
     /// Events of all agents.
@@ -74,6 +74,28 @@ impl Reader {
                from run where id < :before {filters} order by id desc limit :limit"
         );
         self.read(|connection| rows(connection, &sql, page, listed_run))
+    }
+
+    /// Processes that outlived their agents; open are those that live. Their type is their command.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn list_leftovers(&self, page: &Page) -> Result<Vec<ListedLeftover>, StoreError> {
+        let filters = format!(
+            "{} {} {}",
+            of_agent(page, "agent_number"),
+            when(page.kind.is_some(), "and command = :kind"),
+            match page.open {
+                None => "",
+                Some(true) => "and ended_at is null",
+                Some(false) => "and ended_at is not null",
+            }
+        );
+        let sql = format!(
+            "select {LEFTOVER_COLUMNS}, id, (select agent_id from agent where number = agent_number)
+               from leftover where id < :before {filters} order by id desc limit :limit"
+        );
+        self.read(|connection| rows(connection, &sql, page, listed_leftover))
     }
 }
 
@@ -149,4 +171,8 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
 fn listed_run(row: &Row<'_>) -> rusqlite::Result<ListedRun> {
     let run: RunRow = run(row)?;
     Ok(ListedRun { id: row.get(17)?, agent: agent_id(&row.get::<_, String>(18)?, 18)?, run })
+}
+
+fn listed_leftover(row: &Row<'_>) -> rusqlite::Result<ListedLeftover> {
+    Ok(ListedLeftover { id: row.get(10)?, agent: agent_id(&row.get::<_, String>(11)?, 11)?, leftover: leftover(row)? })
 }

@@ -1,10 +1,10 @@
 use std::collections::HashMap;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 use super::super::alerts;
 use super::super::columns::unpack_io;
-use super::{AGENT_COLUMNS, RUN_COLUMNS, agent, agent_number, process, run, time};
+use super::{AGENT_COLUMNS, LEFTOVER_COLUMNS, RUN_COLUMNS, agent, agent_number, leftover, run};
 use crate::model::{AgentNumber, LeftoverRow, Resume, ResumedAgent, RunRow};
 
 /// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.
@@ -64,23 +64,8 @@ fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite
 }
 
 fn leftovers(connection: &Connection) -> rusqlite::Result<Vec<LeftoverRow>> {
-    let sql = "select agent_number, start_ticks, pid, boot, command, since, memory_bytes, cpu_us, used_before_us
-                 from leftover
-                where ended_at is null";
-    let leftover = |row: &Row<'_>| {
-        Ok(LeftoverRow {
-            agent: agent_number(row, 0)?,
-            process: process(row, 1)?,
-            boot: row.get(3)?,
-            name: row.get(4)?,
-            since: time(row, 5)?,
-            memory_bytes: row.get(6)?,
-            cpu_us: row.get(7)?,
-            used_before_us: row.get(8)?,
-            ended_at: None,
-        })
-    };
-    connection.prepare(sql)?.query_map([], leftover)?.collect()
+    let sql = format!("select {LEFTOVER_COLUMNS} from leftover where ended_at is null");
+    connection.prepare(&sql)?.query_map([], leftover)?.collect()
 }
 
 fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {

@@ -1,0 +1,270 @@
+//! What happens, told as it happens. One task renders each thing once for all clients of a format; every client has a
+//! short queue of its own, and is let go when it does not keep up. With no client there is no task.
+
+mod filter;
+mod message;
+mod sse;
+mod ws;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::agent::PATIENCE;
+use super::error::Problem;
+use super::render::elsewhere;
+use super::{Counts, Limits, Look};
+use crate::feed::{Episodes, Feed, Present, Update};
+use crate::model::{Body, Missed, Recorded, Replay, Retold, Snapshot, Turn};
+use filter::Filter;
+use message::{Format, Message};
+
+pub(super) use sse::sse;
+pub(super) use ws::ws;
+
+/// Messages that may wait for one client.
+const QUEUE: usize = 256;
+/// Bytes that may wait for one client beside the message it is at.
+const QUEUE_BYTES: usize = 4 << 20;
+/// How many missed lines of the journal are told again.
+const REPLAY: u32 = 1_000;
+/// With more changed agents than these, rendering must not hold up requests.
+const MANY: usize = 50;
+
+/// All streams.
+pub(super) struct Hub {
+    feed: Feed,
+    seats: Arc<Semaphore>,
+    heartbeat: Duration,
+    clients: Mutex<Clients>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Clients {
+    list: Vec<Client>,
+    /// Whether a task tells them.
+    told: bool,
+}
+
+/// A client, from the side of the one who tells.
+struct Client {
+    format: Format,
+    filter: Filter,
+    queue: mpsc::Sender<Arc<Message>>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// A client, from the side of the one who listens. Dropped, it gives its seat back.
+struct Subscription {
+    filter: Filter,
+    queue: mpsc::Receiver<Arc<Message>>,
+    waiting_bytes: Arc<AtomicUsize>,
+    /// The last line of the journal that it was told already.
+    seen: i64,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Hub {
+    pub(super) fn new(feed: Feed, limits: &Limits, counts: Arc<Counts>) -> Hub {
+        let seats = Arc::new(Semaphore::new(limits.streams));
+        Hub { feed, seats, heartbeat: limits.heartbeat, clients: Mutex::default(), counts }
+    }
+
+    /// How many listen.
+    pub(super) fn len(&self) -> usize {
+        self.lock().list.iter().filter(|client| !client.queue.is_closed()).count()
+    }
+
+    /// A further client hears everything from now on.
+    fn join(self: &Arc<Self>, format: Format, filter: Filter) -> Result<Subscription, Problem> {
+        let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() else {
+            self.counts.streams_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::unavailable("too many streams are open"));
+        };
+        let (queue, receiver) = mpsc::channel(QUEUE);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let client = Client { format, filter: filter.clone(), queue, waiting_bytes: Arc::clone(&waiting_bytes) };
+        let mut clients = self.lock();
+        clients.list.push(client);
+        if !std::mem::replace(&mut clients.told, true) {
+            let (now, updates) = self.feed.follow();
+            tokio::spawn(Teller::new(Arc::clone(self), &now).run(updates));
+        }
+        Ok(Subscription { filter, queue: receiver, waiting_bytes, seen: 0, _seat: seat })
+    }
+
+    /// Whether somebody listens; if not, the task that asks must end.
+    fn is_heard(&self) -> bool {
+        let mut clients = self.lock();
+        clients.list.retain(|client| !client.queue.is_closed());
+        clients.told = !clients.list.is_empty();
+        clients.told
+    }
+
+    fn listens(&self, format: Format) -> bool {
+        self.lock().list.iter().any(|client| client.format == format)
+    }
+
+    fn tell(&self, format: Format, message: Message) {
+        let message = Arc::new(message);
+        let mut dropped = 0;
+        self.lock().list.retain(|client| {
+            let keeps = client.format != format || client.take(&message);
+            dropped += u64::from(!keeps && !client.queue.is_closed());
+            keeps
+        });
+        self.counts.streams_dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// Lets everyone go: something was missed, and who comes back is told it from the database.
+    fn let_all_go(&self) {
+        let gone = std::mem::take(&mut self.lock().list);
+        self.counts.streams_dropped.fetch_add(gone.len() as u64, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Clients> {
+        self.clients.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Client {
+    /// Whether it goes on listening.
+    fn take(&self, message: &Arc<Message>) -> bool {
+        if !self.filter.takes(message) {
+            return !self.queue.is_closed();
+        }
+        let bytes = message.text.len();
+        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        (waiting == 0 || waiting + bytes <= QUEUE_BYTES) && self.queue.try_send(Arc::clone(message)).is_ok()
+    }
+}
+
+impl Subscription {
+    /// The next message that it was not told before; none when it was let go.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Arc<Message>>> {
+        loop {
+            let Some(message) = ready!(self.queue.poll_recv(cx)) else { return Poll::Ready(None) };
+            self.waiting_bytes.fetch_sub(message.text.len(), Ordering::Relaxed);
+            if message.id.is_none_or(|id| id > self.seen) {
+                return Poll::Ready(Some(message));
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Arc<Message>> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// What was missed after this line, rendered in one piece each; from then on nothing of it is told again.
+    async fn catch_up(
+        &mut self,
+        after: Option<i64>,
+        format: Format,
+        look: &Look<Missed, Replay>,
+    ) -> Result<Vec<Bytes>, Problem> {
+        let Some(after) = after else { return Ok(Vec::new()) };
+        let (look, missed) = (Arc::clone(look), self.filter.missed(after, REPLAY));
+        let rendered = elsewhere(move || {
+            let Replay { gap, told } = look(&missed)?;
+            let last = told.last().and_then(|told| told.recorded.id);
+            let gap = gap.map(|(from, to)| message::gap(format, from, to));
+            let texts = told.iter().map(|told| Message::entry(format, told).text);
+            Ok::<_, String>((last, gap.into_iter().chain(texts).collect()))
+        });
+        let (last, texts) = match tokio::time::timeout(PATIENCE, rendered).await {
+            Ok(Ok(rendered)) => rendered,
+            Ok(Err(reason)) => {
+                tracing::debug!(reason, "cannot read what a stream missed");
+                return Err(Problem::unavailable("the database cannot be read right now"));
+            }
+            Err(_) => return Err(Problem::unavailable("the database takes too long to answer")),
+        };
+        self.seen = last.unwrap_or(0);
+        Ok(texts)
+    }
+}
+
+/// Tells the clients of a hub, as long as there are any.
+struct Teller {
+    hub: Arc<Hub>,
+    /// What the clients know.
+    known: Arc<Snapshot>,
+    /// Where the alerts fired that they know of.
+    episodes: Episodes,
+}
+
+impl Teller {
+    fn new(hub: Arc<Hub>, now: &Present) -> Teller {
+        Teller { hub, known: Arc::clone(&now.snapshot), episodes: Episodes::clone(&now.episodes) }
+    }
+
+    async fn run(mut self, mut updates: broadcast::Receiver<Update>) {
+        let mut heartbeat = interval(self.hub.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeat.reset(); // not at once
+        loop {
+            tokio::select! {
+                update = updates.recv() => match update {
+                    Ok(Update::Snapshot(snapshot)) => self.tell_changes(snapshot).await,
+                    Ok(Update::Recorded(entries)) => entries.iter().for_each(|entry| self.tell_entry(entry)),
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => self.hub.let_all_go(),
+                },
+                _ = heartbeat.tick() => for format in Format::ALL {
+                    self.hub.tell(format, Message::heartbeat(format));
+                },
+            }
+            if !self.hub.is_heard() {
+                return;
+            }
+        }
+    }
+
+    async fn tell_changes(&mut self, now: Arc<Snapshot>) {
+        let before = std::mem::replace(&mut self.known, now);
+        let now = Arc::clone(&self.known);
+        let changes = message::Changes::between(&before, now);
+        if changes.is_empty() {
+            return;
+        }
+        let formats = Format::ALL.map(|format| self.hub.listens(format).then_some(format));
+        let many = changes.agents.len() > MANY;
+        let render = move || formats.map(|format| format.map(|format| (format, Message::changes(format, &changes))));
+        let messages = if many { elsewhere(render).await } else { render() };
+        for (format, message) in messages.into_iter().flatten() {
+            self.hub.tell(format, message);
+        }
+    }
+
+    fn tell_entry(&mut self, recorded: &Recorded) {
+        // A reminder is for receivers: nothing has changed.
+        if matches!(&recorded.entry.body, Body::Alert(note) if note.turn == Turn::Repeated) {
+            return;
+        }
+        let told = Retold { fired: self.fired(recorded), recorded: recorded.clone(), resolved: false };
+        for format in Format::ALL {
+            if self.hub.listens(format) {
+                self.hub.tell(format, Message::entry(format, &told));
+            }
+        }
+    }
+
+    /// The line with which the alert fired that this one is about.
+    fn fired(&mut self, recorded: &Recorded) -> Option<i64> {
+        let Body::Alert(note) = &recorded.entry.body else { return None };
+        let agent = recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
+        let key = (Arc::clone(&note.rule), agent, note.source.clone());
+        if !note.is_firing() {
+            return self.episodes.remove(&key);
+        }
+        let id = recorded.id?;
+        self.episodes.insert(key, id);
+        Some(id)
+    }
+}
