@@ -57,7 +57,7 @@ function between(low, high) {
   return runs(high).map((run, index) => `M${[...run, ...rest[index].toReversed()].map(at).join("L")}Z`).join("");
 }
 
-const FRAME = { left: 52, right: 8, top: 8, bottom: 20, height: 170 };
+const FRAME = { left: 66, right: 8, top: 8, bottom: 20, height: 170 };
 
 /**
  * A chart of one number over a range of time. `series`: `{from, to, step (s), t: [ms], avg, max}`; `unit` writes a value.

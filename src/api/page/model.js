@@ -132,7 +132,7 @@ export function trouble(agent, alerts) {
   const down = agent.status === "offline" && agent.registryStatus !== null && agent.state !== "running";
   if (agent.stateReason !== null) reasons.push([down ? 3 : 1, agent.stateReason]);
   else if (down) reasons.push([3, `process ${agent.state}`]);
-  for (const alert of alerts) reasons.push([RANK[alert.severity] ?? 1, brief(alert, agent.agentId)]);
+  for (const alert of alerts) reasons.push([RANK[alert.severity] ?? 1, brief(alert)]);
   const { errorCount } = agent.metrics;
   const left = agent.leftovers.processCount;
   if (errorCount > 0) reasons.push([2, `${errorCount} unresolved ${errorCount === 1 ? "error" : "errors"}`]);
@@ -141,8 +141,9 @@ export function trouble(agent, alerts) {
   return { rank: reasons[0]?.[0] ?? 0, why: reasons.map(([, text]) => text) };
 }
 
-/** An alert's message without the agent it names at its beginning: the row says that already. */
-function brief({ type, message }, id) {
-  const rest = message.startsWith(id) ? message.slice(id.length).replace(/^[\s:,]+/, "") : message;
-  return `${type}: ${rest}`;
+const brief = (alert) => `${alert.type}: ${withoutAgent(alert)}`;
+
+/** An alert's message without the agent it begins with. */
+export function withoutAgent({ agent_id: id, message }) {
+  return id !== null && message.startsWith(id) ? message.slice(id.length).replace(/^[\s:,]+/, "") : message;
 }

@@ -1,7 +1,7 @@
 // The first view: what is wrong, the host, all agents, and what happened lately.
 
 import { agentLink, ago, count, h, mark, memory, say } from "./dom.js";
-import { worstFirst } from "./model.js";
+import { withoutAgent, worstFirst } from "./model.js";
 import { ask } from "./stream.js";
 import { AgentTable } from "./table.js";
 
@@ -146,8 +146,8 @@ function ownCost({ status, cpuSeconds, uptime, memoryMb, database, registry, cou
 export function alertLine(alert) {
   return h("p", { class: "alert", "data-severity": alert.severity },
     h("span", { class: "pill", "data-shape": alert.severity === "critical" ? "bad" : "warn" }, alert.severity),
-    agentLink(alert.agent_id), h("strong", {}, alert.type), h("span", { class: "message" }, alert.message),
-    h("span", { class: "when" }, "since ", ago(alert.started_at)));
+    agentLink(alert.agent_id), h("strong", {}, alert.type), h("span", { class: "message" }, withoutAgent(alert)),
+    h("span", { class: "when" }, ago(alert.started_at)));
 }
 
 const TONE = { error: "bad", warning: "warn", started: "good", restarted: "good", stopped: "off" };

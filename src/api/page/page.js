@@ -120,7 +120,7 @@ async function askStatus() {
   status.ownCpu = seconds > 5 ? ((status.cpuSeconds - before.cpuSeconds) / seconds) * 100 : before?.ownCpu ?? null;
   if (before === null || seconds > 5 || before.startedAt !== status.startedAt) model.status = status;
   model.intervalMs = status.sampling.interval * 1000;
-  say(node("about"), `${status.host ?? location.host} · ${status.version} · up ${span(status.uptime)}`);
+  say(node("about"), `${location.host} · ${status.version} · up ${span(status.uptime)}`);
   draw();
 }
 

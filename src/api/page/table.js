@@ -45,7 +45,7 @@ export class AgentTable {
       const button = h("button", { type: "button", onclick: () => this.sortBy(key) }, title);
       return h("th", { scope: "col", class: style }, button);
     });
-    this.above = h("tr", { class: "space", "aria-hidden": "true" }, h("td", { colspan: COLUMNS.length }));
+    this.above = h("tr", { class: "space", "aria-hidden": "true" }, h("td"));
     this.below = this.above.cloneNode(true);
     this.body = h("tbody", {}, this.above, this.below);
     this.table = h("table", { class: "agents" },
