@@ -1,7 +1,7 @@
 // A daemon as a child, agents that are real processes, and a real browser.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -85,10 +85,17 @@ export class Place {
   }
 
   /** A real process as an agent: what the registry says of it, and what it runs. */
-  agent(id, script, record = {}) {
-    const child = this.run("python3", ["-c", script]);
+  agent(id, script, record = {}, program = "python3") {
+    const child = this.run(program, ["-c", script]);
     this.register({ [id]: { ...record, metadata: { pid: child.pid, ...record.metadata } } });
     return child;
+  }
+
+  /** Python by another name. */
+  program(name) {
+    const path = join(this.path, name);
+    if (!existsSync(path)) symlinkSync("/usr/bin/python3", path);
+    return path;
   }
 
   /** Starts a daemon; the next one listens where the first did. */

@@ -4,7 +4,7 @@
 export const BUCKETS = 60;
 const EVENTS_KEPT = 200;
 
-/** The last quarter of an hour of one number, or longer where samples are rarer: the maximum of each stretch of time. */
+/** The last while of one number: the maximum of each stretch of time. */
 export class Trail {
   constructor(stepMs) {
     this.stepMs = stepMs;
@@ -38,6 +38,11 @@ export class Model {
     this.intervalMs = 10_000;
     this.trails = new Map();
     this.lastEvent = new Map();
+  }
+
+  /** What one stretch of a sparkline covers: all of it five minutes, or more where samples are rarer. */
+  get stepMs() {
+    return Math.max(5_000, 2 * this.intervalMs);
   }
 
   get isEmpty() {
@@ -100,7 +105,7 @@ export class Model {
   }
 
   #newTrails() {
-    const stepMs = Math.max(15_000, this.intervalMs);
+    const stepMs = this.stepMs;
     return { cpu: new Trail(stepMs), memory: new Trail(stepMs), whole: false };
   }
 

@@ -99,7 +99,7 @@ export class Overview {
     this.#asked.add(id);
     this.#asking += 1;
     try {
-      const step = Math.max(15, Math.round(this.model.intervalMs / 1000));
+      const step = Math.round(this.model.stepMs / 1000);
       const path = `/api/monitoring/agents/${encodeURIComponent(id)}/history`;
       const past = await ask(`${path}?from=-${step * 60}s&to=now&step=${step}s`);
       if (this.model.trails.has(id)) this.model.past(id, past);

@@ -52,7 +52,7 @@ export class AgentTable {
       h("caption", { class: "unseen" }, "Agents, those in trouble first"),
       h("thead", {}, h("tr", {}, ...this.heads)), this.body);
     this.empty = h("div", { class: "empty", hidden: true });
-    this.box = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Agents" }, this.table);
+    this.box = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of agents" }, this.table);
     this.box.addEventListener("scroll", () => this.#draw(), { passive: true });
     this.watcher = new ResizeObserver(() => this.#draw());
     this.watcher.observe(this.box);
