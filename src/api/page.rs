@@ -37,7 +37,9 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/", get(|| async { file("text/html; charset=utf-8", HTML) }))
         .route("/agents/", get(agent))
         .route("/agents/{agentId}", get(agent));
-    FILES.into_iter().fold(pages, |router, (path, kind, text)| router.route(path, get(move || async { file(kind, text) })))
+    FILES
+        .into_iter()
+        .fold(pages, |router, (path, kind, text)| router.route(path, get(move || async { file(kind, text) })))
 }
 
 /// The same page: its script reads the id from the address.

@@ -61,10 +61,12 @@ test("a row follows its process without a reload", async () => {
   await agent.ended;
   await page.waitForFunction(() => [...document.querySelectorAll(".agents tbody tr")].some((node) =>
     node.textContent.includes("passing") && node.textContent.includes("offline")), undefined, { timeout: 20_000, polling: 20 });
-  place.agent("passing", STEADY);
+  const next = place.agent("passing", STEADY);
   await says(row(page, "passing"), /^online/);
   assert.equal(await page.evaluate(() => window.sameDocument), true);
   place.register({ passing: null });
+  next.kill("SIGKILL");
+  await until("its row is gone", async () => (await row(page, "passing").count()) === 0);
   await closed(page);
 });
 

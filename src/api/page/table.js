@@ -19,7 +19,7 @@ const COLUMNS = [
   ["processes", "Processes", by(({ agent }) => known(agent.metrics.processCount)), "number wide"],
   ["messages", "Messages", by(({ agent }) => known(agent.metrics.messageCount)), "number wider"],
   ["errors", "Errors", by(({ agent }) => agent.metrics.errorCount), "number wide"],
-  ["leftovers", "Left behind", by(({ agent }) => agent.leftovers.processCount), "number wider"],
+  ["leftovers", "Left behind", by(({ agent }) => agent.leftovers.processCount), "number wide"],
   ["restarts", "Restarts", by(({ agent }) => agent.restarts), "number wider"],
   ["event", "Last event", by(({ event }) => (event ? Date.parse(event.timestamp) : 0)), "event widest"],
 ];
