@@ -1,125 +1,211 @@
-// Everything shown is untrusted text: it only ever becomes textContent or an encoded path.
-"use strict";
+// The page: which view is shown, the line to the daemon, and how sure one can be of what is shown.
 
-const content = document.getElementById("content");
-const host = document.getElementById("host");
-const [, place, segment] = location.pathname.split("/");
-const source = place === "agents" ? `/api/monitoring/agents/${segment}` : "/api/monitoring/dashboard";
-const EVERY_MS = 5000;
+import { AgentView } from "./agent.js";
+import { mark, refreshAges, say, span } from "./dom.js";
+import { Model } from "./model.js";
+import { Overview } from "./overview.js";
+import { Line, ask } from "./stream.js";
 
-function element(tag, text, className) {
-  const node = document.createElement(tag);
-  if (text !== undefined) node.textContent = text ?? "–";
-  if (className) node.className = className;
-  return node;
+const STATUS_MS = 10_000;
+const REFRESH_MS = 15_000;
+const node = (id) => document.getElementById(id);
+
+const model = new Model();
+let line = "connecting";
+let heardAt = null;
+let view = null;
+
+function show() {
+  const [, place, segment] = location.pathname.split("/");
+  view?.close();
+  view = place === "agents" && segment ? new AgentView(model, decodeURIComponent(segment)) : new Overview(model);
+  node("content").replaceChildren(view.node);
+  draw();
 }
 
-// columns: [title, cell of a row] or [title, cell, true] for numbers; a cell is text or a node.
-function table(title, rows, columns) {
-  const section = element("section");
-  section.append(element("h2", title));
-  if (rows === null) section.append(element("p", "not known right now", "quiet"));
-  else if (rows.length === 0) section.append(element("p", "none", "quiet"));
-  else {
-    const grid = element("table");
-    const head = grid.createTHead().insertRow();
-    for (const [name, , number] of columns) head.append(element("th", name, number && "number"));
-    const body = grid.createTBody();
-    for (const row of rows) {
-      const line = body.insertRow();
-      for (const [, cell, number] of columns) {
-        const value = cell(row);
-        const node = element("td", value instanceof Node ? "" : value, number && "number");
-        if (value instanceof Node) node.append(value);
-        line.append(node);
-      }
+let drawing = false;
+/** One change of the page for all that came in since the last one. */
+function draw() {
+  if (drawing) return;
+  drawing = true;
+  requestAnimationFrame(() => {
+    drawing = false;
+    view.render();
+    document.title = view.title;
+    sayConnection();
+    refreshAges(node("content"), Date.now());
+  });
+}
+
+/** Two intervals without a word, and what is shown is old. */
+function isStale() {
+  return heardAt === null || performance.now() - heardAt > Math.max(3_000, 2 * model.intervalMs + 1_000);
+}
+
+function sayConnection() {
+  const stale = !model.isEmpty && isStale();
+  const last = model.at === null ? "" : new Date(model.at).toLocaleTimeString();
+  const state = stale ? "stale" : line;
+  mark(document.documentElement, "data-connection", state);
+  mark(node("connection"), "data-state", state);
+  const words = { live: "Live", reconnecting: "Reconnecting", connecting: "Connecting", stale: `Stale since ${last}` };
+  say(node("connection").firstElementChild, words[state]);
+  node("connection").title = last === "" ? "" : `data of ${last}`;
+  const worst = model.alerts.some(({ severity }) => severity === "critical") ? "bad" : "icon";
+  mark(node("icon"), "href", state === "stale" ? "/page/icon-stale.svg" : worst === "bad" ? "/page/icon-bad.svg" : "/page/icon.svg");
+}
+
+let refreshing = null;
+let again = false;
+/** Fetches the document; who asks meanwhile gets one more that began after the question. */
+function refresh() {
+  if (refreshing !== null) {
+    again = true;
+    return refreshing;
+  }
+  refreshing = ask("/api/monitoring/dashboard").then((document) => {
+    if (model.snapshot(document)) heardAt = performance.now();
+    draw();
+  }).finally(() => {
+    refreshing = null;
+    if (again) {
+      again = false;
+      refresh().catch(() => {});
     }
-    const box = element("div", undefined, "scroll");
-    box.append(grid);
-    section.append(box);
-  }
-  return section;
+  });
+  return refreshing;
 }
 
-const time = (text) => (text === null ? null : new Date(text).toLocaleString());
-const bad = (text, is) => (is ? element("span", text, "bad") : text);
+const quietly = () => refresh().catch(() => {});
 
-function link(id) {
-  const anchor = element("a", id);
-  anchor.href = `/agents/${encodeURIComponent(id)}`;
-  return anchor;
+const told = {
+  hello({ interval }) {
+    model.intervalMs = interval * 1000;
+    quietly();
+    askEvents();
+    askStatus();
+    view.reload?.();
+  },
+  metrics_update(update) {
+    heardAt = performance.now();
+    if (!model.isEmpty && !model.tick(update)) quietly();
+  },
+  event(event) {
+    model.addEvents([event]);
+    quietly();
+    if (event.agent_id === view.id) view.reload?.();
+  },
+  agent_error: (error) => {
+    quietly();
+    if (error.agent_id === view.id) view.reload?.();
+  },
+  alert: quietly,
+  gap: () => askEvents(),
+};
+
+async function askEvents() {
+  const events = await ask("/api/monitoring/events?limit=100").catch(() => null);
+  if (events === null) return;
+  model.addEvents(events.items);
+  draw();
 }
 
-const AGENT = [
-  ["Agent", (a) => link(a.agentId)],
-  ["Name", (a) => a.name],
-  ["Status", (a) => bad(a.status, a.status === "offline")],
-  ["State", (a) => a.state],
-  ["Why", (a) => a.stateReason ?? ""],
-  ["PID", (a) => a.pid, true],
-  ["CPU %", (a) => a.metrics.cpuPercent, true],
-  ["MiB", (a) => a.metrics.memoryMb, true],
-  ["Processes", (a) => a.metrics.processCount, true],
-  ["Errors", (a) => bad(a.metrics.errorCount, a.metrics.errorCount > 0), true],
-  ["Restarts", (a) => a.restarts, true],
-];
-const ALERT = [
-  ["Alert", (a) => a.type], ["Severity", (a) => bad(a.severity, a.severity === "critical")],
-  ["Agent", (a) => (a.agent_id === null ? null : link(a.agent_id))],
-  ["Since", (a) => time(a.started_at)], ["Message", (a) => a.message],
-];
-const EVENT = [
-  ["When", (e) => time(e.timestamp)], ["Agent", (e) => (e.agent_id === null ? null : link(e.agent_id))],
-  ["Type", (e) => bad(e.event_type, e.event_type === "error")], ["Message", (e) => e.message],
-];
-const PROCESS = [
-  ["PID", (p) => p.pid, true], ["Parent", (p) => p.ppid, true], ["Command", (p) => p.command],
-  ["State", (p) => p.state], ["User", (p) => p.user], ["Started", (p) => time(p.startedAt)],
-  ["CPU %", (p) => p.cpuPercent, true], ["MiB", (p) => p.memoryMb, true], ["Threads", (p) => p.threadCount, true],
-];
-const ERROR = [
-  ["When", (e) => time(e.timestamp)], ["Type", (e) => e.error_type], ["Message", (e) => e.message],
-  ["Resolved", (e) => (e.resolved ? "yes" : bad("no", true))],
-];
-const RUN = [
-  ["PID", (r) => r.pid, true], ["Started", (r) => time(r.started_at)], ["Ended", (r) => time(r.ended_at)],
-  ["How", (r) => r.exit_signal ?? r.exit_code], ["Reason", (r) => r.reason],
-  ["CPU s", (r) => r.cpu_seconds, true], ["Peak MiB", (r) => r.peak_memory_mb, true],
-];
-const LEFTOVER = [["PID", (l) => l.pid, true], ["Command", (l) => l.command], ["MiB", (l) => l.memory_mb, true]];
-
-function dashboard(all) {
-  const s = all.systemMetrics;
-  host.textContent = `load ${s.cpuUsage ?? "–"} on ${s.cpuCount ?? "–"} CPUs, `
-    + `${s.freeMemory ?? "–"} of ${s.totalMemory ?? "–"} MiB available, as of ${time(all.generatedAt)}`;
-  const parts = [table("Agents", all.agents, AGENT), table("Recent events", all.recentEvents, EVENT)];
-  if (all.alerts.length > 0) parts.unshift(table("Alerts", all.alerts, ALERT));
-  return parts;
+async function askStatus() {
+  const status = await ask("/api/monitoring/status").catch(() => null);
+  if (status === null) return;
+  const before = model.status;
+  const seconds = before?.startedAt === status.startedAt
+    ? (Date.parse(status.generatedAt) - Date.parse(before.generatedAt)) / 1000 : 0;
+  // Over too short a time the difference is noise.
+  status.ownCpu = seconds > 5 ? ((status.cpuSeconds - before.cpuSeconds) / seconds) * 100 : before?.ownCpu ?? null;
+  if (before === null || seconds > 5 || before.startedAt !== status.startedAt) model.status = status;
+  model.intervalMs = status.sampling.interval * 1000;
+  say(node("about"), `${location.host} · ${status.version} · up ${span(status.uptime)}`);
+  draw();
 }
 
-function agent(one) {
-  host.textContent = `as of ${time(one.latest.timestamp)}`;
-  return [
-    table(one.name ?? one.agentId, [{ ...one, metrics: one.latest }], AGENT),
-    table("Processes", one.processes, PROCESS),
-    table("Left behind", one.leftovers, LEFTOVER),
-    table("Runs", one.runs, RUN),
-    table("Errors", one.errors, ERROR),
-    table("Events", one.events, EVENT),
-  ];
+const connection = new Line({
+  told(kind, data) {
+    told[kind](data);
+    draw();
+  },
+  refresh,
+  state(word) {
+    line = word;
+    draw();
+  },
+  intervalMs: () => model.intervalMs,
+});
+
+const THEMES = ["system", "light", "dark"];
+function setTheme(theme) {
+  mark(document.documentElement, "data-theme", theme === "system" ? null : theme);
+  say(node("theme"), `Theme: ${theme}`);
 }
 
-async function refresh() {
+function nextTheme() {
+  const now = document.documentElement.dataset.theme ?? "system";
+  const next = THEMES[(THEMES.indexOf(now) + 1) % THEMES.length];
   try {
-    const answer = await fetch(source);
-    const body = await answer.json();
-    if (!answer.ok) throw new Error(body.detail);
-    content.replaceChildren(...(place === "agents" ? agent(body) : dashboard(body)));
-  } catch (error) {
-    // What was last shown stays, with the word that it is old.
-    host.replaceChildren(element("span", `no answer: ${error.message}`, "bad"));
+    localStorage.setItem("theme", next);
+  } catch {
+    // A browser that keeps nothing shows it until the page is left.
   }
-  setTimeout(refresh, EVERY_MS);
+  setTheme(next);
 }
 
-refresh();
+function go(href) {
+  history.pushState(null, "", href);
+  show();
+  scrollTo(0, 0);
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='/']");
+  if (link === null || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  go(link.getAttribute("href"));
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || node("keys").open) return;
+  const typing = event.target.matches("input");
+  if (typing && event.key !== "Escape") {
+    if (event.key === "ArrowDown" || event.key === "Enter") view.key("ArrowDown") && event.preventDefault();
+    return;
+  }
+  if (event.target.matches(".plot") && event.key.startsWith("Arrow")) return;
+  if (event.key === "t") nextTheme();
+  else if (event.key === "?") node("keys").showModal();
+  else if (event.key === "g") go("/");
+  else if (!view.key(event.key)) return;
+  if (typing) event.target.blur();
+  event.preventDefault();
+});
+
+node("theme").addEventListener("click", nextTheme);
+node("help").addEventListener("click", () => node("keys").showModal());
+addEventListener("popstate", show);
+addEventListener("pagehide", () => connection.close());
+addEventListener("pageshow", ({ persisted }) => persisted && connection.open());
+
+let stored = null;
+try {
+  stored = localStorage.getItem("theme");
+} catch {
+  // As the system then.
+}
+setTheme(THEMES.includes(stored) ? stored : "system");
+show();
+quietly();
+askEvents();
+askStatus();
+connection.open();
+// What no message tells: leftovers, processes, the monitor itself, and that time passes.
+setInterval(() => !document.hidden && askStatus(), STATUS_MS);
+setInterval(() => {
+  if (document.hidden) return;
+  quietly();
+  view.reload?.();
+}, REFRESH_MS);
+setInterval(draw, 1_000);
