@@ -8,12 +8,12 @@ use serde_json::json;
 
 use super::harness::{Daemon, Place, outcome, program, until};
 
-/// Two processes that share 64 MiB, until their input ends.
+/// Two processes that share 16 MiB, until their input ends. More would take long to be measured: that has a budget.
 struct Pair(Child);
 
 impl Pair {
     fn start() -> Pair {
-        let script = "import os, sys\nheld = b'x' * (64 << 20)\nchild = os.fork()\nif child: print(child, flush=True)\n\
+        let script = "import os, sys\nheld = b'x' * (16 << 20)\nchild = os.fork()\nif child: print(child, flush=True)\n\
                       sys.stdin.read()";
         let mut command = Command::new("python3");
         command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -53,7 +53,7 @@ fn shared_memory_counts_once_where_that_is_configured() {
     place.register(&json!([{ "agentId": "pair", "pid": pair.0.id() }]));
     let daemon = place.start_with_registry();
     let exact = mib(&daemon, "pss");
-    assert!((64.0..110.0).contains(&exact), "{exact} MiB");
+    assert!((16.0..50.0).contains(&exact), "{exact} MiB");
     let cost = daemon.get("/api/monitoring/status");
     assert_eq!(cost["counters"]["pssReadsDenied"], 0, "{cost}");
 
@@ -61,7 +61,7 @@ fn shared_memory_counts_once_where_that_is_configured() {
     place.configure("[sampling]\nmemory = \"rss\"\n");
     daemon.signal(Signal::HUP);
     let doubled = mib(&daemon, "rss");
-    assert!(doubled > 128.0 && doubled > exact + 50.0, "{doubled} MiB against {exact}");
+    assert!(doubled > 32.0 && doubled > exact + 12.0, "{doubled} MiB against {exact}");
     place.configure("[sampling]\nmemory = \"pss\"\n");
     daemon.signal(Signal::HUP);
     mib(&daemon, "pss");
@@ -74,7 +74,7 @@ fn shared_memory_counts_once_where_that_is_configured() {
         if whole["runs"][0]["ended_at"].is_string() { Ok(whole) } else { Err(whole.to_string()) }
     });
     let peak = whole["runs"][0]["peak_memory_mb"].as_f64().unwrap();
-    assert!((64.0..110.0).contains(&peak), "the peak is exact too: {peak} MiB");
+    assert!((16.0..50.0).contains(&peak), "the peak is exact too: {peak} MiB");
     let host = &whole["host"][0];
     assert!(host["memory_available_mb"].as_f64().unwrap() > 0.0 && host["load1"].is_number(), "{host}");
     let has_pressure = std::fs::read("/proc/pressure/memory").is_ok();
