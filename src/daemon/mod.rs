@@ -230,14 +230,16 @@ impl Daemon {
     }
 }
 
-/// What the writer tells goes to whoever listens, and the counts of errors back to the heart.
+/// What the writer tells goes to whoever listens, and what it counted and deleted back to the heart.
 fn listener(feed: Feed, outbox: Outbox, inbox: SyncSender<Message>) -> store::Listener {
-    Box::new(move |Committed { entries, unresolved }| {
+    Box::new(move |Committed { entries, unresolved, deleted }| {
         feed.recorded(&entries);
         outbox.put(&entries);
-        if !unresolved.is_empty() {
+        let counted = (!unresolved.is_empty()).then_some(Input::Unresolved(unresolved));
+        let gone = (!deleted.is_empty()).then_some(Input::Deleted(deleted));
+        for input in counted.into_iter().chain(gone) {
             // The engine never waits for the writer, so the writer may wait for the engine.
-            let _ = inbox.send(Message::Input(Input::Unresolved(unresolved)));
+            let _ = inbox.send(Message::Input(input));
         }
     })
 }

@@ -56,7 +56,7 @@ pub enum InvalidAgentId {
     ControlCharacter,
 }
 
-/// The database's short name for an agent: 0 to 2^20 - 1, never given to another agent.
+/// The database's short name for an agent: 0 to 2^20 - 1, given to another only when nothing is stored of the first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AgentNumber(u32);
 

@@ -169,6 +169,8 @@ pub struct OwnState {
     pub reads_denied: u64,
     /// What became of measuring proportional set sizes.
     pub pss: PssCounts,
+    /// Agents of registries that were not watched for want of room, each as often as its registry named it.
+    pub agents_refused: u64,
     /// How children of members are found: `events` (the kernel tells of every fork) or `scan`; empty before the
     /// first step.
     pub discovery: &'static str,

@@ -35,6 +35,8 @@ pub(super) struct Agent {
     pub program: Option<Program>,
     /// Whether one that was found by its program stays in the lists for a while.
     pub lingers: bool,
+    /// Whether one that is known only by what it writes stays in the lists.
+    pub writes: bool,
     /// What its tree used, over all runs.
     pub tree: Account,
     /// What its leftovers used and use; none as long as it never had any.
@@ -240,6 +242,7 @@ impl Agent {
             run: None,
             program: None,
             lingers: false,
+            writes: false,
             left: None,
             unresolved: 0,
             counted: None,
@@ -324,7 +327,7 @@ impl Agent {
     /// Whether it belongs into the lists: somebody names it, or something of it lives or did lately, or it writes.
     pub(super) fn is_listed(&self) -> bool {
         let lives = self.root().is_some() || self.left_sum().processes > 0;
-        self.claim.is_some() || lives || self.lingers || self.is_unregistered()
+        self.claim.is_some() || lives || self.lingers || self.is_unregistered() && self.writes
     }
 
     /// Says that the fact is another now.

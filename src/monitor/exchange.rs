@@ -37,6 +37,8 @@ pub enum Input {
     Unresolved(Vec<(AgentNumber, u64)>),
     /// Messages were counted in a broker's database, or could not be; none: nobody counts them.
     Messages(Option<Result<Messages, Arc<str>>>),
+    /// The store has nothing any more of these agents, not even their names.
+    Deleted(Vec<AgentNumber>),
     /// Somebody wants to see one agent whole.
     Inspect {
         /// Which.

@@ -14,6 +14,7 @@ mod matching;
 mod memory;
 mod messages;
 mod program;
+mod register;
 mod report;
 mod resume;
 mod roster;
@@ -32,7 +33,7 @@ use crate::alerts::{self, Recent};
 use crate::config::Config;
 use crate::model::{
     AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostMinute, HostPressure,
-    HostReading, Io, JsonObject, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume, StoredAgent,
+    HostReading, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume,
 };
 use crate::process::ProcessSource;
 use crate::retention::Limits;
@@ -41,7 +42,6 @@ use crate::tree::{AgentIndex, Forest};
 
 use agent::Agent;
 use matching::Matching;
-use messages::counted;
 use roster::Roster;
 
 /// The source of agents that are known only by what they write.
@@ -71,7 +71,10 @@ pub struct Monitor {
     roster: Roster,
     /// What finds agents by their programs; none where nothing is configured to.
     matching: Option<Matching>,
+    /// Those that are known, and [`vacant`](Monitor::vacant) places among them.
     agents: Vec<Agent>,
+    /// Places of agents that were forgotten.
+    vacant: Vec<AgentIndex>,
     by_id: BTreeMap<AgentId, AgentIndex>,
     by_number: HashMap<AgentNumber, AgentIndex>,
     roots: HashMap<ProcessKey, AgentIndex>,
@@ -144,6 +147,7 @@ impl Monitor {
             config,
             source,
             agents: Vec::new(),
+            vacant: Vec::new(),
             by_id: BTreeMap::new(),
             by_number: HashMap::new(),
             roots: HashMap::new(),
@@ -187,6 +191,7 @@ impl Monitor {
             Input::Storage(works) => self.storage_trouble = works.err(),
             Input::Unresolved(counts) => self.count_errors(&counts),
             Input::Messages(counted) => self.count_messages(counted, now),
+            Input::Deleted(numbers) => self.forget(&numbers, now),
             Input::Inspect { agent, answer } => answer.send(self.inspect(&agent)),
             Input::Settings(config) => self.reconfigure(config, now),
         }
@@ -209,6 +214,7 @@ impl Monitor {
             self.evaluate(now);
         }
         if self.timers.upkeep.fire(now.mono).is_some() {
+            self.let_writers_go(now);
             self.write_down(now);
         }
         if self.timers.prune.fire(now.mono).is_some() {
@@ -257,41 +263,6 @@ impl Monitor {
         &mut self.agents[index.0]
     }
 
-    /// The agent of this id, made if there was none. `None` when no more can be told apart.
-    fn agent_of(&mut self, id: &AgentId, source: &Arc<str>, now: Now) -> Option<AgentIndex> {
-        if let Some(index) = self.by_id.get(id) {
-            return Some(*index);
-        }
-        let stored = StoredAgent {
-            number: AgentNumber::new(self.next_number)?,
-            id: id.clone(),
-            name: None,
-            source: Arc::clone(source),
-            registry_status: None,
-            first_seen: now.wall,
-            last_seen: now.wall,
-            metadata: JsonObject::default(),
-            restarts: 0,
-            cpu_us: 0,
-            io: Io::default(),
-        };
-        self.batch.agents.push(stored.clone());
-        Some(self.admit(stored))
-    }
-
-    fn admit(&mut self, stored: StoredAgent) -> AgentIndex {
-        let index = AgentIndex(self.agents.len());
-        self.next_number = self.next_number.max(stored.number.get() + 1);
-        self.by_id.insert(stored.id.clone(), index);
-        self.by_number.insert(stored.number, index);
-        let mut agent = Agent::new(stored);
-        agent.counted = counted(self.messages.as_deref(), &agent.stored.id);
-        agent.metrics.message_count = agent.counted;
-        agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
-        self.agents.push(agent);
-        index
-    }
-
     fn read_source(&mut self, index: usize, reading: Result<SourceReading, Arc<str>>, now: Now) {
         let changes = self.roster.read(index, reading, now);
         let source = self.roster_name(index);
@@ -332,7 +303,7 @@ impl Monitor {
         for (id, claim) in claims {
             let source = self.roster.name(claim.source);
             let Some(index) = self.agent_of(&id, &source, now) else {
-                self.warn_own("registry_invalid", &format!("too many agents: {id} is not watched"), now);
+                self.refuse(&id, now);
                 continue;
             };
             let agent = self.agent(index);

@@ -40,7 +40,8 @@ impl Monitor {
     pub(super) fn report(&mut self, submission: Submission, reply: Reply, now: Now) {
         let Submission { agent: id, mut report, at, client_id, uid } = submission;
         let is_new = !self.by_id.contains_key(&id);
-        if is_new && self.agents.iter().filter(|agent| agent.is_unregistered()).count() >= UNREGISTERED_LIMIT {
+        let unregistered = || self.agents.iter().filter(|agent| agent.is_unregistered() && agent.writes).count();
+        if is_new && unregistered() >= UNREGISTERED_LIMIT {
             return reply.send(Err(NotRecorded::TooManyUnregistered));
         }
         let Some(index) = self.agent_of(&id, &UNREGISTERED.into(), now) else {
@@ -50,6 +51,13 @@ impl Monitor {
         if !agent.pace.admit(now.mono) {
             return reply.send(Err(NotRecorded::TooFast));
         }
+        if agent.is_unregistered() {
+            agent.writes = true;
+            // Its last sighting is what keeps it known.
+            let row = agent.totals(now);
+            self.batch.agents.push(row);
+        }
+        let agent = self.agent(index);
         if let Report::Error(error) = &mut report {
             // Who tells the heart directly may have left it out.
             error.fingerprint.get_or_insert_with(|| {

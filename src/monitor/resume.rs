@@ -33,6 +33,7 @@ impl Monitor {
                 self.agent(index).crashes.note(1, ago(ended_at, now));
             }
         }
+        self.let_writers_go(now);
         self.end_orphaned_alerts(now);
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::query::{self, JournalCursor};
 use super::{StoreError, apply, groups};
-use crate::model::Timestamp;
+use crate::model::{AgentNumber, Timestamp};
 use crate::retention::{self, Cutoffs, Limits, Share};
 use crate::rollup::Resolution;
 
@@ -15,6 +15,17 @@ pub(super) struct Pruning {
     share: Share,
     cutoffs: Cutoffs,
     stage: Stage,
+}
+
+/// What one slice deleted.
+#[derive(Default)]
+pub(super) struct Gone {
+    /// How many rows.
+    pub(super) rows: usize,
+    /// Whose problems.
+    pub(super) problems_of: Vec<AgentNumber>,
+    /// Which agents.
+    pub(super) agents: Vec<AgentNumber>,
 }
 
 enum Stage {
@@ -36,8 +47,9 @@ impl Pruning {
         Pruning { limits, at, share, cutoffs: limits.cutoffs(at, share), stage: Stage::Ticks }
     }
 
-    /// Does one slice of a deletion. Returns how many rows went, `None` when nothing is left to do.
-    pub(super) fn slice(&mut self, connection: &Connection) -> Result<Option<usize>, StoreError> {
+    /// Does one slice of a deletion. Returns what went, `None` when nothing is left to do.
+    pub(super) fn slice(&mut self, connection: &Connection) -> Result<Option<Gone>, StoreError> {
+        let mut gone = Gone::default();
         if self.pressed() && used_bytes(connection)? <= self.limits.target() {
             // No more than is needed, whatever the clock made of the ages.
             self.stage = Stage::Pages;
@@ -59,11 +71,19 @@ impl Pruning {
                 (rows, (rows == 0).then_some(next))
             }
             Stage::Journal(cursor) => match query::old_entries(connection, cursor, cutoff, spare_unresolved)? {
-                Some(ids) => (apply::delete_entries(connection, &ids)?, None),
+                Some(ids) => {
+                    let rows = apply::delete_entries(connection, &ids)?;
+                    if !spare_unresolved {
+                        // With their last occurrence, or all occurrences would go before the first problem does.
+                        gone.problems_of = groups::expire(connection, cutoff, false)?;
+                    }
+                    (rows + gone.problems_of.len(), None)
+                }
                 None => (0, Some(Stage::Groups)),
             },
             Stage::Groups => {
-                let rows = groups::expire(connection, cutoff)?;
+                gone.problems_of = groups::expire(connection, cutoff, spare_unresolved)?;
+                let rows = gone.problems_of.len();
                 (rows, (rows == 0).then_some(Stage::Runs))
             }
             Stage::Runs => {
@@ -79,7 +99,8 @@ impl Pruning {
                 (rows, (rows == 0).then_some(Stage::Agents))
             }
             Stage::Agents => {
-                let rows = apply::delete_agents(connection, agents)?;
+                gone.agents = apply::delete_agents(connection, agents)?;
+                let rows = gone.agents.len();
                 (rows, (rows == 0).then_some(Stage::Pages))
             }
             Stage::Pages => {
@@ -98,7 +119,7 @@ impl Pruning {
         if let Some(next) = next {
             self.stage = next;
         }
-        Ok(Some(rows))
+        Ok(Some(Gone { rows, ..gone }))
     }
 
     fn pressed(&self) -> bool {

@@ -145,12 +145,20 @@ pub(super) fn resolve_all(
     Ok(Some(changed))
 }
 
-/// Deletes some resolved problems that were last seen before `cutoff`, and of which no occurrence is left.
-pub(super) fn expire(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
+/// Deletes some problems that were last seen before `cutoff`, and of which no occurrence is left; those that nobody
+/// resolved only if they are not to be spared. Returns whose they were.
+pub(super) fn expire(
+    connection: &Connection,
+    cutoff: Timestamp,
+    spare_unresolved: bool,
+) -> Result<Vec<AgentNumber>, StoreError> {
     let sql = "delete from error_group where id in (
                    select id from error_group g
-                    where unresolved = 0 and last_seen < ?1
+                    where (unresolved = 0 or not ?3) and last_seen < ?1
                       and not exists (select 1 from journal where error_group = g.id)
-                    limit ?2)";
-    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+                    limit ?2)
+               returning agent_number";
+    let mut statement = connection.prepare_cached(sql)?;
+    let numbers = statement.query_map(params![cutoff.sql(), ROWS_PER_SLICE, spare_unresolved], |row| row.get(0))?;
+    Ok(numbers.collect::<rusqlite::Result<Vec<u32>>>()?.into_iter().filter_map(AgentNumber::new).collect())
 }

@@ -51,12 +51,14 @@ pub struct Opened {
 }
 
 /// What came of a transaction, told after it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct Committed {
     /// What was recorded, in order, with its ids; without ids if it could not be stored.
     pub entries: Vec<Recorded>,
     /// The unresolved errors of every agent whose errors changed.
     pub unresolved: Vec<(AgentNumber, u64)>,
+    /// Agents that were deleted: nothing is stored of them any more.
+    pub deleted: Vec<AgentNumber>,
 }
 
 /// Hears of every transaction, on the writer's thread; of what found the queue full, on the thread that brought it. It

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::owed::Owed;
 use super::stats::add;
 use super::{Committed, Listener, StoreStats};
-use crate::model::{AgentNumber, Batch, Now, Recorded, Write};
+use crate::model::{Batch, Now, Recorded, Write};
 use crate::monitor::{Answer, Reply};
 use crate::retention::Limits;
 
@@ -89,7 +89,7 @@ impl WriteHandle {
             let entries = self.shared.lose(batch, &mut owed);
             drop(owed);
             drop(reply);
-            self.shared.tell(entries, Vec::new());
+            self.shared.tell(Committed { entries, ..Committed::default() });
         }
         Err(why)
     }
@@ -135,9 +135,9 @@ impl Shared {
     }
 
     /// Tells the listener, if there is something to tell.
-    pub(super) fn tell(&self, entries: Vec<Recorded>, unresolved: Vec<(AgentNumber, u64)>) {
-        if !entries.is_empty() || !unresolved.is_empty() {
-            (self.listener)(Committed { entries, unresolved });
+    pub(super) fn tell(&self, committed: Committed) {
+        if committed != Committed::default() {
+            (self.listener)(committed);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::owed::Owed;
 use super::queue::{Op, Shared};
 use super::rolling::Rolling;
 use super::stats::add;
-use super::{FILE_NAME, Reader, StateLock, StoreError, apply, damage, database, query, writes};
+use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, damage, database, query, writes};
 use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Mono, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply, Stored};
@@ -231,7 +231,7 @@ impl Writer {
                     };
                     replies.extend(reply.map(|reply| (reply, answer)));
                 }
-                self.shared.tell(all, unresolved);
+                self.shared.tell(Committed { entries: all, unresolved, ..Committed::default() });
                 for (reply, answer) in replies {
                     reply.send(answer);
                 }
@@ -255,7 +255,7 @@ impl Writer {
             entries.extend(self.shared.lose(batch, owed));
             replies.extend(reply);
         }
-        self.shared.tell(entries, Vec::new());
+        self.shared.tell(Committed { entries, ..Committed::default() });
         for reply in replies {
             reply.send(Err(NotRecorded::Storage { reason: Arc::clone(&reason) }));
         }
@@ -345,7 +345,7 @@ impl Writer {
         self.reader.renew();
         if let Some(outage) = self.outage.as_ref().filter(|outage| outage.damaged) {
             match damage::replace(self.lock.directory(), &outage.reason) {
-                Ok(told) => self.shared.tell(told, Vec::new()),
+                Ok(entries) => self.shared.tell(Committed { entries, ..Committed::default() }),
                 Err(error) => return self.interrupt(&error),
             }
         }

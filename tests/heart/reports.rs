@@ -11,7 +11,7 @@ use super::bench::{Bench, SECOND, record};
 
 impl Bench {
     /// Tells an error of an agent; what was refused at once.
-    fn report(&mut self, id: &str) -> Option<NotRecorded> {
+    pub(crate) fn report(&mut self, id: &str) -> Option<NotRecorded> {
         let error = ErrorReport {
             error_type: "Error".into(),
             message: "it failed".into(),

@@ -17,7 +17,11 @@ const PAGE: usize = 4096;
 fn filled(directory: &Path) {
     let store = Store::start(directory);
     for tick in 1..=2_000 {
-        let entries = vec![of_agent(1, after(tick), if tick % 10 == 0 { error("e") } else { event(&"x".repeat(100)) })];
+        let entries = vec![of_agent(
+            1,
+            after(tick),
+            if tick % 10 == 0 { error(&tick.to_string()) } else { event(&"x".repeat(100)) },
+        )];
         store.store(Batch { entries, ..pass(tick, after(tick * 10), &[1, 2, 3]) }).unwrap();
     }
     store.stop();

@@ -176,7 +176,7 @@ fn everything_shows_in_the_views() {
     );
     assert_eq!(
         view("error_logs"),
-        ["2|agent-2|TypeError|x is undefined|at main|2026-01-01 12:00:02.000|0|fingerprint of x is undefined"]
+        ["2|agent-2|TypeError|x is undefined|at main|2026-01-01 12:00:02.000|0|x is undefined"]
     );
     assert_eq!(
         view("alerts"),

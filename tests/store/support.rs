@@ -168,7 +168,7 @@ pub(crate) fn error(message: &str) -> Body {
         message: message.into(),
         stack: Some("at main".into()),
         metadata: JsonObject::default(),
-        fingerprint: Some(format!("fingerprint of {message}").into()),
+        fingerprint: Some(message.chars().take(32).collect::<String>().into()),
     })
 }
 

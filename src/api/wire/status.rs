@@ -212,6 +212,8 @@ struct Counters<'a> {
     read_errors: u64,
     reads_denied: u64,
     events_lost: u64,
+    /// Agents that were not watched for want of room, as often as their registry named them.
+    agents_refused: u64,
     pss_reads_denied: u64,
     pss_reads_failed: u64,
     /// Those that took too long and lost their turn.
@@ -292,6 +294,7 @@ impl<'a> Status<'a> {
                 read_errors: sampled.read_errors,
                 reads_denied: sampled.reads_denied,
                 events_lost: sampled.events_lost,
+                agents_refused: sampled.agents_refused,
                 pss_reads_denied: sampled.pss.denied,
                 pss_reads_failed: sampled.pss.failed,
                 pss_reads_overdue: sampled.pss.overdue,

@@ -171,6 +171,7 @@ fn lost(counters: &Value) -> String {
         ("readErrors", "reads of processes failed"),
         ("readsDenied", "reads of processes denied"),
         ("eventsLost", "times that forks were lost"),
+        ("agentsRefused", "agents not watched for want of room"),
         ("pssReadsDenied", "measurings of memory (pss) denied"),
         ("pssReadsFailed", "measurings of memory failed"),
         ("pssReadsOverdue", "measurings of memory too slow"),

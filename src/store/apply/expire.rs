@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use rusqlite::{Connection, params};
 
 use super::execute;
-use crate::model::Timestamp;
+use crate::model::{AgentNumber, Timestamp};
 use crate::retention::{OldTick, ROLLUPS_PER_SLICE, ROWS_PER_SLICE};
 use crate::rollup::Resolution;
 use crate::store::columns::{first_key, span_key};
@@ -87,7 +87,10 @@ pub(in crate::store) fn delete_minutes(connection: &Connection, cutoff: Timestam
 
 /// Deletes some agents that were last heard of before `cutoff`, that no registry names, and that left nothing else: no
 /// run, no line of the journal, no alert. Samples are as old as the last run.
-pub(in crate::store) fn delete_agents(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
+pub(in crate::store) fn delete_agents(
+    connection: &Connection,
+    cutoff: Timestamp,
+) -> Result<Vec<AgentNumber>, StoreError> {
     let sql = "delete from agent where number in (
                    select number from agent a
                     where registry_status is null and last_seen < ?1
@@ -96,8 +99,11 @@ pub(in crate::store) fn delete_agents(connection: &Connection, cutoff: Timestamp
                       and not exists (select 1 from journal where agent_number = a.number)
                       and not exists (select 1 from error_group where agent_number = a.number)
                       and not exists (select 1 from alert_state where agent_number = a.number)
-                    limit ?2)";
-    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+                    limit ?2)
+               returning number";
+    let mut statement = connection.prepare_cached(sql)?;
+    let numbers = statement.query_map(params![cutoff.sql(), ROWS_PER_SLICE], |row| row.get(0))?;
+    Ok(numbers.collect::<rusqlite::Result<Vec<u32>>>()?.into_iter().filter_map(AgentNumber::new).collect())
 }
 
 /// Gives free pages at the end of the file back to the file system.

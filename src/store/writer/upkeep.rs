@@ -1,12 +1,14 @@
 //! What the writer does between what is asked for: summing up, and deleting.
 
+use std::collections::BTreeSet;
+
 use super::Writer;
-use crate::model::Now;
+use crate::model::{AgentNumber, Now};
 use crate::retention::{Believed, Limits};
 use crate::store::expire::{Pruning, used_bytes};
 use crate::store::rolling::Rolling;
 use crate::store::stats::add;
-use crate::store::{apply, database, query};
+use crate::store::{Committed, apply, database, query};
 
 impl Writer {
     /// Makes one slice of the rows of an hour that is over.
@@ -70,9 +72,17 @@ impl Writer {
     /// Deletes one slice, if a deletion is in progress.
     pub(super) fn prune(&mut self) {
         let Some(mut pruning) = self.pruning.take() else { return };
-        match self.write(|transaction, _| pruning.slice(transaction)) {
-            Ok(Some(rows)) => {
+        let deleted = self.write(|transaction, _| {
+            let Some(gone) = pruning.slice(transaction)? else { return Ok(None) };
+            let of: BTreeSet<AgentNumber> = gone.problems_of.iter().copied().collect();
+            let counted = of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
+            let unresolved = counted.collect::<rusqlite::Result<_>>()?;
+            Ok(Some((gone.rows, Committed { unresolved, deleted: gone.agents, ..Committed::default() })))
+        });
+        match deleted {
+            Ok(Some((rows, committed))) => {
                 add(&self.shared.stats.expired_rows, rows);
+                self.shared.tell(committed);
                 self.pruning = Some(pruning);
             }
             // Too large, and nothing is left: to be tried again when that is asked for the next time.
