@@ -174,7 +174,7 @@ impl Drop for Killed {
 }
 
 /// The lines of a stream, as they come.
-fn lines(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
+pub(crate) fn lines(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (send, lines) = mpsc::channel();
     if let Some(stream) = stream {
         std::thread::spawn(move || {

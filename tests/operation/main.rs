@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test that cannot go on has nothing better to do")]
 
 mod commands;
+mod demo;
 mod harness;
 mod log;
 mod refuse;

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use agent_monitor::config::{Overrides, Setting};
 use agent_monitor::model::{AgentId, Pid};
 
+use crate::demo::Part;
 use crate::environment::variable;
 
 /// Watches the AI agents of this host: which are alive, what each uses with everything it started, why one ended.
@@ -21,6 +22,14 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the daemon in the foreground
     Run(RunOptions),
+    /// A minute to see what this is: starts a few small processes as agents, watches them, and leaves nothing behind
+    Demo,
+    /// One process of the demo
+    #[command(hide = true)]
+    DemoPart {
+        /// Which
+        part: Part,
+    },
     /// One screen: health of the daemon, firing alerts, a line per agent
     Status(ClientOptions),
     /// One agent: identity, processes, runs, recent samples, events, errors, leftovers

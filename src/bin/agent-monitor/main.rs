@@ -3,6 +3,7 @@
 mod agent;
 mod cli;
 mod client;
+mod demo;
 mod environment;
 mod failure;
 mod lists;
@@ -38,6 +39,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(options) if options.once => once::once(&options),
         Command::Run(options) => run::run(options.config),
+        Command::Demo => demo::demo(),
+        Command::DemoPart { part } => demo::play(part),
         Command::Status(options) => status::status(&options),
         Command::Agent { id, client } => agent::agent(&client, &id),
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),

@@ -182,7 +182,7 @@ fn directories(state: Option<PathBuf>) -> Result<Directories, Failure> {
     })
 }
 
-fn start_failure(error: StartError) -> Failure {
+pub(crate) fn start_failure(error: StartError) -> Failure {
     let kind = match &error {
         StartError::Held(_) => Kind::Held,
         StartError::Listen { .. } | StartError::Socket(_) => Kind::Unavailable,
