@@ -10,3 +10,4 @@ mod refuse;
 mod registry;
 mod reload;
 mod service;
+mod welcome;

@@ -15,6 +15,7 @@ mod run;
 mod signals;
 mod status;
 mod table;
+mod welcome;
 
 use std::io::Write;
 use std::process::ExitCode;
