@@ -24,7 +24,7 @@ use rusqlite::ErrorCode;
 
 use crate::model::{AgentNumber, Recorded, Resume};
 
-pub use database::FILE_NAME;
+pub use database::{FILE_NAME, examine};
 pub use lock::StateLock;
 pub use query::{ErrorRow, JournalPage};
 pub use queue::{NotTaken, Op, WriteHandle};

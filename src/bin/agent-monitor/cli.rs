@@ -63,6 +63,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         list: ListOptions,
     },
+    /// Check this host: what the daemon needs, what it will not see, and what to do about it
+    Doctor {
+        #[command(flatten)]
+        config: ConfigOptions,
+        /// Print the checks as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check the configuration: tell every problem at once, else print what is in force
     Check(ConfigOptions),
 }
@@ -98,6 +106,11 @@ pub(crate) struct ClientOptions {
 }
 
 impl ClientOptions {
+    /// The daemon at this socket.
+    pub(crate) fn at(socket: PathBuf) -> ClientOptions {
+        ClientOptions { url: None, socket: Some(socket), json: false }
+    }
+
     /// The socket that was named.
     pub(crate) fn socket(&self) -> Option<PathBuf> {
         self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))

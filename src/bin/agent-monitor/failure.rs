@@ -27,6 +27,10 @@ impl Failure {
         Failure { kind, error: error.into() }
     }
 
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub(crate) fn code(&self) -> u8 {
         match self.kind {
             Kind::Failed => 1,

@@ -4,6 +4,7 @@ mod agent;
 mod cli;
 mod client;
 mod demo;
+mod doctor;
 mod environment;
 mod failure;
 mod lists;
@@ -47,6 +48,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
         Command::Errors { all, list } => lists::errors(&list, all),
         Command::Alerts { all, list } => lists::alerts(&list, all),
+        Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }

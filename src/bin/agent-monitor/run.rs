@@ -191,7 +191,7 @@ pub(crate) fn configuration(options: &ConfigOptions) -> Result<Config, Failure> 
     Ok(config)
 }
 
-fn directories(state: Option<PathBuf>) -> Result<Directories, Failure> {
+pub(crate) fn directories(state: Option<PathBuf>) -> Result<Directories, Failure> {
     environment::directories(state).ok_or_else(|| {
         let error = anyhow!("nowhere to keep history: neither XDG_STATE_HOME nor HOME is set; use --state-dir");
         Failure::new(Kind::Unusable, error)
