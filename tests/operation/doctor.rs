@@ -50,7 +50,6 @@ fn says(found: &BTreeMap<String, Found>, name: &str, word: &str, detail: &str) {
 /// The doctor as somebody who is not root, in a place that all may enter; none where this test cannot become another.
 fn as_nobody(place: &Place, arguments: &[&str]) -> Option<BTreeMap<String, Found>> {
     if !geteuid().is_root() {
-        eprintln!("not root: cannot be another user here");
         return None;
     }
     let program = place.path("agent-monitor");
@@ -135,7 +134,7 @@ fn a_configuration_and_places_that_cannot_be_used() {
     says(&doctor(&place, &[]), "state directory", "PASS", "can be written");
     fs::write(place.path("state/agent-monitor.db"), "somebody's notes, a hundred bytes or so ".repeat(4)).unwrap();
     says(&doctor(&place, &[]), "database", "FAIL", "not an SQLite database");
-    let Some(found) = as_nobody(&place, &[]) else { return };
+    let Some(found) = as_nobody(&place, &[]) else { return eprintln!("not root: cannot be another user here") };
     says(&found, "state directory", "FAIL", "belongs to user 0");
     says(&found, "socket", "FAIL", "may not be written");
     let elsewhere = place.path("new");
@@ -160,7 +159,9 @@ fn registries_and_pids_that_are_not_as_they_should_be() {
 fn agents_of_other_users() {
     let place = Place::new("");
     let ours = format!("me={}", std::process::id());
-    let Some(found) = as_nobody(&place, &["--agent", &ours]) else { return };
+    let Some(found) = as_nobody(&place, &["--agent", &ours]) else {
+        return eprintln!("not root: cannot be another user here");
+    };
     says(&found, "storage I/O", "WARN", "for processes of other users: me");
     let theirs = Killed(Command::new("sleep").arg("3600").uid(NOBODY).gid(NOBODY).spawn().unwrap());
     let theirs = format!("theirs={}", theirs.0.id());

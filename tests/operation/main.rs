@@ -11,4 +11,5 @@ mod refuse;
 mod registry;
 mod reload;
 mod service;
+mod top;
 mod welcome;

@@ -32,6 +32,8 @@ pub(crate) enum Command {
     },
     /// One screen: health of the daemon, firing alerts, a line per agent
     Status(ClientOptions),
+    /// All agents, live, in the terminal; without a terminal the same as `status`
+    Top(ClientOptions),
     /// One agent: identity, processes, runs, recent samples, events, errors, leftovers
     Agent {
         /// Its id

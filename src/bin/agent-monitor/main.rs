@@ -16,6 +16,7 @@ mod run;
 mod signals;
 mod status;
 mod table;
+mod top;
 mod welcome;
 
 use std::io::Write;
@@ -44,6 +45,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Demo => demo::demo(),
         Command::DemoPart { part } => demo::play(part),
         Command::Status(options) => status::status(&options),
+        Command::Top(options) => top::top(options),
         Command::Agent { id, client } => agent::agent(&client, &id),
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
         Command::Errors { all, list } => lists::errors(&list, all),

@@ -45,7 +45,7 @@ impl Welcome {
         }
         // A closed standard error is no reason to stop.
         let _ = std::io::stderr().write_all(self.text(&snapshot).as_bytes());
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     fn text(&self, snapshot: &Snapshot) -> String {

@@ -109,7 +109,7 @@ fn introduction(broker: &Broker, url: &str) -> String {
         "\nagent-monitor demo: real processes, watched every second. Ctrl-C ends it and leaves nothing behind.\n\n\
          {}\n  \
          In a browser          {url}\n  \
-         In another terminal   agent-monitor status --url {url}\n                        \
+         In another terminal   agent-monitor top --url {url}\n                        \
          agent-monitor agent crashing --url {url}\n\n\
          What the monitor sees:\n",
         table(&columns, rows.collect(), colour),
