@@ -77,5 +77,10 @@ impl Rules {
     }
 }
 
+/// The names of the agents that are known from the start.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    table::names()
+}
+
 #[cfg(test)]
 mod tests;

@@ -129,6 +129,26 @@ fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
 fn inspect(path: &Path) -> Result<bool, StoreError> {
     let failed = |source| StoreError::Io { doing: "open", path: path.to_owned(), source };
     let file = open_private(path).map_err(failed)?;
+    judge(path, file)
+}
+
+/// Looks at the database in `directory` and changes nothing, as a doctor does. Tells whether there is one.
+///
+/// # Errors
+/// As [`open`](super::open) would refuse it.
+pub fn examine(directory: &Path) -> Result<bool, StoreError> {
+    let path = directory.join(FILE_NAME);
+    let options = || OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+    match options() {
+        Ok(file) => judge(&path, file).map(|new| !new),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(StoreError::Io { doing: "open", path, source }),
+    }
+}
+
+/// Whether the file is new; refuses what is not ours.
+fn judge(path: &Path, file: File) -> Result<bool, StoreError> {
+    let failed = |source| StoreError::Io { doing: "open", path: path.to_owned(), source };
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(untrusted(path, "is not a regular file", "move it away"));

@@ -28,7 +28,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::{AgentNumber, Recorded, Resume};
 
-pub use database::FILE_NAME;
+pub use database::{FILE_NAME, examine};
 pub use lock::StateLock;
 pub use query::{ErrorRow, ExportPage, JournalPage, Selection};
 pub use queue::{NotTaken, Op, WriteHandle};

@@ -108,6 +108,12 @@ impl Daemon {
         }
     }
 
+    /// What has ended never logged this.
+    pub(crate) fn never(&self, words: &str) {
+        let said: Vec<String> = self.log.iter().collect();
+        assert!(!said.iter().any(|line| line.contains(words)), "{words:?} was said: {said:#?}");
+    }
+
     /// Asks for a reload and waits for its end.
     pub(crate) fn reload(&self, config: &str) -> String {
         self.place.configure(config);
@@ -174,7 +180,7 @@ impl Drop for Killed {
 }
 
 /// The lines of a stream, as they come.
-fn lines(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
+pub(crate) fn lines(stream: Option<impl Read + Send + 'static>) -> Receiver<String> {
     let (send, lines) = mpsc::channel();
     if let Some(stream) = stream {
         std::thread::spawn(move || {

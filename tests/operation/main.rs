@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test that cannot go on has nothing better to do")]
 
 mod commands;
+mod demo;
+mod doctor;
 mod harness;
 mod log;
 mod messages;
@@ -11,4 +13,6 @@ mod registry;
 mod reload;
 mod service;
 mod takeout;
+mod top;
+mod welcome;
 mod writes;

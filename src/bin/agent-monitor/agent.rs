@@ -36,14 +36,15 @@ pub(crate) fn agent(options: &ClientOptions, id: &str) -> Result<(), Failure> {
 }
 
 /// The document has the host beside the runs; a line of the table is about one run.
-fn put_host_beside_ends(agent: &mut Value) {
+pub(crate) fn put_host_beside_ends(agent: &mut Value) {
     let mut host = agent["host"].take();
     for (place, run) in agent["runs"].as_array_mut().into_iter().flatten().enumerate() {
         run["host"] = host.get_mut(place).map(Value::take).unwrap_or_default();
     }
 }
 
-fn page(agent: &Value, colour: Colour) -> String {
+/// The whole page as text.
+pub(crate) fn page(agent: &Value, colour: Colour) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<11} {value}");

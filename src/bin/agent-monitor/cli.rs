@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use agent_monitor::config::{Overrides, Setting};
 use agent_monitor::model::{AgentId, Pid};
 
+use crate::demo::Part;
 use crate::environment::variable;
 
 /// Watches the AI agents of this host: which are alive, what each uses with everything it started, why one ended.
@@ -21,8 +22,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the daemon in the foreground
     Run(RunOptions),
+    /// A minute to see what this is: starts a few small processes as agents, watches them, and leaves nothing behind
+    Demo,
+    /// One process of the demo
+    #[command(hide = true)]
+    DemoPart {
+        /// Which
+        part: Part,
+    },
     /// One screen: health of the daemon, firing alerts, a line per agent
     Status(ClientOptions),
+    /// All agents, live, in the terminal; without a terminal the same as `status`
+    Top(ClientOptions),
     /// One agent: identity, processes, runs, recent samples, events, errors, leftovers
     Agent {
         /// Its id
@@ -132,6 +143,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         state: StateOptions,
     },
+    /// Check this host: what the daemon needs, what it will not see, and what to do about it
+    Doctor {
+        #[command(flatten)]
+        config: ConfigOptions,
+        /// Print the checks as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Check the configuration: tell every problem at once, else print what is in force
     Check(ConfigOptions),
 }
@@ -196,6 +215,11 @@ pub(crate) struct ClientOptions {
 }
 
 impl ClientOptions {
+    /// The daemon at this socket.
+    pub(crate) fn at(socket: PathBuf) -> ClientOptions {
+        ClientOptions { url: None, socket: Some(socket), json: false }
+    }
+
     /// The socket that was named.
     pub(crate) fn socket(&self) -> Option<PathBuf> {
         self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))

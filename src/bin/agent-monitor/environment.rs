@@ -30,6 +30,11 @@ fn user_state() -> Option<PathBuf> {
     state.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".local/state")))
 }
 
+/// Where files of the moment go.
+pub(crate) fn temporary() -> PathBuf {
+    variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+}
+
 /// systemd lists several directories with colons; the first is ours.
 fn first_of(list: &str) -> PathBuf {
     PathBuf::from(list.split(':').next().unwrap_or_default())

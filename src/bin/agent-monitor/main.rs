@@ -3,6 +3,8 @@
 mod agent;
 mod cli;
 mod client;
+mod demo;
+mod doctor;
 mod environment;
 mod export;
 mod failure;
@@ -17,6 +19,8 @@ mod signals;
 mod status;
 mod table;
 mod tell;
+mod top;
+mod welcome;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -41,7 +45,10 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Run(options) if options.once => once::once(&options),
         Command::Run(options) => run::run(options.config),
+        Command::Demo => demo::demo(),
+        Command::DemoPart { part } => demo::play(part),
         Command::Status(options) => status::status(&options),
+        Command::Top(options) => top::top(options),
         Command::Agent { id, client } => agent::agent(&client, &id),
         Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
         Command::Errors { all, groups, list } => lists::errors(&list, all, groups),
@@ -56,6 +63,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
             export::export(format, agent.as_deref(), (&from, &to), &run::configuration(&state.into())?)
         }
         Command::Backup { file, state } => export::backup(&file, &run::configuration(&state.into())?),
+        Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }

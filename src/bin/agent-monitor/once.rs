@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent_monitor::clock::{Clock, SystemClock};
 use agent_monitor::config::{Config, Source};
 use agent_monitor::daemon::Parts;
-use agent_monitor::discovery::{self, HttpSource};
+use agent_monitor::discovery::{self, HttpSource, Reading};
 use agent_monitor::feed::Present;
 use agent_monitor::model::{Resume, Snapshot};
 use agent_monitor::monitor::{Effect, Input, Monitor};
@@ -72,20 +72,25 @@ fn look(config: Config) -> Result<Arc<Snapshot>, Failure> {
 fn read_sources(config: &Config) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
     for (index, source) in config.registry.sources.iter().enumerate() {
-        let reading = match source {
-            Source::File { path } => registry::file::read(path).map_err(|error| discovery::in_one_line(&error)),
-            Source::Flags(agents) => Ok(discovery::flags(agents)),
-            Source::Http { url, token_file, timeout } => {
-                let source = HttpSource { url: url.clone(), token_file: token_file.clone(), timeout: *timeout };
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.context("cannot start the runtime")?.block_on(discovery::read_http(&source))
-            }
-            Source::Match { .. } => continue,
-        };
+        let Some(reading) = read_source(source)? else { continue };
         if let Err(error) = &reading {
             let _ = writeln!(std::io::stderr(), "agent-monitor: {}: {error}", source.name());
         }
         inputs.push(Input::Source { index, reading });
     }
     Ok(inputs)
+}
+
+/// One source, read once; none for one that names nobody.
+pub(crate) fn read_source(source: &Source) -> Result<Option<Reading>, Failure> {
+    Ok(Some(match source {
+        Source::File { path } => registry::file::read(path).map_err(|error| discovery::in_one_line(&error)),
+        Source::Flags(agents) => Ok(discovery::flags(agents)),
+        Source::Http { url, token_file, timeout } => {
+            let source = HttpSource { url: url.clone(), token_file: token_file.clone(), timeout: *timeout };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("cannot start the runtime")?.block_on(discovery::read_http(&source))
+        }
+        Source::Match { .. } => return Ok(None),
+    }))
 }

@@ -15,6 +15,7 @@ use futures_util::StreamExt;
 use crate::cli::ConfigOptions;
 use crate::failure::{Failure, Kind};
 use crate::logging::Logging;
+use crate::welcome::Welcome;
 use crate::{client, environment, logging, notify, signals};
 
 const DEFAULT_CONFIG: &str = "/etc/agent-monitor.toml";
@@ -37,6 +38,7 @@ pub(crate) fn run(options: ConfigOptions) -> Result<(), Failure> {
 async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>) -> Result<(), Failure> {
     // Before anything else: until somebody listens, a SIGHUP ends the process.
     let reloads = signals::reloads().context("cannot handle signals")?;
+    let welcome = is_bare(&config, &options).then(|| config.clone());
     let daemon = Daemon::bind(config, Parts::system()).await.map_err(start_failure)?;
     let shutdown = signals::shutdown().context("cannot handle signals")?;
     let handle = daemon.handle();
@@ -44,6 +46,7 @@ async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>)
     handle.count_lost_log_lines(move || lost.lines());
     let announced = environment::directories(options.state_dir()).and_then(|found| announce(&daemon, &found.runtime));
     let socket = daemon.socket_path().to_owned();
+    let welcome = welcome.map(|config| Welcome::new(DEFAULT_CONFIG, daemon.url(), daemon.state_directory(), &config));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         dashboard = %daemon.url(),
@@ -67,10 +70,23 @@ async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>)
     tokio::select! {
         ended = daemon.run(asked) => ended.map_err(|error| Failure::new(Kind::Failed, error))?,
         () = keep_reloading(reloads, handle.clone(), Arc::new(options), log) => {}
+        () = greet(welcome, handle.clone()) => {}
         () = notify::keep_telling(handle, socket) => {}
     }
     tracing::info!("agent-monitor stopped");
     Ok(())
+}
+
+/// Whether nobody said anything about which agents there are, or how to watch.
+fn is_bare(config: &Config, options: &ConfigOptions) -> bool {
+    options.config().is_none() && !Path::new(DEFAULT_CONFIG).exists() && config.registry.sources.is_empty()
+}
+
+async fn greet(welcome: Option<Welcome>, handle: Handle) {
+    match welcome {
+        Some(welcome) => welcome.say(handle).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Writes where the daemon can be asked, unless another one that lives has written it there.
@@ -175,14 +191,14 @@ pub(crate) fn configuration(options: &ConfigOptions) -> Result<Config, Failure> 
     Ok(config)
 }
 
-fn directories(state: Option<PathBuf>) -> Result<Directories, Failure> {
+pub(crate) fn directories(state: Option<PathBuf>) -> Result<Directories, Failure> {
     environment::directories(state).ok_or_else(|| {
         let error = anyhow!("nowhere to keep history: neither XDG_STATE_HOME nor HOME is set; use --state-dir");
         Failure::new(Kind::Unusable, error)
     })
 }
 
-fn start_failure(error: StartError) -> Failure {
+pub(crate) fn start_failure(error: StartError) -> Failure {
     let kind = match &error {
         StartError::Held(_) => Kind::Held,
         StartError::Listen { .. } | StartError::Socket(_) => Kind::Unavailable,

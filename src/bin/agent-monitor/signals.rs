@@ -12,12 +12,24 @@ use signal_hook_tokio::Signals;
 /// # Errors
 /// When a handler cannot be installed.
 pub(crate) fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send> {
+    first_of(&[SIGTERM, SIGINT])
+}
+
+/// The same for a command that has nothing to reload, and ends with its terminal.
+///
+/// # Errors
+/// When a handler cannot be installed.
+pub(crate) fn ended() -> std::io::Result<impl Future<Output = ()> + Send> {
+    first_of(&[SIGTERM, SIGINT, SIGHUP])
+}
+
+fn first_of(ends: &[i32]) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
     let asked = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
+    for &signal in ends {
         // Installed before the stream below, so that it sees whether an earlier signal armed it.
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&asked))?;
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = Signals::new(ends)?;
     Ok(async move {
         if let Some(signal) = signals.next().await {
             asked.store(true, Ordering::SeqCst);

@@ -25,8 +25,16 @@ pub(crate) struct Colour(pub(crate) bool);
 
 impl Colour {
     pub(crate) fn of_stdout() -> Colour {
+        Colour::of(&std::io::stdout())
+    }
+
+    pub(crate) fn of_stderr() -> Colour {
+        Colour::of(&std::io::stderr())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Colour {
         let dumb = variable("TERM").is_none_or(|term| term == "dumb");
-        Colour(variable("NO_COLOR").is_none() && !dumb && std::io::stdout().is_terminal())
+        Colour(variable("NO_COLOR").is_none() && !dumb && stream.is_terminal())
     }
 
     /// The text in this look: ECMA-48, SGR.

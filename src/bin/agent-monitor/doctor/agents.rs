@@ -1,0 +1,261 @@
+//! The agents that the registry names: whether it can be read, whether their processes are here, what of them can be seen,
+//! and whether they can write to us.
+
+use std::fs::{self, Metadata};
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use agent_monitor::config::{Config, Source};
+use agent_monitor::model::{AgentId, Pid};
+
+use super::Check;
+use crate::failure::Failure;
+use crate::once::read_source;
+use crate::table::counted;
+
+/// Where a unit of ours may be installed, the first that is there being the one in force: systemd.unit(5).
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
+
+/// Agents that are named in a message; of more, only how many.
+const NAMED: usize = 5;
+
+pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
+    let mut checks = Vec::new();
+    let mut claimed = Vec::new();
+    let unit = UNITS.iter().find_map(|place| fs::read_to_string(Path::new(place).join("agent-monitor.service")).ok());
+    for source in &config.registry.sources {
+        let Some(reading) = read_source(source)? else { continue };
+        let name = source.name();
+        let hidden = match source {
+            Source::File { path } => unit.as_deref().and_then(|unit| hidden_by(unit, path)),
+            _ => None,
+        };
+        checks.push(match reading {
+            Err(error) => {
+                let remedy = "see that the broker writes or answers there, and that the daemon's user may read it";
+                Check::fail("registry", format!("{name}: {error}"), remedy)
+            }
+            Ok(reading) => {
+                let found = format!("{name}: {}", counted(reading.records.len() as u64, "record"));
+                let claims = reading.records.iter().filter_map(|record| Some((record.id.clone(), record.pid?)));
+                claimed.extend(claims);
+                match (hidden, reading.skipped.first()) {
+                    (Some(setting), _) => Check::warn(
+                        "registry",
+                        format!("{found}, but the service cannot see it: its unit has {setting}"),
+                        "keep it below /run or /var/lib, or change that with `systemctl edit agent-monitor`",
+                    ),
+                    (None, Some(first)) => Check::warn(
+                        "registry",
+                        format!("{found}, {} unusable: {first}", reading.skipped.len()),
+                        "correct these records",
+                    ),
+                    (None, None) => Check::pass("registry", found),
+                }
+            }
+        });
+    }
+    if config.registry.sources.is_empty() {
+        checks.push(Check::pass("registry", "none: agents are recognised by their programs"));
+    }
+    if !claimed.is_empty() {
+        checks.extend(processes(&claimed, Path::new("/proc"), &Door::of(config)));
+    }
+    Ok(checks)
+}
+
+/// The setting of a unit that hides this path from its service: systemd.exec(5).
+fn hidden_by(unit: &str, path: &Path) -> Option<String> {
+    let hides = |line: &str| {
+        let (key, value) = line.trim().split_once('=')?;
+        let (places, values): (&[&str], &[&str]) = match key.trim() {
+            "ProtectHome" => (&["/home", "/root", "/run/user"], &["yes", "true", "on", "1", "tmpfs"]),
+            "PrivateTmp" => (&["/tmp", "/var/tmp"], &["yes", "true", "on", "1", "disconnected"]),
+            _ => return None,
+        };
+        let is_below = places.iter().any(|place| path.starts_with(place));
+        Some((key.trim().to_owned(), value.trim().to_owned(), is_below && values.contains(&value.trim())))
+    };
+    // Of the same setting, the last counts.
+    let settings: Vec<_> = unit.lines().filter_map(hides).collect();
+    let last = |place: &usize| !settings[place + 1..].iter().any(|later| later.0 == settings[*place].0);
+    let found = (0..settings.len()).filter(last).find(|place| settings[*place].2)?;
+    Some(format!("{}={}", settings[found].0, settings[found].1))
+}
+
+fn processes(claimed: &[(AgentId, Pid)], proc: &Path, door: &Door) -> Vec<Check> {
+    let (mut absent, mut outside, mut blind) = (Vec::new(), Vec::new(), Vec::new());
+    for (agent, pid) in claimed {
+        let process = proc.join(pid.to_string());
+        let Some(account) = fs::read_to_string(process.join("status")).ok().and_then(|text| Account::parse(&text))
+        else {
+            absent.push(agent);
+            continue;
+        };
+        if !door.lets_in(&account) {
+            outside.push(agent);
+        }
+        if fs::read(process.join("io")).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+            blind.push(agent);
+        }
+    }
+    let here = match absent.len() {
+        0 => Check::pass("claimed pids", format!("all {} are here", claimed.len())),
+        _ => Check::warn(
+            "claimed pids",
+            format!("no such process here: {}", named(&absent)),
+            "if they have ended, the broker should say so; one in a container must register the pid that the host sees \
+             (NSpid in the host's /proc/PID/status shows both), or its container must run with --pid=host",
+        ),
+    };
+    let writers = match outside.len() {
+        0 => Check::pass("agents' access", "every agent's user may write to the socket"),
+        _ => Check::warn(
+            "agents' access",
+            format!("may not write events to {}: {}", door.socket.display(), named(&outside)),
+            "set ingest.group to a group that their users are in (`usermod -aG GROUP USER`), or ingest.mode to \"0666\"",
+        ),
+    };
+    let seen = match blind.len() {
+        0 => Check::pass("storage I/O", "of every agent can be read"),
+        _ => Check::warn(
+            "storage I/O",
+            format!("null, and so is exact memory (pss), for processes of other users: {}", named(&blind)),
+            "run the daemon as root, or with CAP_SYS_PTRACE (AmbientCapabilities= in the unit)",
+        ),
+    };
+    vec![here, writers, seen]
+}
+
+fn named(agents: &[&AgentId]) -> String {
+    let names: Vec<&str> = agents.iter().take(NAMED).map(|agent| agent.as_str()).collect();
+    match agents.len().saturating_sub(NAMED) {
+        0 => names.join(", "),
+        more => format!("{}, and {more} more", names.join(", ")),
+    }
+}
+
+/// On whose behalf a process opens files: proc_pid_status(5).
+#[derive(PartialEq, Eq, Debug)]
+struct Account {
+    uid: u32,
+    groups: Vec<u32>,
+}
+
+impl Account {
+    fn parse(status: &str) -> Option<Account> {
+        let numbers = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().map(|number| number.parse::<u32>().ok()).collect::<Option<Vec<u32>>>()
+        };
+        // Real, effective, saved and that of the file system: the last one counts.
+        let last = |key: &str| numbers(key)?.last().copied();
+        let mut groups = numbers("Groups:")?;
+        groups.push(last("Gid:")?);
+        Some(Account { uid: last("Uid:")?, groups })
+    }
+
+    /// The bits of `wanted` (of `0o7`) by owner, group or the rest, whichever comes first: path_resolution(7).
+    fn may(&self, mode: u32, uid: u32, gid: u32, wanted: u32) -> bool {
+        let shift = if self.uid == uid {
+            6
+        } else if self.groups.contains(&gid) {
+            3
+        } else {
+            0
+        };
+        self.uid == 0 || mode >> shift & wanted == wanted
+    }
+}
+
+/// The socket as it is, or will be, and the way to it.
+struct Door {
+    socket: PathBuf,
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    /// The directories above it, where they are there.
+    way: Vec<Metadata>,
+}
+
+impl Door {
+    fn of(config: &Config) -> Door {
+        let socket = config.ingest.socket.clone();
+        let way = socket.ancestors().skip(1).filter_map(|above| fs::metadata(above).ok()).collect();
+        let group = config.ingest.group.as_deref().and_then(|name| nix::unistd::Group::from_name(name).ok().flatten());
+        let (mode, uid, gid) = match fs::metadata(&socket) {
+            Ok(there) => (there.mode(), there.uid(), there.gid()),
+            Err(_) => (
+                config.ingest.mode,
+                rustix::process::geteuid().as_raw(),
+                group.map_or_else(|| rustix::process::getegid().as_raw(), |group| group.gid.as_raw()),
+            ),
+        };
+        Door { socket, mode, uid, gid, way }
+    }
+
+    fn lets_in(&self, who: &Account) -> bool {
+        let passes = |above: &Metadata| who.may(above.mode(), above.uid(), above.gid(), 0o1);
+        self.way.iter().all(passes) && who.may(self.mode, self.uid, self.gid, 0o2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Outcome;
+    use super::*;
+
+    #[test]
+    fn who_may_write() {
+        let status = "Name:\tx\nUid:\t7\t8\t9\t10\nGid:\t1\t2\t3\t4\nGroups:\t5 6 \n";
+        let account = Account::parse(status).unwrap();
+        assert_eq!(account, Account { uid: 10, groups: vec![5, 6, 4] });
+        assert_eq!(Account::parse("Uid:\tx\nGid:\t1\nGroups:\n"), None);
+        assert!(account.may(0o620, 0, 5, 0o2) && account.may(0o602, 0, 0, 0o2) && account.may(0o200, 10, 0, 0o2));
+        assert!(!account.may(0o660, 0, 0, 0o2) && !account.may(0o066, 10, 5, 0o2), "the owner's bits, not the group's");
+        assert!(Account { uid: 0, groups: vec![] }.may(0, 1, 1, 0o2));
+    }
+
+    #[test]
+    fn what_a_unit_hides() {
+        let hidden = |unit: &str, path: &str| hidden_by(unit, Path::new(path));
+        assert_eq!(hidden("[Service]\nProtectHome=true\n", "/home/me/a.json").as_deref(), Some("ProtectHome=true"));
+        assert_eq!(hidden("PrivateTmp = yes", "/tmp/a.json").as_deref(), Some("PrivateTmp=yes"));
+        assert_eq!(hidden("ProtectHome=true", "/run/broker/agents.json"), None);
+        assert_eq!(hidden("ProtectHome=read-only", "/root/a.json"), None, "reading is all that is needed");
+        assert_eq!(hidden("ProtectHome=yes\nProtectHome=no", "/root/a.json"), None, "the last one counts");
+        assert_eq!(hidden("", "/root/a.json"), None);
+    }
+
+    #[test]
+    fn many_are_counted() {
+        let ids: Vec<AgentId> = (0..7).map(|n| AgentId::new(&format!("a{n}")).unwrap()).collect();
+        let all: Vec<&AgentId> = ids.iter().collect();
+        assert_eq!(named(&all), "a0, a1, a2, a3, a4, and 2 more");
+        assert_eq!(named(&all[..2]), "a0, a1");
+    }
+
+    /// The table of processes is a directory like any other: one with what another user's process shows.
+    #[test]
+    fn processes_that_are_here_or_not() {
+        let proc = tempfile::tempdir().unwrap();
+        let agent = |id: &str, pid| (AgentId::new(id).unwrap(), Pid::new(pid).unwrap());
+        let show = |pid: &str, uid: u32| {
+            let process = proc.path().join(pid);
+            fs::create_dir(&process).unwrap();
+            fs::write(process.join("status"), format!("Uid:\t{uid}\t{uid}\nGid:\t9\t9\nGroups:\t\n")).unwrap();
+            fs::write(process.join("io"), "").unwrap();
+        };
+        show("7", 1_000);
+        show("8", 1_001);
+        let door = Door { socket: "/run/s".into(), mode: 0o660, uid: 1_000, gid: 5, way: Vec::new() };
+        let outcomes = |claimed: &[(AgentId, Pid)]| -> Vec<Check> { processes(claimed, proc.path(), &door) };
+        let fine = outcomes(&[agent("in", 7)]);
+        assert!(fine.iter().all(|check| check.outcome == Outcome::Pass), "{fine:?}");
+        let odd = outcomes(&[agent("in", 7), agent("out", 8), agent("gone", 9)]);
+        let told = |name: &str| odd.iter().find(|check| check.name == name).unwrap();
+        assert!(told("claimed pids").found.ends_with(": gone"), "{odd:?}");
+        assert!(told("agents' access").found.ends_with("/run/s: out"), "{odd:?}");
+    }
+}
