@@ -238,6 +238,7 @@ impl Monitor {
     fn charge(&mut self, index: AgentIndex, io: bool, now: Now) {
         let root = self.agents[index.0].root();
         let root_share = root.map(|root| self.last_counters(root));
+        let holds = root.and_then(|root| self.forest.get(root)?.seen).is_some_and(|seen| seen.rss_bytes > 0);
         let agent = &mut self.agents[index.0];
         agent.due = false;
         let mut left = agent.left.as_deref_mut().map(|left| &mut left.account);
@@ -261,7 +262,8 @@ impl Monitor {
         if lives {
             agent.read_at = sum.read_at;
         }
-        let memory = (lives && !sum.failed).then(|| sum.memory());
+        // A root that is ending has given its memory back already: what is left is not what the agent held.
+        let memory = (lives && !sum.failed && holds).then(|| sum.memory());
         if let (Some(run), Some(root), true) = (&mut agent.run, root_share, lives) {
             if let Some((bytes, method)) = memory {
                 run.note_memory(bytes, method, self.config.sampling.memory);

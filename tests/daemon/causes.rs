@@ -259,6 +259,7 @@ fn lives(way: Way) {
     // As a power failure would, long before its row is written again.
     third.ask("burn 30; echo done");
     let third_used = daemon.readings("a", 2)["metrics"]["cpuSeconds"].as_f64().unwrap();
+    place.until_stored(&format!("select max(cpu_seconds) >= {third_used} from agent_metrics"), 1);
     daemon.kill();
     third.kill();
     third.wait();

@@ -164,3 +164,18 @@ fn a_leftover_that_nobody_waits_for_has_ended() {
     bench.pass(90 * SECOND);
     assert_eq!((bench.leftover_rows().len(), bench.agent("a").leftovers.process_count), (rows, 0));
 }
+
+/// Its parent waits for it late: it is read once more when it holds nothing any more.
+#[test]
+fn the_memory_of_an_agent_that_ended_is_what_it_held() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    let held = bench.agent("a").metrics.memory_bytes.unwrap();
+    bench.host.end(pid, killed());
+    bench.pass(20 * SECOND);
+    let run = bench.stored.iter().flat_map(|batch| &batch.runs).next_back().unwrap();
+    assert!(run.end.is_some() && held > 0);
+    assert_eq!((run.last_memory_bytes, run.peak_memory_bytes), (Some(held), Some(held)));
+}
