@@ -172,10 +172,12 @@ pub(super) struct Run {
     pub memory_method: MemoryMethod,
     /// The root's counters when it was last read.
     pub root_cpu: Cpu,
-    /// `own + children` of the other members then, microseconds.
+    /// What others had then, or had left on its way, that may come up in the root's counter, microseconds.
     pub others_us: u64,
     /// Kills for memory in its cgroup, when it was last alive.
     pub oom_kills: Option<u64>,
+    /// Whether what its processes had at their first reading was written down.
+    pub noted: bool,
     /// Its end.
     pub end: Option<End>,
     /// Whether its registry says that it ended although it runs.
@@ -418,6 +420,7 @@ impl Run {
             root_cpu: Cpu::default(),
             others_us: 0,
             oom_kills: None,
+            noted: false,
             end: None,
             denied: Denied::No,
         }
