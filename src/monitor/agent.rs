@@ -390,21 +390,6 @@ impl Agent {
     }
 }
 
-impl Account {
-    /// Makes the sums at least these.
-    pub(super) fn raise(&mut self, cpu_us: Option<u64>, io: Option<Io>) {
-        let io = io.unwrap_or_default();
-        let floors = [
-            (&mut self.cpu, cpu_us.unwrap_or(0)),
-            (&mut self.read, io.read_bytes),
-            (&mut self.written, io.written_bytes),
-        ];
-        for (ledger, floor) in floors {
-            ledger.add(floor.saturating_sub(ledger.total()));
-        }
-    }
-}
-
 impl Run {
     /// One that begins.
     pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {

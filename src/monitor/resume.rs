@@ -1,11 +1,11 @@
 //! Where the last daemon stopped.
 
 use crate::alerts::CRASH_WINDOW;
-use crate::model::{Mono, Now, Resume, Timestamp};
+use crate::model::{Io, Mono, Now, Resume, Timestamp};
 use crate::tree::AgentIndex;
 
 use super::Monitor;
-use super::agent::Agent;
+use super::agent::{Account, Agent};
 
 impl Monitor {
     /// Takes over what the last daemon knew.
@@ -63,6 +63,21 @@ impl Agent {
     fn may_come_up_us(&self) -> u64 {
         let left = self.left.as_ref().map_or(0, |left| left.sum.all_us + left.account.cpu.on_its_way());
         self.sum.all_us + self.tree.cpu.on_its_way() + left
+    }
+}
+
+impl Account {
+    /// Makes the sums at least these.
+    fn raise(&mut self, cpu_us: Option<u64>, io: Option<Io>) {
+        let io = io.unwrap_or_default();
+        let floors = [
+            (&mut self.cpu, cpu_us.unwrap_or(0)),
+            (&mut self.read, io.read_bytes),
+            (&mut self.written, io.written_bytes),
+        ];
+        for (ledger, floor) in floors {
+            ledger.add(floor.saturating_sub(ledger.total()));
+        }
     }
 }
 
