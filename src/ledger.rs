@@ -74,6 +74,11 @@ impl Ledger {
         self.total
     }
 
+    /// What vanished and may still come up in a counter of this tree.
+    pub fn on_its_way(&self) -> u64 {
+        self.carry
+    }
+
     /// A member that began since the last tick: all it has was used in this tree.
     pub fn born(&mut self, now: Counter) -> Share {
         self.tally.born += now.own + now.children;
@@ -156,8 +161,9 @@ impl Share {
 
 /// What the root of a run used while no daemon looked, for one that goes on with the same run.
 ///
-/// `others_before` is what the other members had when they were last read. Some of them may have ended since and be in
-/// the root's `children` now, where they would count twice; so that much is taken off, at the risk of saying too little.
+/// `others_before` is what others whom it or its descendants may have waited for had when they were last read, and what
+/// was on its way then. That may be in the root's `children` now, where it would count twice; so that much is taken off,
+/// at the risk of saying too little.
 pub fn while_away(own: u64, own_before: u64, children: u64, children_before: u64, others_before: u64) -> u64 {
     own.saturating_sub(own_before) + children.saturating_sub(children_before).saturating_sub(others_before)
 }

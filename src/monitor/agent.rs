@@ -172,10 +172,12 @@ pub(super) struct Run {
     pub memory_method: MemoryMethod,
     /// The root's counters when it was last read.
     pub root_cpu: Cpu,
-    /// `own + children` of the other members then, microseconds.
+    /// What others had then, or had left on its way, that may come up in the root's counter, microseconds.
     pub others_us: u64,
     /// Kills for memory in its cgroup, when it was last alive.
     pub oom_kills: Option<u64>,
+    /// Whether what its processes had at their first reading was written down.
+    pub noted: bool,
     /// Its end.
     pub end: Option<End>,
     /// Whether its registry says that it ended although it runs.
@@ -388,21 +390,6 @@ impl Agent {
     }
 }
 
-impl Account {
-    /// Makes the sums at least these.
-    pub(super) fn raise(&mut self, cpu_us: Option<u64>, io: Option<Io>) {
-        let io = io.unwrap_or_default();
-        let floors = [
-            (&mut self.cpu, cpu_us.unwrap_or(0)),
-            (&mut self.read, io.read_bytes),
-            (&mut self.written, io.written_bytes),
-        ];
-        for (ledger, floor) in floors {
-            ledger.add(floor.saturating_sub(ledger.total()));
-        }
-    }
-}
-
 impl Run {
     /// One that begins.
     pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
@@ -418,6 +405,7 @@ impl Run {
             root_cpu: Cpu::default(),
             others_us: 0,
             oom_kills: None,
+            noted: false,
             end: None,
             denied: Denied::No,
         }

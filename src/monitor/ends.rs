@@ -95,8 +95,9 @@ impl Monitor {
         for key in keys {
             let member = self.forest.get_mut(key).expect("just seen");
             member.owner = left;
-            let used = member.seen.map(|seen| seen.cpu.last()).unwrap_or_default();
-            member.left = Some(Left { since, used_before_us: used.own + used.children, noted: false });
+            // Of one that was not read yet it shows at its first reading.
+            let used = member.seen.map(|seen| seen.cpu.last().own + seen.cpu.last().children);
+            member.left = used.map(|used_before_us| Left { since, used_before_us, noted: false });
             self.adopt_shares(key, left);
         }
         if root_lives {

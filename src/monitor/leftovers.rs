@@ -36,8 +36,10 @@ impl Monitor {
                 continue;
             }
             names.push(format!("{} ({})", member.name, key.pid));
-            // What a leftover starts is a leftover, and all of its use counts.
-            let left = member.left.get_or_insert(Left { since, used_before_us: 0, noted: false });
+            // What a leftover starts is a leftover, and all of its use counts, unless it ran before it was known.
+            let had = seen.cpu.last().own + seen.cpu.last().children;
+            let used_before_us = if member.born { 0 } else { had };
+            let left = member.left.get_or_insert(Left { since, used_before_us, noted: false });
             if !std::mem::replace(&mut left.noted, true) {
                 new.push(key);
             }
@@ -70,6 +72,15 @@ impl Monitor {
         }
     }
 
+    /// A leftover came into an agent's tree again: another daemon must not go on with it as one.
+    pub(super) fn no_leftover_any_more(&mut self, key: ProcessKey, now: Now) {
+        let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
+        self.batch.leftovers.extend(row.map(|row| LeftoverRow { ended_at: Some(now.wall), ..row }));
+        if let Some(member) = self.forest.get_mut(key) {
+            member.left = None;
+        }
+    }
+
     /// What an agent left behind that lives.
     pub(super) fn leftovers(&self, index: AgentIndex) -> Vec<LeftoverRow> {
         let owner = Owner { agent: index, left: true };
@@ -97,7 +108,8 @@ impl Monitor {
         self.forest.insert(&found, owner, now.wall - found.age, false);
         let left = Left { since: row.since, used_before_us: row.used_before_us, noted: true };
         self.forest.get_mut(found.key).expect("just put in").left = Some(left);
-        let used = (reading.cpu.own_us + reading.cpu.children_us).saturating_sub(row.used_before_us);
+        // What it waited for may have been used before the end, and counted then: only its own is surely of since.
+        let used = reading.cpu.own_us.saturating_sub(row.used_before_us);
         self.agents[index.0].account(true).cpu.add(used);
     }
 

@@ -190,6 +190,7 @@ impl Monitor {
         if self.forest.get(row.key).is_some() {
             for key in self.forest.move_below(row.key, owner) {
                 self.adopt_shares(key, owner);
+                self.no_leftover_any_more(key, now);
             }
         } else {
             let born = self.is_born(row, now);

@@ -297,8 +297,10 @@ impl Monitor {
             agent.claim = None;
             agent.stored.registry_status = None;
             agent.view = None;
-            let row = agent.totals(now);
+            // A sum goes with the counters of the same moment.
+            let (row, run) = (agent.totals(now), agent.root().and_then(|_| agent.run_row()));
             self.batch.agents.push(row);
+            self.batch.runs.extend(run);
         }
         for (id, claim) in claims {
             let source = self.roster.name(claim.source);
@@ -317,8 +319,10 @@ impl Monitor {
             agent.claim = Some(claim);
             agent.metrics.message_count = agent.message_count();
             agent.view = None;
-            let row = agent.totals(now);
+            // A sum goes with the counters of the same moment.
+            let (row, run) = (agent.totals(now), agent.root().and_then(|_| agent.run_row()));
             self.batch.agents.push(row);
+            self.batch.runs.extend(run);
             self.make_way(index, now);
             self.locate(index, now);
         }

@@ -151,6 +151,7 @@ impl Monitor {
             self.charge(*index, io, now);
             self.note_leftovers(*index, now);
         }
+        self.note_others(&read);
         due
     }
 
@@ -182,6 +183,9 @@ impl Monitor {
                 }
                 Err(ReadError::Gone) => gone.push(key),
                 Err(error) => {
+                    if let Some(seen) = &member.seen {
+                        agent.sum(left).all_us += seen.cpu.last().own + seen.cpu.last().children;
+                    }
                     let denied = matches!(error, ReadError::Denied { .. });
                     *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
                     agent.sum(left).failed = true;
@@ -258,7 +262,6 @@ impl Monitor {
             (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before),
             _ => None,
         };
-        let first = lives && agent.read_at.is_none();
         if lives {
             agent.read_at = sum.read_at;
         }
@@ -269,11 +272,6 @@ impl Monitor {
                 run.note_memory(bytes, method, self.config.sampling.memory);
             }
             run.root_cpu = crate::model::Cpu { own_us: root.own, children_us: root.children };
-            run.others_us = sum.all_us.saturating_sub(root.own + root.children);
-        }
-        if first {
-            // What its processes had before they were known: another daemon must not take it for what they used since.
-            self.batch.runs.extend(agent.run_row());
         }
         if let (Some((bytes, method)), Some(at)) = (memory, sum.read_at) {
             match &mut agent.growth {

@@ -46,7 +46,7 @@ use self::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
 use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
-    PssCounts, PssReading, Reading,
+    ProcessState, PssCounts, PssReading, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -264,17 +264,23 @@ impl ProcessSource for LinuxSource {
         self.release(process);
         let files = Files::open(&self.reader.tree, process.pid)?;
         let pidfd = if watch == Watch::Exit { self.root_pidfd(process.pid) } else { None };
+        // Before its state is read: the exit is told after that is a zombie's, so one of the two takes it out again.
+        if let Some(births) = &self.births {
+            births.keep(process);
+        }
         // Read last: whoever is shown has had this pid since `stat` was opened, so `statm` and the pidfd are its own.
         let mut buffer = [0; TEXT_BYTES];
-        if self.reader.stat(&files.stat, process.pid, &mut buffer)?.start_ticks != process.start_ticks {
-            return Err(ReadError::Gone);
+        let stat = self.reader.stat(&files.stat, process.pid, &mut buffer);
+        let stat =
+            stat.and_then(|stat| if stat.start_ticks == process.start_ticks { Ok(stat) } else { Err(ReadError::Gone) });
+        if let (Some(births), Ok(ProcessState::Zombie) | Err(_)) = (&self.births, stat.as_ref().map(|stat| stat.state))
+        {
+            births.forget(process);
         }
+        stat?;
         if let (Some(exits), Some(pidfd)) = (&mut self.exits, pidfd) {
             // A kernel that has no memory for one more is as one that has no pidfd.
             let _ = exits.watch(process, pidfd);
-        }
-        if let Some(births) = &self.births {
-            births.keep(process);
         }
         self.pss.keep(process, watch);
         self.descriptors.insert(process, watch);
