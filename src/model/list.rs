@@ -84,6 +84,8 @@ pub struct Missed {
 /// What of it can be had.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Replay {
+    /// After which line: the one asked for, or zero for one that this database never gave.
+    pub after: i64,
     /// The first and last id of lines that are too many, or were deleted.
     pub gap: Option<(i64, i64)>,
     /// The lines, oldest first. All have an id.

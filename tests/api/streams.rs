@@ -281,10 +281,14 @@ fn what_was_missed_is_told_once() {
     feed.recorded(&[event(Some(9), Some("coder-1"), "new")]);
     assert_eq!(socket.message()["data"]["id"], 9);
     assert_eq!(events.ids(1), [Some(9)]);
+    // One that has everything, of which the feed hears late: the database knew of it before.
+    let mut late = Events::listening(&server, "?after=7");
+    feed.recorded(&[event(Some(7), Some("coder-1"), "started"), event(Some(11), Some("coder-1"), "new")]);
+    assert_eq!(late.ids(1), [Some(11)]);
     // Whoever does not ask is not told what was.
     let mut fresh = Events::listening(&server, "");
-    feed.recorded(&[event(Some(10), None, "new")]);
-    assert_eq!(fresh.ids(1), [Some(10)]);
+    feed.recorded(&[event(Some(12), None, "new")]);
+    assert_eq!(fresh.ids(1), [Some(12)]);
 }
 
 #[test]

@@ -329,7 +329,7 @@ pub(crate) fn replay(missed: &Missed, last: i64) -> Replay {
     let first = (missed.after + 1).max(last + 1 - i64::from(missed.limit));
     let gap = (first > missed.after + 1).then_some((missed.after + 1, first - 1));
     let told = |id| Retold { recorded: event(Some(id), Some("coder-1"), "started"), resolved: false, fired: None };
-    Replay { gap, told: (first..=last).filter(|_| missed.events).map(told).collect() }
+    Replay { after: missed.after, gap, told: (first..=last).filter(|_| missed.events).map(told).collect() }
 }
 
 /// Rows with the ids from `page.before` down to 1, at most `page.limit`.

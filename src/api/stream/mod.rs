@@ -172,8 +172,9 @@ impl Subscription {
         let Some(after) = after else { return Ok(Vec::new()) };
         let (look, missed) = (Arc::clone(look), self.filter.missed(after, REPLAY));
         let rendered = elsewhere(move || {
-            let Replay { gap, told } = look(&missed)?;
-            let last = told.last().and_then(|told| told.recorded.id);
+            let Replay { after, gap, told } = look(&missed)?;
+            // The database knows of a line before the feed does: what the client has may be told again there.
+            let last = told.last().and_then(|told| told.recorded.id).unwrap_or(after);
             let gap = gap.map(|(from, to)| message::gap(format, from, to));
             let texts = told.iter().map(|told| Message::entry(format, told).text);
             Ok::<_, String>((last, gap.into_iter().chain(texts).collect()))
@@ -186,7 +187,7 @@ impl Subscription {
             }
             Err(_) => return Err(Problem::unavailable("the database takes too long to answer")),
         };
-        self.seen = last.unwrap_or(0);
+        self.seen = last;
         Ok(texts)
     }
 }

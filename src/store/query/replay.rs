@@ -29,7 +29,7 @@ fn replay(connection: &Connection, missed: &Missed) -> rusqlite::Result<Replay> 
         oldest_kept(connection, after)?
     };
     let gap = kept.filter(|kept| *kept > after + 1).map(|kept| (after + 1, kept - 1));
-    Ok(Replay { gap, told })
+    Ok(Replay { after, gap, told })
 }
 
 /// How far back the journal is whole, if it may not be so right after `after`. Unresolved errors outlive everything
