@@ -11,8 +11,9 @@ impl Monitor {
     /// Takes over what the last daemon knew.
     pub(super) fn resume(&mut self, resume: Resume, now: Now) {
         for known in resume.agents {
+            let number = known.agent.number;
             let index = self.admit(known.agent);
-            self.agents[index.0].unresolved = known.unresolved;
+            self.count_errors(&[(number, known.unresolved)]);
             let unseen = known.run.and_then(|row| self.resume_run(index, &row, now));
             // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
             self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);

@@ -80,16 +80,29 @@ impl Births {
         Ok(Some(Births { shared, thread: Some(thread) }))
     }
 
-    /// From now on this process and what it starts matter.
-    pub(super) fn keep(&self, process: ProcessKey) {
-        self.shared.kin().insert(process.pid, Some(process));
+    /// From now on this process and what it starts matter. Whether its number mattered before.
+    pub(super) fn keep(&self, process: ProcessKey) -> bool {
+        self.shared.kin().insert(process.pid, Some(process)).is_some()
     }
 
-    /// This process does not matter any more. What it started still does.
-    pub(super) fn forget(&self, process: ProcessKey) {
+    /// It turned out to have ended. `known`: what [`keep`](Births::keep) said. If its end was heard of already, nobody
+    /// will take its number out again.
+    pub(super) fn take_back(&self, process: ProcessKey, known: bool) {
+        if known {
+            return self.forget(process);
+        }
         let mut kin = self.shared.kin();
         if kin.get(&process.pid) == Some(&Some(process)) {
             kin.remove(&process.pid);
+        }
+    }
+
+    /// This process does not matter any more. What it started still does, also if that is heard of later than that it
+    /// ended: so its number stays until its end is heard of.
+    pub(super) fn forget(&self, process: ProcessKey) {
+        let mut kin = self.shared.kin();
+        if let Some(entry) = kin.get_mut(&process.pid).filter(|entry| **entry == Some(process)) {
+            *entry = None;
         }
     }
 

@@ -265,9 +265,7 @@ impl ProcessSource for LinuxSource {
         let files = Files::open(&self.reader.tree, process.pid)?;
         let pidfd = if watch == Watch::Exit { self.root_pidfd(process.pid) } else { None };
         // Before its state is read: the exit is told after that is a zombie's, so one of the two takes it out again.
-        if let Some(births) = &self.births {
-            births.keep(process);
-        }
+        let known = self.births.as_ref().is_some_and(|births| births.keep(process));
         // Read last: whoever is shown has had this pid since `stat` was opened, so `statm` and the pidfd are its own.
         let mut buffer = [0; TEXT_BYTES];
         let stat = self.reader.stat(&files.stat, process.pid, &mut buffer);
@@ -275,7 +273,7 @@ impl ProcessSource for LinuxSource {
             stat.and_then(|stat| if stat.start_ticks == process.start_ticks { Ok(stat) } else { Err(ReadError::Gone) });
         if let (Some(births), Ok(ProcessState::Zombie) | Err(_)) = (&self.births, stat.as_ref().map(|stat| stat.state))
         {
-            births.forget(process);
+            births.take_back(process, known);
         }
         stat?;
         if let (Some(exits), Some(pidfd)) = (&mut self.exits, pidfd) {
