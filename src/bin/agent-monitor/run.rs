@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use agent_monitor::config::{Config, Directories};
 use agent_monitor::daemon::{Daemon, Handle, Parts, StartError};
 use agent_monitor::endpoint::{self, Announced, Endpoint};
 use agent_monitor::model::Pid;
-use agent_monitor::process::linux::{identify, release_start_code};
+use agent_monitor::process::linux::{identify, release_unused_code, spare_memory};
 use anyhow::{Context, anyhow};
 use futures_util::StreamExt;
 
@@ -22,10 +23,14 @@ const DEFAULT_CONFIG: &str = "/etc/agent-monitor.toml";
 
 /// Runs the daemon until it is asked to stop.
 pub(crate) fn run(options: ConfigOptions) -> Result<(), Failure> {
+    let sparing = spare_memory();
     let config = configuration(&options)?;
     let log = logging::start(&config.log)
         .context("cannot start the log")
         .map_err(|error| Failure::new(Kind::Unusable, error))?;
+    if !sparing {
+        tracing::debug!("the allocator cannot be told to spare memory");
+    }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let log = Arc::new(Mutex::new(log));
@@ -57,10 +62,6 @@ async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>)
     // The one result of this command; a closed standard output is no reason to stop watching.
     let _ = writeln!(std::io::stdout(), "{}", daemon.url());
     notify::ready(&handle);
-    // Reading settings, opening files and a database is most of the program, and will not be done again.
-    if let Err(error) = release_start_code() {
-        tracing::debug!(%error, "the memory of code that ran once cannot be given back");
-    }
     let asked = async move {
         shutdown.await;
         notify::stopping();
@@ -72,9 +73,22 @@ async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>)
         () = keep_reloading(reloads, handle.clone(), Arc::new(options), log) => {}
         () = greet(welcome, handle.clone()) => {}
         () = notify::keep_telling(handle, socket) => {}
+        () = keep_small() => {}
     }
     tracing::info!("agent-monitor stopped");
     Ok(())
+}
+
+/// Gives back the memory of code that ran once: of the start, of the first readings, then of what is seldom asked.
+async fn keep_small() {
+    const FIRST: [Duration; 2] = [Duration::ZERO, Duration::from_secs(60)];
+    const AFTERWARDS: Duration = Duration::from_secs(3600);
+    for pause in FIRST.into_iter().chain(std::iter::repeat(AFTERWARDS)) {
+        tokio::time::sleep(pause).await;
+        if let Err(error) = release_unused_code() {
+            tracing::debug!(%error, "the memory of code that ran once cannot be given back");
+        }
+    }
 }
 
 /// Whether nobody said anything about which agents there are, or how to watch.

@@ -1,6 +1,9 @@
-//! What the kernel is asked for that no crate asks safely: how a process ended that was reaped, and to take back pages of
-//! the program. The only unsafe code of the process sources.
-#![expect(unsafe_code, reason = "PIDFD_GET_INFO is an ioctl that rustix and nix do not wrap; madvise takes addresses")]
+//! What the system is asked for that no crate asks safely: how a process ended that was reaped, to take back pages of the
+//! program, and to be sparing with memory. The only unsafe code of the process sources.
+#![expect(
+    unsafe_code,
+    reason = "PIDFD_GET_INFO is an ioctl that rustix and nix do not wrap; madvise takes addresses; mallopt is C"
+)]
 
 use std::mem;
 use std::ops::Range;
@@ -59,4 +62,20 @@ pub(super) fn unmap_code(code: Range<usize>) -> Result<(), Errno> {
     // SAFETY: nobody can have written there, so the pages are as in the file, from which the kernel reads them again
     // whenever they are touched. `LinuxDontNeed` reaches no further than the range.
     unsafe { madvise(start, code.len(), Advice::LinuxDontNeed) }
+}
+
+/// Has the allocator use one arena for all threads, and give back what is large as soon as it is free: mallopt(3). False
+/// when it will not. By itself glibc keeps an arena for each thread, and after the first large block that is given back it
+/// takes large ones from there too, where they leave holes.
+#[cfg(target_env = "gnu")]
+pub(super) fn spare_memory() -> bool {
+    const LARGE: libc::c_int = 128 << 10;
+    // SAFETY: sets numbers that the allocator reads under its own lock.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) == 1 && libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) == 1 }
+}
+
+/// Other allocators have no such setting.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn spare_memory() -> bool {
+    true
 }

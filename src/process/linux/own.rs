@@ -34,13 +34,19 @@ pub fn own_memory_bytes() -> Result<u64, ReadError> {
     Ok(pages.saturating_mul(Machine::here().page_bytes))
 }
 
-/// Gives back the memory of code that only the start needed: most of a program, and much of what this one would be said
-/// to hold. Returns how many bytes of code there are. To be called once, when all is running: what runs on is read back
-/// from the page cache as it is touched.
+/// Makes this process sparing with memory at the price of some time where many threads allocate at once, which those of a
+/// daemon do not. To be called before there are threads. False when the allocator will not.
+pub fn spare_memory() -> bool {
+    kernel::spare_memory()
+}
+
+/// Gives back the memory of this program's code: most of it runs once or seldom, and is much of what the program would be
+/// said to hold. Returns how many bytes of code there are. What runs on is read back from the page cache as it is touched,
+/// a few hundred faults; so it is to be called seldom, as after the start.
 ///
 /// # Errors
 /// Without a readable `/proc`.
-pub fn release_start_code() -> std::io::Result<usize> {
+pub fn release_unused_code() -> std::io::Result<usize> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let mut bytes = 0;
     for code in maps.lines().filter_map(code_of_a_file) {
@@ -79,10 +85,15 @@ mod tests {
     }
 
     #[test]
+    fn the_allocator_can_be_told() {
+        assert!(spare_memory());
+    }
+
+    #[test]
     fn code_that_was_given_back_runs_on() {
         let text = || format!("{:?}", "1.5".parse::<f64>());
         let before = text();
-        assert!(release_start_code().unwrap() > 1 << 20);
+        assert!(release_unused_code().unwrap() > 1 << 20);
         assert_eq!(text(), before);
     }
 
