@@ -9,7 +9,7 @@ use agent_monitor::config::{Config, Directories};
 use agent_monitor::daemon::{Daemon, Handle, Parts, StartError};
 use agent_monitor::endpoint::{self, Announced, Endpoint};
 use agent_monitor::model::Pid;
-use agent_monitor::process::linux::{identify, release_unused_code, spare_memory};
+use agent_monitor::process::linux::{identify, release_unused, spare_memory};
 use anyhow::{Context, anyhow};
 use futures_util::StreamExt;
 
@@ -79,15 +79,16 @@ async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>)
     Ok(())
 }
 
-/// Gives back the memory of code that ran once: of the start, of the first readings, then of what is seldom asked.
+/// Gives back memory that was needed once: for the start, for the first readings, then for what is seldom asked.
 async fn keep_small() {
-    const FIRST: [Duration; 2] = [Duration::ZERO, Duration::from_secs(60)];
-    const AFTERWARDS: Duration = Duration::from_secs(3600);
-    for pause in FIRST.into_iter().chain(std::iter::repeat(AFTERWARDS)) {
-        tokio::time::sleep(pause).await;
-        if let Err(error) = release_unused_code() {
-            tracing::debug!(%error, "the memory of code that ran once cannot be given back");
+    const FIRST: Duration = Duration::from_secs(60);
+    let mut moments = tokio::time::interval(Duration::from_secs(3600));
+    moments.reset_after(FIRST);
+    loop {
+        if let Err(error) = release_unused() {
+            tracing::debug!(%error, "memory that was needed once cannot be given back");
         }
+        moments.tick().await;
     }
 }
 

@@ -2,7 +2,7 @@
 //! program, and to be sparing with memory. The only unsafe code of the process sources.
 #![expect(
     unsafe_code,
-    reason = "PIDFD_GET_INFO is an ioctl that rustix and nix do not wrap; madvise takes addresses; mallopt is C"
+    reason = "PIDFD_GET_INFO is an ioctl that rustix and nix do not wrap; madvise takes addresses; mallopt and malloc_trim are C"
 )]
 
 use std::mem;
@@ -54,14 +54,14 @@ fn ask(pidfd: BorrowedFd<'_>) -> Result<ExitInfo, Errno> {
     })
 }
 
-/// Takes code out of memory until it runs again: madvise(2), `MADV_DONTNEED`.
+/// Takes pages of a file out of memory until they are touched again: madvise(2), `MADV_DONTNEED`.
 ///
-/// `code` must be what `/proc/self/maps` shows as a private mapping of a file that may be executed and not written.
-pub(super) fn unmap_code(code: Range<usize>) -> Result<(), Errno> {
-    let start: *mut libc::c_void = std::ptr::with_exposed_provenance_mut(code.start);
-    // SAFETY: nobody can have written there, so the pages are as in the file, from which the kernel reads them again
+/// `pages` must be what `/proc/self/maps` shows as a private mapping of a file that nobody has ever written to.
+pub(super) fn unmap_pages(pages: Range<usize>) -> Result<(), Errno> {
+    let start: *mut libc::c_void = std::ptr::with_exposed_provenance_mut(pages.start);
+    // SAFETY: nobody has written there, so the pages are as in the file, from which the kernel reads them again
     // whenever they are touched. `LinuxDontNeed` reaches no further than the range.
-    unsafe { madvise(start, code.len(), Advice::LinuxDontNeed) }
+    unsafe { madvise(start, pages.len(), Advice::LinuxDontNeed) }
 }
 
 /// Has the allocator use one arena for all threads, and give back what is large as soon as it is free: mallopt(3). False
@@ -79,3 +79,14 @@ pub(super) fn spare_memory() -> bool {
 pub(super) fn spare_memory() -> bool {
     true
 }
+
+/// Gives back what the allocator holds free: malloc_trim(3).
+#[cfg(target_env = "gnu")]
+pub(super) fn release_free_memory() {
+    // SAFETY: takes the allocator's own locks and touches only what is free.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators do so by themselves, or cannot be told.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn release_free_memory() {}

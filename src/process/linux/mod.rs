@@ -51,7 +51,7 @@ use crate::model::{
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
-pub use self::own::{identify, own_memory_bytes, release_unused_code, spare_memory};
+pub use self::own::{identify, own_memory_bytes, release_unused, spare_memory};
 
 /// Called from a thread of the source when [`drain`](ProcessSource::drain) has something to give. Must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;

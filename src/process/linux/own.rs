@@ -40,29 +40,34 @@ pub fn spare_memory() -> bool {
     kernel::spare_memory()
 }
 
-/// Gives back the memory of this program's code: most of it runs once or seldom, and is much of what the program would be
-/// said to hold. Returns how many bytes of code there are. What runs on is read back from the page cache as it is touched,
-/// a few hundred faults; so it is to be called seldom, as after the start.
+/// Gives back memory that this program does not need now: of its code and constants, which run or are read once or seldom
+/// for the most part, and what the allocator holds free. Returns how many bytes of the former there are. What is needed
+/// after all is read back from the page cache as it is touched, a few hundred faults; so it is to be called seldom, as
+/// after the start.
 ///
 /// # Errors
 /// Without a readable `/proc`.
-pub fn release_unused_code() -> std::io::Result<usize> {
+pub fn release_unused() -> std::io::Result<usize> {
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let mut bytes = 0;
-    for code in maps.lines().filter_map(code_of_a_file) {
-        bytes += code.len();
-        kernel::unmap_code(code)?;
+    for pages in maps.lines().filter_map(pages_of_a_file) {
+        bytes += pages.len();
+        kernel::unmap_pages(pages)?;
     }
+    kernel::release_free_memory();
     Ok(bytes)
 }
 
-/// The addresses of a line of `/proc/PID/maps`, proc_pid_maps(5), if that is code as it stands in a file.
-fn code_of_a_file(line: &str) -> Option<Range<usize>> {
+/// The addresses of a line of `/proc/PID/maps`, proc_pid_maps(5), if what is there is as it stands in a file: code, or the
+/// constants at the beginning of a program or library. Read-only data further back was written by the loader.
+fn pages_of_a_file(line: &str) -> Option<Range<usize>> {
     let mut fields = line.split_ascii_whitespace();
     let (start, end) = fields.next()?.split_once('-')?;
-    let is_code = fields.next()? == "r-xp" && fields.nth(3)?.starts_with('/');
+    let (may, offset) = (fields.next()?, fields.next()?);
+    let unwritten = may == "r-xp" || may == "r--p" && offset.bytes().all(|digit| digit == b'0');
+    let is_file = fields.nth(2)?.starts_with('/');
     let address = |digits| usize::from_str_radix(digits, 16).ok();
-    is_code.then_some(address(start)?..address(end)?)
+    (unwritten && is_file).then_some(address(start)?..address(end)?)
 }
 
 #[cfg(test)]
@@ -70,17 +75,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_unwritten_code_of_files_is_given_back() {
+    fn only_what_is_as_in_its_file_is_given_back() {
         for (line, expected) in [
-            ("55d0a0-55d0f0 r-xp 000 fd:00 1 /usr/bin/agent-monitor", Some(0x0055_d0a0..0x0055_d0f0)),
-            ("55d0a0-55d0f0 r--p 000 fd:00 1 /usr/bin/agent-monitor", None),
+            ("55d0a0-55d0f0 r-xp 1000 fd:00 1 /usr/bin/agent-monitor", Some(0x0055_d0a0..0x0055_d0f0)),
+            ("55d0a0-55d0f0 r--p 0000 fd:00 1 /usr/bin/agent-monitor", Some(0x0055_d0a0..0x0055_d0f0)),
+            ("55d0a0-55d0f0 r--p 1000 fd:00 1 /usr/bin/agent-monitor", None),
             ("55d0a0-55d0f0 rwxp 000 fd:00 1 /usr/bin/agent-monitor", None),
             ("55d0a0-55d0f0 r-xs 000 fd:00 1 /usr/bin/agent-monitor", None),
             ("7ffc00-7ffd00 r-xp 000 00:00 0 [vdso]", None),
             ("55d0a0-55d0f0 r-xp 000 00:00 0", None),
             ("", None),
         ] {
-            assert_eq!(code_of_a_file(line), expected, "{line}");
+            assert_eq!(pages_of_a_file(line), expected, "{line}");
         }
     }
 
@@ -93,7 +99,7 @@ mod tests {
     fn code_that_was_given_back_runs_on() {
         let text = || format!("{:?}", "1.5".parse::<f64>());
         let before = text();
-        assert!(release_unused_code().unwrap() > 1 << 20);
+        assert!(release_unused().unwrap() > 1 << 20);
         assert_eq!(text(), before);
     }
 
