@@ -268,6 +268,14 @@ impl Forest {
         None
     }
 
+    /// Whether a member of one agent hangs below one of another.
+    pub fn is_nested(&self) -> bool {
+        self.members.values().any(|member| {
+            let above = member.parent.and_then(|pid| self.living(pid));
+            above.is_some_and(|above| above.agent != member.owner.agent)
+        })
+    }
+
     /// Whether what was a member's child may be waited for by another member by now: its parent is gone, and who it was
     /// given to was not seen.
     pub fn may_have_moved(&self, parent: Option<Pid>) -> bool {
