@@ -1,5 +1,6 @@
 //! A machine on which processes do as chance wants, and the truth about what they burned for whom.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct Kind {
     pub(crate) nested: bool,
     /// Whether events get lost.
     pub(crate) loses: bool,
+    /// Whether daemons end, and others go on.
+    pub(crate) restarts: bool,
 }
 
 impl Kind {
@@ -58,6 +61,7 @@ impl Kind {
             restless: !chance.one_in(4),
             nested: chance.one_in(2),
             loses: !tame && chance.one_in(3),
+            restarts: !tame && chance.one_in(2),
         }
     }
 }
@@ -90,6 +94,8 @@ pub(crate) struct World {
     pub(crate) lives: Vec<Life>,
     /// What each clan burned since it was known, microseconds; so many bytes it read, too.
     pub(crate) burned_us: Vec<u64>,
+    /// The lives that were claimed as agents.
+    pub(crate) roots: BTreeSet<usize>,
     /// Regular passes of the monitor so far.
     pub(crate) passes: u64,
     /// Whether processes act while the monitor reads.
@@ -115,6 +121,7 @@ impl World {
             chance,
             lives: Vec::new(),
             burned_us: Vec::new(),
+            roots: BTreeSet::new(),
             passes: 0,
             awake: false,
             clock,
@@ -136,6 +143,25 @@ impl World {
     /// The life that has this pid: one that runs, or was not waited for yet.
     pub(crate) fn at(&self, pid: Pid) -> Option<&Life> {
         self.lives.iter().rev().find(|life| life.pid == pid && life.reaped.is_none())
+    }
+
+    /// Whether the process of this pid was claimed as an agent, and one of another agent's tree can wait for it.
+    pub(crate) fn is_inner(&self, pid: Pid) -> bool {
+        let roots = self.roots.iter().map(|root| &self.lives[*root]);
+        let mut living = roots.filter(|life| life.pid == pid && life.reaped.is_none());
+        living.any(|life| life.parent.is_some_and(|parent| self.lives[parent].clan == life.clan))
+    }
+
+    /// Whether the process of this pid outlived the agent that it descends from.
+    pub(crate) fn is_left(&self, pid: Pid) -> bool {
+        let mut above = self.lives.iter().rposition(|life| life.pid == pid && life.reaped.is_none());
+        while let Some(who) = above {
+            if self.roots.contains(&who) {
+                return self.lives[who].ended.is_some() && self.lives[who].pid != pid;
+            }
+            above = self.lives[who].mother;
+        }
+        false
     }
 
     /// One thing happens to somebody.
