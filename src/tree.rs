@@ -6,6 +6,7 @@
 //! The monitor's own process is never a member, and what descends from it is nobody's unless it is an agent itself: an
 //! agent that started the monitor is not charged for being watched.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::ledger::Share;
@@ -34,6 +35,8 @@ pub struct Member {
     pub owner: Owner,
     /// Its parent when it was last looked at.
     pub parent: Option<Pid>,
+    /// Its session and its process group, when it was found.
+    named: [Option<Pid>; 2],
     /// Its short name.
     pub name: Box<str>,
     /// The account it runs under.
@@ -87,6 +90,8 @@ pub struct Forest {
     /// Members that are gone. They may have led sessions or groups that live on: a leader's pid is not given away while
     /// its session or group lives, so the number still means the same as long as a process names it.
     former: HashMap<Pid, AgentIndex>,
+    /// How many members name a number as that of their session, or of their group.
+    names: HashMap<Pid, u32>,
     /// The monitor's own process.
     own: Option<Pid>,
     /// What descends from it, each with its start ticks.
@@ -155,6 +160,7 @@ impl Forest {
         let member = Member {
             owner,
             parent: row.parent,
+            named: [row.session, row.group],
             name: row.name.clone(),
             uid: row.uid,
             started_at,
@@ -164,6 +170,9 @@ impl Forest {
         };
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
+        for number in member.named.into_iter().flatten() {
+            *self.names.entry(number).or_default() += 1;
+        }
         self.members.insert(row.key, Box::new(member));
     }
 
@@ -175,7 +184,22 @@ impl Forest {
             self.by_pid.remove(&process.pid);
             self.remember(process.pid, member.owner.agent);
         }
+        for number in member.named.into_iter().flatten() {
+            if let Entry::Occupied(mut count) = self.names.entry(number) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
         Some(*member)
+    }
+
+    /// After all that is new was taken in: forgets who is gone and led nothing that lives. Their numbers are free, and
+    /// mean whoever gets them next, even if that one is gone before anybody has seen it.
+    pub fn forget_leaders(&mut self) {
+        let names = &self.names;
+        self.former.retain(|pid, _| names.contains_key(pid));
     }
 
     /// Forgets everything about an agent.

@@ -81,6 +81,10 @@ impl Monitor {
                 for key in taken {
                     self.keep_member(key);
                 }
+                // Where forks are told, that of one who is gone may be told later than its end.
+                if !self.source.tells_forks() {
+                    self.forest.forget_leaders();
+                }
                 if scope == Scan::All {
                     self.first_sight();
                     self.nested |= self.forest.is_nested();
