@@ -233,6 +233,10 @@ impl Monitor {
             }
         }
         if last_readings {
+            // What a new root's children used before would come up in its counter later as if it were new.
+            if self.full_scans == FULL_SCANS {
+                self.discover(now);
+            }
             self.read_due(true, now);
         }
         for (process, status) in exits {

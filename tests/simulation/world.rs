@@ -84,6 +84,8 @@ pub(crate) struct Life {
     /// Regular passes when it began, and when it ended.
     began: u64,
     pub(crate) ended: Option<u64>,
+    /// And when its parent ended, if that left it to process 1.
+    orphaned: Option<u64>,
     pub(crate) reaped: Option<Mono>,
 }
 
@@ -229,6 +231,7 @@ impl World {
             at: self.clock.now().mono,
             began: self.passes,
             ended: None,
+            orphaned: None,
             reaped: None,
         });
         self.lives.len() - 1
@@ -289,6 +292,7 @@ impl World {
     fn mark(&mut self, who: usize, reaped: bool) {
         for life in self.lives.iter_mut().filter(|life| life.parent == Some(who)) {
             life.parent = None;
+            life.orphaned = Some(self.passes);
         }
         let now = self.clock.now().mono;
         let life = &mut self.lives[who];
@@ -296,11 +300,12 @@ impl World {
         life.reaped = reaped.then_some(now);
     }
 
-    /// Somebody waits for one that ended; in a tame world only after the monitor has seen it dead, or if it will see its
-    /// time in the parent's counter.
+    /// Somebody waits for one that ended; in a tame world only after the monitor has seen it dead and whose it is then, or
+    /// if it will see its time in the parent's counter. One that is gone together with its parent may have been waited for
+    /// by that one, so its time is held against others'.
     fn reap_one(&mut self) {
         let may = |life: &&Life| {
-            let seen = life.ended.is_some_and(|ended| self.passes >= ended + 2);
+            let seen = life.ended.max(life.orphaned).is_some_and(|then| self.passes >= then + 2);
             let known = life.parent.is_some_and(|parent| self.lives[parent].clan == life.clan);
             life.ended.is_some() && life.reaped.is_none() && (!self.kind.tame || seen || known || life.clan.is_none())
         };
