@@ -258,8 +258,9 @@ impl Monitor {
             (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before),
             _ => None,
         };
-        if lives {
-            agent.read_at = sum.read_at;
+        if lives && std::mem::replace(&mut agent.read_at, sum.read_at).is_none() {
+            // What its members had at their first reading.
+            self.unsaved.push(index);
         }
         // A root that is ending has given its memory back already: what is left is not what the agent held.
         let memory = (lives && !sum.failed && holds).then(|| sum.memory());
