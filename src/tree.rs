@@ -81,6 +81,14 @@ pub struct Seen {
     pub io: Option<(Share, Share)>,
 }
 
+/// A member that is gone.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    agent: AgentIndex,
+    /// Whether a regular pass has ended since.
+    old: bool,
+}
+
 /// Every member of every agent, oldest first.
 #[derive(Default, Debug)]
 pub struct Forest {
@@ -89,7 +97,7 @@ pub struct Forest {
     by_pid: HashMap<Pid, ProcessKey>,
     /// Members that are gone. They may have led sessions or groups that live on: a leader's pid is not given away while
     /// its session or group lives, so the number still means the same as long as a process names it.
-    former: HashMap<Pid, AgentIndex>,
+    former: HashMap<Pid, Former>,
     /// How many members name a number as that of their session, or of their group.
     names: HashMap<Pid, u32>,
     /// The monitor's own process.
@@ -142,7 +150,7 @@ impl Forest {
         if self.former.len() >= FORMER {
             self.former.clear();
         }
-        self.former.insert(pid, agent);
+        self.former.insert(pid, Former { agent, old: false });
     }
 
     /// How many members there are.
@@ -195,16 +203,17 @@ impl Forest {
         Some(*member)
     }
 
-    /// After all that is new was taken in: forgets who is gone and led nothing that lives. Their numbers are free, and
-    /// mean whoever gets them next, even if that one is gone before anybody has seen it.
+    /// At the end of a regular pass: forgets who was gone at the last one already and leads nothing that lives. By now all
+    /// that it started was seen or told. Its number is free, and means whoever gets it next, even if that one is gone
+    /// before anybody has seen it.
     pub fn forget_leaders(&mut self) {
         let names = &self.names;
-        self.former.retain(|pid, _| names.contains_key(pid));
+        self.former.retain(|pid, former| names.contains_key(pid) || !std::mem::replace(&mut former.old, true));
     }
 
     /// Forgets everything about an agent.
     pub fn forget(&mut self, agent: AgentIndex) {
-        self.former.retain(|_, owner| *owner != agent);
+        self.former.retain(|_, former| former.agent != agent);
     }
 
     /// The agent that a process which is no member yet belongs to.
@@ -319,7 +328,7 @@ impl Forest {
     /// The owner of a session's or group's leader, living or not. What an ended leader started afterwards is still its
     /// agent's; whether it is a leftover is the agent's state, which the caller knows.
     fn leads(&self, pid: Pid) -> Option<Owner> {
-        self.living(pid).or_else(|| self.former.get(&pid).map(|agent| Owner { agent: *agent, left: false }))
+        self.living(pid).or_else(|| self.former.get(&pid).map(|former| Owner { agent: former.agent, left: false }))
     }
 }
 

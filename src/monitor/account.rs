@@ -55,6 +55,11 @@ pub(super) struct Remains {
 }
 
 impl Sum {
+    /// How many members were read.
+    pub(super) fn count(&self) -> usize {
+        usize::try_from(self.processes + self.zombies).unwrap_or(0)
+    }
+
     /// Adds one member.
     pub(super) fn add(&mut self, reading: &Reading) {
         self.read_at = self.read_at.or(Some(reading.read_at));

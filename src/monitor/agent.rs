@@ -332,7 +332,7 @@ impl Agent {
 
     /// Whether the last pass found something that outlived it, dead or alive.
     pub(super) fn has_leftovers(&self) -> bool {
-        self.left_sum().processes > 0 || self.left_sum().zombies > 0
+        self.left_sum().count() > 0
     }
 
     /// What the last pass added up for its leftovers.

@@ -172,28 +172,29 @@ impl Monitor {
         if self.unsaved.is_empty() {
             return;
         }
-        let mut rows: Vec<Option<AccountRow>> = vec![None; self.agents.len()];
+        let mut places: Vec<Option<usize>> = vec![None; self.agents.len()];
         let all = (0..self.agents.len()).map(AgentIndex).filter(|_| self.nested);
         for index in self.unsaved.drain(..).chain(all) {
             let agent = &self.agents[index.0];
-            if agent.run.is_none() && agent.left.is_none() {
+            if places[index.0].is_some() || agent.run.is_none() && agent.left.is_none() {
                 continue;
             }
-            rows[index.0].get_or_insert_with(|| AccountRow {
+            places[index.0] = Some(self.batch.accounts.len());
+            self.batch.accounts.push(AccountRow {
                 agent: agent.stored.number,
                 boot: Arc::clone(&self.boot),
                 scanned_at: self.scanned_at.unwrap_or(now.mono),
                 tree: agent.tree.sums(),
                 left: agent.left.as_ref().map(|left| left.account.sums()).unwrap_or_default(),
-                members: Vec::new(),
+                // As many as the last pass has seen: thousands of agents have one each.
+                members: Vec::with_capacity(agent.sum.count() + agent.left_sum().count()),
             });
         }
         for (key, member) in self.forest.iter() {
-            if let Some(row) = &mut rows[member.owner.agent.0] {
-                row.members.push(member_row(key, member));
+            if let Some(place) = places[member.owner.agent.0] {
+                self.batch.accounts[place].members.push(member_row(key, member));
             }
         }
-        self.batch.accounts.extend(rows.into_iter().flatten());
     }
 }
 

@@ -23,6 +23,7 @@ impl Monitor {
         let io = self.timers.io.fire(now.mono).is_some();
         self.look_at_host(io, now);
         self.pass(io, now);
+        self.forest.forget_leaders();
         self.tell_denials(now);
         self.own.pss = self.source.pss_counts();
         self.own.last_tick_at = Some(now.wall);
@@ -80,10 +81,6 @@ impl Monitor {
                 });
                 for key in taken {
                     self.keep_member(key);
-                }
-                // Where forks are told, that of one who is gone may be told later than its end.
-                if !self.source.tells_forks() {
-                    self.forest.forget_leaders();
                 }
                 if scope == Scan::All {
                     self.first_sight();

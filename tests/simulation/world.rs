@@ -75,8 +75,6 @@ pub(crate) struct Life {
     /// Who can wait for it now; none: process 1.
     parent: Option<usize>,
     session: Pid,
-    /// Whether its number was somebody else's before.
-    again: bool,
     /// The outermost agent that it descends from.
     pub(crate) clan: Option<usize>,
     burned_us: u64,
@@ -87,6 +85,8 @@ pub(crate) struct Life {
     /// And when its parent ended, if that left it to process 1.
     orphaned: Option<u64>,
     pub(crate) reaped: Option<Mono>,
+    /// Regular passes when it was waited for.
+    gone: Option<u64>,
 }
 
 pub(crate) struct World {
@@ -179,7 +179,7 @@ impl World {
             76..80 if !self.kind.tame => self.vanish(who),
             80..84 => self.end(who),
             84..90 => self.reap_one(),
-            90..94 if !self.lives[who].again => {
+            90..94 if self.may_lead(who) => {
                 self.host.set_session(self.lives[who].pid);
                 self.lives[who].session = self.lives[who].pid;
             }
@@ -202,10 +202,16 @@ impl World {
         }
     }
 
-    /// A stranger begins below process 1. Its number is new: it leads a session, and should it end before that and
-    /// unseen, whoever led a session of that number before would be taken for its leader.
+    /// A stranger begins below process 1 and leads a session. Its number is new, or nobody has it or names it as a
+    /// session's for so long that whoever led that is forgotten.
     pub(crate) fn start(&mut self) -> usize {
-        self.host.set_next_pid(Pid::new(self.next_pid).unwrap());
+        let old: Vec<Pid> = if !self.kind.loses && self.chance.one_in(4) {
+            self.lives.iter().map(|life| life.pid).filter(|pid| self.is_forgotten(*pid)).collect()
+        } else {
+            Vec::new()
+        };
+        let pid = self.chance.pick(&old).or(Pid::new(self.next_pid)).unwrap();
+        self.host.set_next_pid(pid);
         let pid = self.host.start("stranger");
         self.begin(pid, None)
     }
@@ -216,16 +222,27 @@ impl World {
         self.begin(pid, Some(parent))
     }
 
+    /// Whether nobody has had this number, or been in a session of it, for two passes.
+    fn is_forgotten(&self, pid: Pid) -> bool {
+        let mut named = self.lives.iter().filter(|life| life.pid == pid || life.session == pid);
+        named.all(|life| life.gone.is_some_and(|gone| self.passes >= gone + 3))
+    }
+
+    /// Whether a process can make a session of its own, and be known as its leader.
+    fn may_lead(&self, who: usize) -> bool {
+        let pid = self.lives[who].pid;
+        let mut others = self.lives.iter().enumerate().filter(|(other, life)| *other != who && life.pid == pid);
+        others.all(|(_, life)| life.gone.is_some_and(|gone| self.passes >= gone + 3))
+    }
+
     fn begin(&mut self, pid: Pid, parent: Option<usize>) -> usize {
         self.next_pid = self.next_pid.max(i64::from(pid.get()) + 1);
         let above = parent.map(|parent| self.lives[parent]);
-        let again = self.lives.iter().any(|life| life.pid == pid);
         self.lives.push(Life {
             pid,
             mother: parent,
             parent,
             session: above.map_or(pid, |above| above.session),
-            again,
             clan: above.and_then(|above| above.clan),
             burned_us: 0,
             at: self.clock.now().mono,
@@ -233,6 +250,7 @@ impl World {
             ended: None,
             orphaned: None,
             reaped: None,
+            gone: None,
         });
         self.lives.len() - 1
     }
@@ -298,6 +316,7 @@ impl World {
         let life = &mut self.lives[who];
         life.ended = Some(self.passes);
         life.reaped = reaped.then_some(now);
+        life.gone = reaped.then_some(self.passes);
     }
 
     /// Somebody waits for one that ended; in a tame world only after the monitor has seen it dead and whose it is then, or
@@ -315,6 +334,7 @@ impl World {
         let now = self.clock.now().mono;
         let life = self.lives.iter_mut().find(|life| life.pid == pid && life.reaped.is_none()).unwrap();
         life.reaped = Some(now);
+        life.gone = Some(self.passes);
     }
 
     /// From now on this process and all that descends from it burn for a clan. What began since the last pass, or the
