@@ -161,10 +161,7 @@ create table run (
     cpu_us             integer not null,
     peak_memory_bytes  integer,
     last_memory_bytes  integer,
-    memory_method      text    not null,       -- of the two: a new daemon must not mix them
-    root_own_us        integer not null,       -- with the next two, where a new daemon goes on counting
-    root_children_us   integer not null,
-    others_us          integer not null
+    memory_method      text    not null        -- of the two: a new daemon must not mix them
 ) strict;
 create unique index run_by_process on run (agent_number, start_ticks, pid, boot);
 create index run_by_agent on run (agent_number);
@@ -180,11 +177,44 @@ create table leftover (
     since        text    not null,
     memory_bytes integer not null,
     cpu_us       integer not null,
-    used_before_us integer not null,           -- where a new daemon goes on counting
+    used_before_us integer not null,           -- taken off what it and its children have used now
     ended_at     text
 ) strict;
 create unique index leftover_by_process on leftover (agent_number, start_ticks, pid, boot);
 create index leftover_by_end on leftover (ended_at) where ended_at is not null;
+
+-- Where a new daemon goes on adding up: what the ledgers of an agent held, of its tree and of its leftovers, and every
+-- member that they held it of, all of one moment.
+create table account (
+    agent_number   integer not null,
+    leftover       integer not null,           -- 0: its tree, 1: its leftovers
+    boot           text    not null,
+    scanned_at_ns  integer not null,           -- on the monotonic clock of that boot: what began later is no member here
+    cpu_us         integer not null,           -- of each: what was charged,
+    cpu_coming     integer not null,           -- and what of that may come up in the counter of another member
+    read_bytes     integer not null,
+    read_coming    integer not null,
+    written_bytes  integer not null,
+    written_coming integer not null,
+    primary key (agent_number, leftover)
+) strict, without rowid;
+
+create table member (
+    agent_number     integer not null,
+    start_ticks      integer not null,
+    pid              integer not null,
+    parent           integer,
+    leftover         integer not null,
+    born             integer not null,         -- whether all it used was used in this tree
+    own_us           integer,                  -- its counters when it was last read; null: it was not, or may not be
+    children_us      integer,
+    late_us          integer,                  -- charged of processes below it, and not in its counter yet
+    read_bytes       integer,
+    read_late        integer,
+    written_bytes    integer,
+    written_late     integer,
+    primary key (agent_number, start_ticks, pid)
+) strict, without rowid;
 
 -- The host, a row for each minute in which it was looked at: loads and pressures as high, available memory as low as
 -- they were seen.

@@ -6,6 +6,7 @@
 //! The monitor's own process is never a member, and what descends from it is nobody's unless it is an agent itself: an
 //! agent that started the monitor is not charged for being watched.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::ledger::Share;
@@ -34,6 +35,8 @@ pub struct Member {
     pub owner: Owner,
     /// Its parent when it was last looked at.
     pub parent: Option<Pid>,
+    /// Its session and its process group, when it was found.
+    named: [Option<Pid>; 2],
     /// Its short name.
     pub name: Box<str>,
     /// The account it runs under.
@@ -78,6 +81,14 @@ pub struct Seen {
     pub io: Option<(Share, Share)>,
 }
 
+/// A member that is gone.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    agent: AgentIndex,
+    /// Whether a regular pass has ended since.
+    old: bool,
+}
+
 /// Every member of every agent, oldest first.
 #[derive(Default, Debug)]
 pub struct Forest {
@@ -86,7 +97,9 @@ pub struct Forest {
     by_pid: HashMap<Pid, ProcessKey>,
     /// Members that are gone. They may have led sessions or groups that live on: a leader's pid is not given away while
     /// its session or group lives, so the number still means the same as long as a process names it.
-    former: HashMap<Pid, AgentIndex>,
+    former: HashMap<Pid, Former>,
+    /// How many members name a number as that of their session, or of their group.
+    names: HashMap<Pid, u32>,
     /// The monitor's own process.
     own: Option<Pid>,
     /// What descends from it, each with its start ticks.
@@ -137,7 +150,7 @@ impl Forest {
         if self.former.len() >= FORMER {
             self.former.clear();
         }
-        self.former.insert(pid, agent);
+        self.former.insert(pid, Former { agent, old: false });
     }
 
     /// How many members there are.
@@ -155,6 +168,7 @@ impl Forest {
         let member = Member {
             owner,
             parent: row.parent,
+            named: [row.session, row.group],
             name: row.name.clone(),
             uid: row.uid,
             started_at,
@@ -164,6 +178,9 @@ impl Forest {
         };
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
+        for number in member.named.into_iter().flatten() {
+            *self.names.entry(number).or_default() += 1;
+        }
         self.members.insert(row.key, Box::new(member));
     }
 
@@ -175,12 +192,28 @@ impl Forest {
             self.by_pid.remove(&process.pid);
             self.remember(process.pid, member.owner.agent);
         }
+        for number in member.named.into_iter().flatten() {
+            if let Entry::Occupied(mut count) = self.names.entry(number) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
         Some(*member)
+    }
+
+    /// At the end of a regular pass: forgets who was gone at the last one already and leads nothing that lives. By now all
+    /// that it started was seen or told. Its number is free, and means whoever gets it next, even if that one is gone
+    /// before anybody has seen it.
+    pub fn forget_leaders(&mut self) {
+        let names = &self.names;
+        self.former.retain(|pid, former| names.contains_key(pid) || !std::mem::replace(&mut former.old, true));
     }
 
     /// Forgets everything about an agent.
     pub fn forget(&mut self, agent: AgentIndex) {
-        self.former.retain(|_, owner| *owner != agent);
+        self.former.retain(|_, former| former.agent != agent);
     }
 
     /// The agent that a process which is no member yet belongs to.
@@ -268,6 +301,14 @@ impl Forest {
         None
     }
 
+    /// Whether a member of one agent hangs below one of another.
+    pub fn is_nested(&self) -> bool {
+        self.members.values().any(|member| {
+            let above = member.parent.and_then(|pid| self.living(pid));
+            above.is_some_and(|above| above.agent != member.owner.agent)
+        })
+    }
+
     /// Whether what was a member's child may be waited for by another member by now: its parent is gone, and who it was
     /// given to was not seen.
     pub fn may_have_moved(&self, parent: Option<Pid>) -> bool {
@@ -287,7 +328,7 @@ impl Forest {
     /// The owner of a session's or group's leader, living or not. What an ended leader started afterwards is still its
     /// agent's; whether it is a leftover is the agent's state, which the caller knows.
     fn leads(&self, pid: Pid) -> Option<Owner> {
-        self.living(pid).or_else(|| self.former.get(&pid).map(|agent| Owner { agent: *agent, left: false }))
+        self.living(pid).or_else(|| self.former.get(&pid).map(|former| Owner { agent: former.agent, left: false }))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Plain values: what the program talks about. No behaviour beyond arithmetic and formatting, no I/O, no clock.
 
+mod account;
 mod agent;
 mod alert;
 mod history;
@@ -12,6 +13,7 @@ mod snapshot;
 mod time;
 mod write;
 
+pub use account::{AccountRow, Balance, Held, MemberRow, Sums};
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert, Turn};
 pub use history::{History, HistoryPoint, Step};

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{
-    AgentId, AgentNumber, BootId, Cpu, Entry, ExitStatus, HostMinute, Io, JsonObject, ProcessKey, StoredAlert,
+    AccountRow, AgentId, AgentNumber, BootId, Entry, ExitStatus, HostMinute, Io, JsonObject, ProcessKey, StoredAlert,
     Timestamp, Write,
 };
 
@@ -118,10 +118,6 @@ pub struct RunRow {
     pub last_memory_bytes: Option<u64>,
     /// How both were added up: the exact way, from the first time on that it could be used. They never mix the two.
     pub memory_method: MemoryMethod,
-    /// The counters of the root it had last, when that was last read: where a new daemon goes on.
-    pub root_cpu: Cpu,
-    /// Sum of `own + children` of the other members then, microseconds.
-    pub others_us: u64,
 }
 
 /// The end of a run.
@@ -154,7 +150,7 @@ pub struct LeftoverRow {
     pub memory_bytes: u64,
     /// What it and the children it waited for used since then, microseconds.
     pub cpu_us: u64,
-    /// What they had used before, microseconds: where a new daemon goes on.
+    /// What they had used before, microseconds.
     pub used_before_us: u64,
     /// When it ended; none while it lives.
     pub ended_at: Option<Timestamp>,
@@ -173,6 +169,8 @@ pub struct Batch {
     pub runs: Vec<RunRow>,
     /// New and changed leftovers, told apart by agent, boot and process.
     pub leftovers: Vec<LeftoverRow>,
+    /// Accounts with their members, each in place of what is stored of that agent's.
+    pub accounts: Vec<AccountRow>,
     /// The host, in minutes that are over or in which an agent died: what is stored of a minute already gets worse by it.
     pub host: Vec<HostMinute>,
     /// Lines of the journal, in order.
@@ -202,6 +200,7 @@ impl Batch {
             && self.samples.is_empty()
             && self.runs.is_empty()
             && self.leftovers.is_empty()
+            && self.accounts.is_empty()
             && self.host.is_empty()
             && self.entries.is_empty()
             && self.alerts.is_empty()
@@ -240,6 +239,8 @@ pub struct ResumedAgent {
     pub sampled_io: Option<Io>,
     /// Its last run, if there was one.
     pub run: Option<RunRow>,
+    /// Its accounts.
+    pub account: Option<AccountRow>,
     /// Its unresolved errors.
     pub unresolved: u64,
 }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alerts::{GrowthWindow, Recent};
-use crate::ledger::Ledger;
 use crate::model::{
-    AgentView, BootId, Cpu, ExitStatus, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey,
-    Record, RunEnd, RunRow, StoredAgent, Timestamp,
+    AgentView, Balance, BootId, ExitStatus, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey,
+    Record, RunEnd, RunRow, StoredAgent, Sums, Timestamp,
 };
 use crate::verdict::{Fact, Verdict, judge};
 
+use super::account::{Account, Remains, Sum};
 use super::report::Pace;
 
 /// How long the end of a run waits for the exit status before it is told without.
@@ -82,44 +82,6 @@ pub(super) struct Claim {
     pub source: usize,
 }
 
-/// The ledgers of one tree.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Account {
-    /// Processor time, microseconds.
-    pub cpu: Ledger,
-    /// Bytes read from storage.
-    pub read: Ledger,
-    /// Bytes written to storage.
-    pub written: Ledger,
-}
-
-/// What one pass adds up over the members of a tree.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Sum {
-    /// Processes that have not ended.
-    pub processes: u32,
-    /// Processes that have, and that nobody has waited for.
-    pub zombies: u32,
-    /// The threads of those that have not.
-    pub threads: u32,
-    /// Their resident memory, bytes.
-    pub rss_bytes: u64,
-    /// Their proportional set sizes, as far as they are known, bytes.
-    pub pss_bytes: u64,
-    /// Whether that of one of them is not known, or too old.
-    pub pss_missing: bool,
-    /// Whether that of one of them may not be seen.
-    pub pss_denied: bool,
-    /// When the first of them was read.
-    pub read_at: Option<Mono>,
-    /// Sum of their `own + children`, microseconds.
-    pub all_us: u64,
-    /// Whether the storage I/O of one of them may not be seen.
-    pub io_denied: bool,
-    /// Whether one of them could not be read.
-    pub failed: bool,
-}
-
 /// A process that a launcher started to be the agent in its place: its end is the agent's.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
@@ -142,15 +104,6 @@ pub(super) struct ProgramEnd {
     pub settled: bool,
 }
 
-/// What belongs to the processes that outlived their agent.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Remains {
-    /// What they used.
-    pub account: Account,
-    /// What the last pass added up.
-    pub sum: Sum,
-}
-
 /// One life of the root process.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
@@ -170,14 +123,8 @@ pub(super) struct Run {
     pub last_memory_bytes: Option<u64>,
     /// How both were added up.
     pub memory_method: MemoryMethod,
-    /// The root's counters when it was last read.
-    pub root_cpu: Cpu,
-    /// What others had then, or had left on its way, that may come up in the root's counter, microseconds.
-    pub others_us: u64,
     /// Kills for memory in its cgroup, when it was last alive.
     pub oom_kills: Option<u64>,
-    /// Whether what its processes had at their first reading was written down.
-    pub noted: bool,
     /// Its end.
     pub end: Option<End>,
     /// Whether its registry says that it ended although it runs.
@@ -216,10 +163,11 @@ pub(super) struct End {
 impl Agent {
     /// An agent of which nothing has been seen yet.
     pub(super) fn new(stored: StoredAgent) -> Agent {
-        let account = |cpu, io: Io| Account {
-            cpu: Ledger::resume(cpu),
-            read: Ledger::resume(io.read_bytes),
-            written: Ledger::resume(io.written_bytes),
+        let sum = |total| Balance { total, coming: 0 };
+        let sums = Sums {
+            cpu_us: sum(stored.cpu_us),
+            read_bytes: sum(stored.io.read_bytes),
+            written_bytes: sum(stored.io.written_bytes),
         };
         let metrics = Metrics {
             at: stored.last_seen,
@@ -235,7 +183,7 @@ impl Agent {
             message_count: None,
         };
         Agent {
-            tree: account(stored.cpu_us, stored.io),
+            tree: Account::resume(&sums, 0, Io::default()),
             stored,
             claim: None,
             found_at: None,
@@ -365,12 +313,10 @@ impl Agent {
             boot: Arc::clone(&run.boot),
             started_at: run.started_at,
             end,
-            cpu_us: self.tree.cpu.total() - run.cpu_before_us,
+            cpu_us: self.tree.cpu.total().saturating_sub(run.cpu_before_us),
             peak_memory_bytes: run.peak_memory_bytes,
             last_memory_bytes: run.last_memory_bytes,
             memory_method: run.memory_method,
-            root_cpu: run.root_cpu,
-            others_us: run.others_us,
         })
     }
 
@@ -382,6 +328,11 @@ impl Agent {
     /// What the pass adds up: for its tree or for its leftovers.
     pub(super) fn sum(&mut self, left: bool) -> &mut Sum {
         if left { &mut self.left.get_or_insert_default().sum } else { &mut self.sum }
+    }
+
+    /// Whether the last pass found something that outlived it, dead or alive.
+    pub(super) fn has_leftovers(&self) -> bool {
+        self.left_sum().count() > 0
     }
 
     /// What the last pass added up for its leftovers.
@@ -402,10 +353,7 @@ impl Run {
             peak_memory_bytes: None,
             last_memory_bytes: None,
             memory_method: MemoryMethod::Rss,
-            root_cpu: Cpu::default(),
-            others_us: 0,
             oom_kills: None,
-            noted: false,
             end: None,
             denied: Denied::No,
         }
@@ -418,7 +366,6 @@ impl Run {
             peak_memory_bytes: row.peak_memory_bytes,
             last_memory_bytes: row.last_memory_bytes,
             memory_method: row.memory_method,
-            root_cpu: row.root_cpu,
             ..Run::new(root, Arc::clone(&row.boot), row.started_at, total_us.saturating_sub(row.cpu_us))
         }
     }

@@ -89,6 +89,7 @@ impl Monitor {
             .filter(|(key, member)| member.owner == tree && (root_lives || *key != root))
             .map(|(key, _)| key)
             .collect();
+        self.unsaved.push(index);
         let agent = self.agent(index);
         agent.left_told = false;
         let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map(|end| end.at).unwrap_or_default();

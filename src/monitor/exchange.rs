@@ -63,6 +63,7 @@ pub struct SourceReading {
 }
 
 /// What the monitor wants done.
+#[expect(clippy::large_enum_variant, reason = "one or two a step, each taken apart at once")]
 pub enum Effect {
     /// Store this, all or nothing.
     Store {

@@ -17,8 +17,7 @@ impl Monitor {
     /// later.
     pub(super) fn note_leftovers(&mut self, index: AgentIndex, now: Now) {
         let agent = &self.agents[index.0];
-        let sum = agent.left_sum();
-        if sum.processes == 0 && sum.zombies == 0 {
+        if !agent.has_leftovers() {
             return;
         }
         let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map_or(now.wall, |end| end.at);
@@ -93,24 +92,30 @@ impl Monitor {
         self.forest.iter().filter_map(|(key, member)| self.row_of(key, member)).collect()
     }
 
-    /// Goes on with a leftover that the last daemon noted, if it still lives.
+    /// Goes on with a leftover that the last daemon noted: one of its accounts, or one that came up after those were
+    /// written down.
     pub(super) fn resume_leftover(&mut self, row: LeftoverRow, now: Now) {
         let Some(index) = self.by_number.get(&row.agent).copied() else { return };
-        let alive = if row.boot == self.boot { self.source.look(row.process.pid).ok() } else { None };
-        let alive = alive.filter(|found| found.key == row.process && found.state != ProcessState::Zombie);
-        let kept = alive.filter(|found| self.source.keep(found.key, Watch::Counters).is_ok());
-        let reading = kept.as_ref().and_then(|found| self.source.read(found.key, false).ok());
-        let (Some(found), Some(reading)) = (kept, reading) else {
+        let owner = Owner { agent: index, left: true };
+        let same_boot = row.boot == self.boot;
+        if same_boot
+            && self.forest.get(row.process).is_none()
+            && let Some(found) = self.source.look(row.process.pid).ok().filter(|found| found.key == row.process)
+        {
+            self.take_in(&found, owner, Watch::Counters, now);
+        }
+        let member = self.forest.get_mut(row.process).filter(|member| same_boot && member.owner == owner);
+        let Some(member) = member else {
             self.batch.leftovers.push(LeftoverRow { ended_at: Some(now.wall), ..row });
             return;
         };
-        let owner = Owner { agent: index, left: true };
-        self.forest.insert(&found, owner, now.wall - found.age, false);
-        let left = Left { since: row.since, used_before_us: row.used_before_us, noted: true };
-        self.forest.get_mut(found.key).expect("just put in").left = Some(left);
-        // What it waited for may have been used before the end, and counted then: only its own is surely of since.
-        let used = reading.cpu.own_us.saturating_sub(row.used_before_us);
-        self.agents[index.0].account(true).cpu.add(used);
+        if member.name.is_empty() {
+            member.name = (*row.name).into();
+        }
+        if let Some(seen) = &mut member.seen {
+            seen.rss_bytes = row.memory_bytes;
+        }
+        member.left = Some(Left { since: row.since, used_before_us: row.used_before_us, noted: true });
     }
 
     /// The row of a member that was noted as a leftover.

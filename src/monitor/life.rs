@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ledger::while_away;
 use crate::model::{
-    Body, Entry, ExitStatus, Mono, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, RunRow,
-    StartGuard,
+    Body, Entry, ExitStatus, Mono, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, StartGuard,
 };
 use crate::process::{ReadError, Watch};
 use crate::tree::{AgentIndex, Owner};
-use crate::verdict::{Fact, Replaced, contradiction, is_expected};
+use crate::verdict::{Fact, Replaced, contradiction};
 
-use super::agent::{Agent, Denied, Run};
+use super::agent::{Agent, Run};
 use super::{FULL_SCANS, Monitor, event, warning};
 
 /// Start times are read in hundredths of a second, and time passes between a fork and its reading.
@@ -163,14 +161,11 @@ impl Monitor {
         self.plant(index, row, now);
         let boot = Arc::clone(&self.boot);
         let oom_kills = self.source.oom_kills(row.key);
-        let born = self.forest.get(row.key).is_some_and(|member| member.born && member.seen.is_none());
-        let before = if born { None } else { self.source.read(row.key, false).ok() };
         let agent = &mut self.agents[index.0];
         // The number of one that was found is free again after its end: who gets it is somebody else.
         let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
         let run = Run::new(row.key, boot, started_at, agent.tree.cpu.total());
-        let root_cpu = before.map(|before| before.cpu).unwrap_or_default();
-        agent.run = Some(Run { oom_kills, root_cpu, ..run });
+        agent.run = Some(Run { oom_kills, ..run });
         agent.observe(Fact::Running, now);
         if !first {
             agent.stored.restarts += 1;
@@ -185,9 +180,11 @@ impl Monitor {
     }
 
     /// Makes a process the root of an agent's tree; what hangs below it is found by the next pass.
-    fn plant(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
+    pub(super) fn plant(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
         let owner = Owner { agent: index, left: false };
-        if self.forest.get(row.key).is_some() {
+        self.unsaved.push(index);
+        if let Some(before) = self.forest.get(row.key).map(|member| member.owner) {
+            self.unsaved.push(before.agent);
             for key in self.forest.move_below(row.key, owner) {
                 self.adopt_shares(key, owner);
                 self.no_leftover_any_more(key, now);
@@ -210,49 +207,6 @@ impl Monitor {
     pub(super) fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
         let Some(seen) = self.forest.get(key).and_then(|member| member.seen) else { return };
         self.agents[owner.agent.0].account(owner.left).adopt(&seen);
-    }
-
-    /// Goes on with the run that the last daemon watched, if its root still lives. Returns the root of one that ended
-    /// meanwhile.
-    pub(super) fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) -> Option<ProcessKey> {
-        let (root, counted) = self.root_to_resume(index, row, now);
-        let agent = self.agent(index);
-        // The word of a registry goes into the database when it comes: the last daemon has told of this one.
-        let told = agent.stored.registry_status.as_deref().is_some_and(|status| !is_expected(status));
-        let denied = if told { Denied::Told } else { Denied::No };
-        agent.run = Some(Run { denied, ..Run::resumed(root, row, agent.tree.cpu.total()) });
-        if let Some(end) = &row.end {
-            let run = agent.run.as_mut().expect("just set");
-            run.end(end.status, now);
-            let known = run.end.as_mut().expect("just set");
-            known.at = end.at;
-            known.oom_killed = end.oom_killed;
-            known.reason = Some(Arc::clone(&end.reason));
-            agent.observe(Fact::Exited { status: end.status, seen: true }, now);
-            return None;
-        }
-        let alive = if row.boot == self.boot { self.source.look(root.pid).ok() } else { None };
-        let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
-        let kept = alive.filter(|found| self.source.keep(found.key, Watch::Exit).is_ok());
-        let Some(found) = kept else { return Some(root) };
-        self.plant(index, &found, now);
-        let oom_kills = self.source.oom_kills(found.key);
-        if let Some(run) = &mut self.agent(index).run {
-            run.oom_kills = oom_kills;
-        }
-        if counted && let Ok(reading) = self.source.read(found.key, false) {
-            let before = row.root_cpu;
-            let agent = self.agent(index);
-            agent.tree.cpu.add(while_away(
-                reading.cpu.own_us,
-                before.own_us,
-                reading.cpu.children_us,
-                before.children_us,
-                row.others_us,
-            ));
-        }
-        self.agent(index).observe(Fact::Running, now);
-        None
     }
 
     /// Takes in what the kernel told of processes since the last step.
@@ -279,6 +233,10 @@ impl Monitor {
             }
         }
         if last_readings {
+            // What a new root's children used before would come up in its counter later as if it were new.
+            if self.full_scans == FULL_SCANS {
+                self.discover(now);
+            }
             self.read_due(true, now);
         }
         for (process, status) in exits {

@@ -6,7 +6,8 @@ use crate::config::Config;
 use crate::model::{MemoryMethod, Now, PssReading, Reading};
 use crate::tree::AgentIndex;
 
-use super::agent::{Run, Sum};
+use super::account::Sum;
+use super::agent::Run;
 use super::{Monitor, warning};
 
 /// How old a proportional set size may be and still stand for the present. It is measured beside the readings and within a

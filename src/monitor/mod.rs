@@ -3,6 +3,7 @@
 //! [`Monitor::handle`] takes in what the world says, [`Monitor::step`] does what is due. Both return what is to be done
 //! about it. A thread drives it in the daemon, a loop drives years of it in a simulation.
 
+mod account;
 mod agent;
 mod ends;
 mod exchange;
@@ -93,6 +94,8 @@ pub struct Monitor {
     scanned_before: Option<Mono>,
     /// Whether agents have begun inside other agents' trees.
     nested: bool,
+    /// Whose accounts are to be written down at the end of this step.
+    unsaved: Vec<AgentIndex>,
     next_tick: u64,
     next_number: u32,
     host: HostReading,
@@ -160,6 +163,7 @@ impl Monitor {
             scanned_at: None,
             scanned_before: None,
             nested: false,
+            unsaved: Vec::new(),
             next_tick: resume.last_tick + 1,
             next_number: 0,
             host: HostReading::default(),
@@ -248,6 +252,7 @@ impl Monitor {
     }
 
     fn finish(&mut self, now: Now) -> Vec<Effect> {
+        self.save_accounts(now);
         let mut effects = std::mem::take(&mut self.effects);
         if !self.batch.is_empty() {
             effects.insert(0, Effect::Store { batch: std::mem::take(&mut self.batch), reply: None });
@@ -297,7 +302,7 @@ impl Monitor {
             agent.claim = None;
             agent.stored.registry_status = None;
             agent.view = None;
-            // A sum goes with the counters of the same moment.
+            // What a run began with is the difference of the two.
             let (row, run) = (agent.totals(now), agent.root().and_then(|_| agent.run_row()));
             self.batch.agents.push(row);
             self.batch.runs.extend(run);
@@ -319,7 +324,7 @@ impl Monitor {
             agent.claim = Some(claim);
             agent.metrics.message_count = agent.message_count();
             agent.view = None;
-            // A sum goes with the counters of the same moment.
+            // What a run began with is the difference of the two.
             let (row, run) = (agent.totals(now), agent.root().and_then(|_| agent.run_row()));
             self.batch.agents.push(row);
             self.batch.runs.extend(run);
@@ -362,6 +367,9 @@ impl Monitor {
         }
         let leftovers = self.all_leftovers();
         self.batch.leftovers.extend(leftovers);
+        let has_members = |agent: &Agent| agent.root().is_some() || agent.has_leftovers();
+        let living = (0..self.agents.len()).map(AgentIndex).filter(|index| has_members(&self.agents[index.0]));
+        self.unsaved.extend(living);
         self.write_host();
     }
 

@@ -135,17 +135,15 @@ impl Monitor {
     }
 
     /// The process with which a run that the last daemon watched goes on: its root, or its program if that outlived it.
-    /// With it, whether its counters in `row` are those of that process.
-    pub(super) fn root_to_resume(&mut self, index: AgentIndex, row: &RunRow, now: Now) -> (ProcessKey, bool) {
+    pub(super) fn root_to_resume(&mut self, index: AgentIndex, row: &RunRow, now: Now) -> ProcessKey {
         self.resume_lingering(index, row.end.as_ref().map(|end| end.at), now);
-        let own = (row.root, true);
         let agent = &self.agents[index.0];
-        let Some((program, launcher_ended)) = noted_program(agent) else { return own };
+        let Some((program, launcher_ended)) = noted_program(agent) else { return row.root };
         if !agent.is_found() || row.boot != self.boot || row.end.is_some() {
-            return own;
+            return row.root;
         }
         let launcher_lives = !launcher_ended && self.alive(row.root).is_some();
-        if launcher_lives || self.alive(program).is_none() { own } else { (program, launcher_ended) }
+        if launcher_lives || self.alive(program).is_none() { row.root } else { program }
     }
 }
 

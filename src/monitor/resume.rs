@@ -1,28 +1,51 @@
-//! Where the last daemon stopped.
+//! Where the last daemon stopped, and what is written down for the next one.
+//!
+//! Sums go with the members that they were made of, all of one moment: so the first pass of a daemon is an ordinary pass
+//! over the processes that the last one knew, after a long time. An account is written down every minute, and whenever
+//! processes change from one to another: what is charged later to either would else be charged to both.
+
+use std::sync::Arc;
 
 use crate::alerts::CRASH_WINDOW;
-use crate::model::{Io, Mono, Now, Resume, Timestamp};
-use crate::tree::AgentIndex;
+use crate::model::{
+    AccountRow, Balance, Io, MemberRow, Mono, Now, ProcessKey, ProcessRow, ProcessState, Resume, ResumedAgent, RunRow,
+    Sums, Timestamp,
+};
+use crate::process::Watch;
+use crate::tree::{AgentIndex, Owner};
+use crate::verdict::{Fact, is_expected};
 
 use super::Monitor;
-use super::agent::{Account, Agent};
+use super::account::{Account, member_row, seen_before};
+use super::agent::{Denied, Run};
 
 impl Monitor {
     /// Takes over what the last daemon knew.
     pub(super) fn resume(&mut self, resume: Resume, now: Now) {
+        let mut members = Vec::new();
+        let mut runs = Vec::new();
         for known in resume.agents {
-            let number = known.agent.number;
-            let index = self.admit(known.agent);
-            self.count_errors(&[(number, known.unresolved)]);
-            let unseen = known.run.and_then(|row| self.resume_run(index, &row, now));
-            // What was written down goes with the run's counters of the same moment; a younger sample is a floor.
-            self.agents[index.0].tree.raise(known.sampled_cpu_us, known.sampled_io);
-            if let Some(root) = unseen {
-                self.end_run(index, root, None, Some("unobserved"), now);
-            }
+            let index = self.admit(known.agent.clone());
+            self.count_errors(&[(known.agent.number, known.unresolved)]);
+            self.resume_account(index, &known);
+            members.extend(known.account.into_iter().flat_map(|account| self.of_this_boot(index, account)));
+            runs.extend(known.run.map(|row| (index, row)));
+        }
+        // Of two that had one pid, the younger has it.
+        members.sort_by_key(|(_, row, _)| row.process);
+        for (index, row, read_at) in members {
+            self.resume_member(index, &row, read_at, now);
         }
         for row in resume.leftovers {
             self.resume_leftover(row, now);
+        }
+        let ended: Vec<_> = runs
+            .into_iter()
+            .filter_map(|(index, row)| self.resume_run(index, &row, now).map(|root| (index, root)))
+            .collect();
+        self.catch_up(now);
+        for (index, root) in ended {
+            self.end_run(index, root, None, Some("unobserved"), now);
         }
         for stored in resume.alerts {
             if let Some(state) = stored.state {
@@ -40,45 +63,148 @@ impl Monitor {
         self.end_orphaned_alerts(now);
     }
 
-    /// Notes beside each run what others have that may come up in its root: the rest of its agent's, and where agents
-    /// nest, anybody's. Another daemon must not charge it again.
-    pub(super) fn note_others(&mut self, read: &[AgentIndex]) {
-        let anybody = self.nested.then(|| self.agents.iter().map(Agent::may_come_up_us).sum::<u64>());
-        for index in read {
-            let agent = &mut self.agents[index.0];
-            let others_us = anybody.unwrap_or_else(|| agent.may_come_up_us());
-            let Some(run) = agent.run.as_mut().filter(|run| run.end.is_none() && agent.sum.read_at.is_some()) else {
+    /// Goes on with an agent's sums: from what goes with its members, but from no less than was shown.
+    fn resume_account(&mut self, index: AgentIndex, known: &ResumedAgent) {
+        let io = known.sampled_io.unwrap_or_default();
+        let cpu_us = known.agent.cpu_us.max(known.sampled_cpu_us.unwrap_or(0));
+        let io = Io {
+            read_bytes: known.agent.io.read_bytes.max(io.read_bytes),
+            written_bytes: known.agent.io.written_bytes.max(io.written_bytes),
+        };
+        let same_boot = known.account.as_ref().is_some_and(|row| row.boot == self.boot);
+        let held = |sums: Sums| if same_boot { sums } else { settled(sums) };
+        let agent = &mut self.agents[index.0];
+        let (tree, left) = known
+            .account
+            .as_ref()
+            .map_or_else(|| (agent.tree.sums(), Sums::default()), |row| (held(row.tree), held(row.left)));
+        agent.tree = Account::resume(&tree, cpu_us, io);
+        if left != Sums::default() {
+            *agent.account(true) = Account::resume(&left, 0, Io::default());
+        }
+    }
+
+    /// The members of an account, unless the machine was started again, and when the last of them can have begun.
+    fn of_this_boot(&mut self, index: AgentIndex, account: AccountRow) -> Vec<(AgentIndex, MemberRow, Mono)> {
+        if account.boot != self.boot || account.members.is_empty() {
+            return Vec::new();
+        }
+        self.scanned_at = self.scanned_at.max(Some(account.scanned_at));
+        account.members.into_iter().map(|row| (index, row, account.scanned_at)).collect()
+    }
+
+    /// Takes in a process that the last daemon knew, whether or not it still lives: the next pass finds out.
+    fn resume_member(&mut self, index: AgentIndex, row: &MemberRow, read_at: Mono, now: Now) {
+        let found = self.source.look(row.process.pid).ok().filter(|found| found.key == row.process);
+        let found = found.unwrap_or_else(|| ProcessRow {
+            key: row.process,
+            parent: None,
+            group: None,
+            session: None,
+            state: ProcessState::Zombie,
+            kernel: false,
+            name: "".into(),
+            uid: None,
+            age: now.mono.since(read_at),
+        });
+        let owner = Owner { agent: index, left: row.left };
+        self.forest.insert(&found, owner, now.wall - found.age, row.born);
+        // One that is gone cannot be kept, and is found gone when it is read.
+        let _ = self.source.keep(row.process, Watch::Counters);
+        let member = self.forest.get_mut(row.process).expect("just put in");
+        member.parent = row.parent;
+        member.seen = seen_before(row, read_at);
+    }
+
+    /// Goes on with the run that the last daemon watched, if its root still lives. Returns the root of one that ended
+    /// meanwhile.
+    fn resume_run(&mut self, index: AgentIndex, row: &RunRow, now: Now) -> Option<ProcessKey> {
+        let root = self.root_to_resume(index, row, now);
+        let agent = self.agent(index);
+        // The word of a registry goes into the database when it comes: the last daemon has told of this one.
+        let told = agent.stored.registry_status.as_deref().is_some_and(|status| !is_expected(status));
+        let denied = if told { Denied::Told } else { Denied::No };
+        agent.run = Some(Run { denied, ..Run::resumed(root, row, agent.stored.cpu_us) });
+        if let Some(end) = &row.end {
+            let run = agent.run.as_mut().expect("just set");
+            run.end(end.status, now);
+            let known = run.end.as_mut().expect("just set");
+            known.at = end.at;
+            known.oom_killed = end.oom_killed;
+            known.reason = Some(Arc::clone(&end.reason));
+            agent.observe(Fact::Exited { status: end.status, seen: true }, now);
+            return None;
+        }
+        let alive = if row.boot == self.boot { self.source.look(root.pid).ok() } else { None };
+        let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
+        let kept = alive.filter(|found| self.source.keep(found.key, Watch::Exit).is_ok());
+        let Some(found) = kept else { return Some(root) };
+        if self.forest.get(root).is_some() {
+            self.roots.insert(root, index);
+        } else {
+            self.plant(index, &found, now);
+        }
+        let oom_kills = self.source.oom_kills(found.key);
+        let agent = self.agent(index);
+        if let Some(run) = &mut agent.run {
+            run.oom_kills = oom_kills;
+        }
+        agent.observe(Fact::Running, now);
+        None
+    }
+
+    /// The pass that the last daemon did not come to: what its members used since, and what became of them.
+    fn catch_up(&mut self, now: Now) {
+        if self.forest.is_empty() {
+            return;
+        }
+        self.agents.iter_mut().for_each(|agent| agent.due = true);
+        self.discover(now);
+        self.read_due(true, now);
+        // A rate over the time in which nobody looked is none of now.
+        self.agents.iter_mut().for_each(|agent| agent.read_at = None);
+        self.unsaved.extend((0..self.agents.len()).map(AgentIndex));
+    }
+
+    /// Writes down the accounts of agents that changed, with their members: where agents nest, those of all, since what
+    /// one took may come up in another's.
+    pub(super) fn save_accounts(&mut self, now: Now) {
+        if self.unsaved.is_empty() {
+            return;
+        }
+        let mut places: Vec<Option<usize>> = vec![None; self.agents.len()];
+        let all = (0..self.agents.len()).map(AgentIndex).filter(|_| self.nested);
+        for index in self.unsaved.drain(..).chain(all) {
+            let agent = &self.agents[index.0];
+            if places[index.0].is_some() || agent.run.is_none() && agent.left.is_none() {
                 continue;
-            };
-            run.others_us = others_us.saturating_sub(run.root_cpu.own_us + run.root_cpu.children_us);
-            if !std::mem::replace(&mut run.noted, true) {
-                // What its processes had before they were known.
-                self.batch.runs.extend(agent.run_row());
+            }
+            places[index.0] = Some(self.batch.accounts.len());
+            self.batch.accounts.push(AccountRow {
+                agent: agent.stored.number,
+                boot: Arc::clone(&self.boot),
+                scanned_at: self.scanned_at.unwrap_or(now.mono),
+                tree: agent.tree.sums(),
+                left: agent.left.as_ref().map(|left| left.account.sums()).unwrap_or_default(),
+                // As many as the last pass has seen: thousands of agents have one each.
+                members: Vec::with_capacity(agent.sum.count() + agent.left_sum().count()),
+            });
+        }
+        for (key, member) in self.forest.iter() {
+            if let Some(place) = places[member.owner.agent.0] {
+                self.batch.accounts[place].members.push(member_row(key, member));
             }
         }
     }
 }
 
-impl Agent {
-    /// What its processes had at the last pass, and what was on its way from those that were gone, microseconds.
-    fn may_come_up_us(&self) -> u64 {
-        let left = self.left.as_ref().map_or(0, |left| left.sum.all_us + left.account.cpu.on_its_way());
-        self.sum.all_us + self.tree.cpu.on_its_way() + left
-    }
-}
-
-impl Account {
-    /// Makes the sums at least these.
-    fn raise(&mut self, cpu_us: Option<u64>, io: Option<Io>) {
-        let io = io.unwrap_or_default();
-        let floors = [
-            (&mut self.cpu, cpu_us.unwrap_or(0)),
-            (&mut self.read, io.read_bytes),
-            (&mut self.written, io.written_bytes),
-        ];
-        for (ledger, floor) in floors {
-            ledger.add(floor.saturating_sub(ledger.total()));
-        }
+/// Sums of which nothing can arrive any more.
+fn settled(sums: Sums) -> Sums {
+    let settled = |sum: Balance| Balance { coming: 0, ..sum };
+    Sums {
+        cpu_us: settled(sums.cpu_us),
+        read_bytes: settled(sums.read_bytes),
+        written_bytes: settled(sums.written_bytes),
     }
 }
 

@@ -2,21 +2,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::alerts::GrowthWindow;
-use crate::ledger::{Counter, Ledger, Share};
-use crate::model::{
-    Io, IoReading, Metrics, Mono, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Reading, Sample, Tick,
-};
+use crate::model::{Io, Metrics, Now, Observed, Pid, ProcessKey, ProcessRow, Sample, Tick};
 use crate::process::{ReadError, Scan, Watch};
-use crate::tree::{Admission, AgentIndex, Member, Seen};
+use crate::tree::{Admission, AgentIndex, Member};
 
-use super::agent::{Account, Agent, Sum};
+use super::account::{Sum, percent};
+use super::agent::Agent;
 use super::{Monitor, SECOND_READING, warning};
-
-/// Processor time is counted in hundredths of a second: in a shorter time than this it makes no rate.
-const SHORTEST: Duration = Duration::from_millis(100);
 
 impl Monitor {
     /// The regular pass, over all agents.
@@ -29,6 +23,7 @@ impl Monitor {
         let io = self.timers.io.fire(now.mono).is_some();
         self.look_at_host(io, now);
         self.pass(io, now);
+        self.forest.forget_leaders();
         self.tell_denials(now);
         self.own.pss = self.source.pss_counts();
         self.own.last_tick_at = Some(now.wall);
@@ -63,7 +58,7 @@ impl Monitor {
     }
 
     /// Finds the processes that became members since the last pass.
-    fn discover(&mut self, now: Now) {
+    pub(super) fn discover(&mut self, now: Now) {
         if self.source.tells_forks() && self.full_scans == 0 && !self.is_looking() {
             self.scanned_before = self.scanned_at.replace(now.mono);
             return;
@@ -89,7 +84,7 @@ impl Monitor {
                 }
                 if scope == Scan::All {
                     self.first_sight();
-                    self.nested |= self.roots.iter().any(|(root, index)| self.is_inside(*root, *index));
+                    self.nested |= self.forest.is_nested();
                 }
             }
             Err(error) => {
@@ -151,7 +146,6 @@ impl Monitor {
             self.charge(*index, io, now);
             self.note_leftovers(*index, now);
         }
-        self.note_others(&read);
         due
     }
 
@@ -183,9 +177,6 @@ impl Monitor {
                 }
                 Err(ReadError::Gone) => gone.push(key),
                 Err(error) => {
-                    if let Some(seen) = &member.seen {
-                        agent.sum(left).all_us += seen.cpu.last().own + seen.cpu.last().children;
-                    }
                     let denied = matches!(error, ReadError::Denied { .. });
                     *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
                     agent.sum(left).failed = true;
@@ -208,6 +199,9 @@ impl Monitor {
             self.pass_on(member, &parents, io);
         }
         for (key, member) in left {
+            if member.owner.left {
+                self.unsaved.push(member.owner.agent);
+            }
             self.leftover_ended(key, &member, now);
             match self.roots.get(&key).copied() {
                 Some(index) => self.root_vanished(index, key, now),
@@ -241,7 +235,6 @@ impl Monitor {
     /// Ends the tick in an agent's ledgers and makes its numbers of it.
     fn charge(&mut self, index: AgentIndex, io: bool, now: Now) {
         let root = self.agents[index.0].root();
-        let root_share = root.map(|root| self.last_counters(root));
         let holds = root.and_then(|root| self.forest.get(root)?.seen).is_some_and(|seen| seen.rss_bytes > 0);
         let agent = &mut self.agents[index.0];
         agent.due = false;
@@ -262,16 +255,14 @@ impl Monitor {
             (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before),
             _ => None,
         };
-        if lives {
-            agent.read_at = sum.read_at;
+        if lives && std::mem::replace(&mut agent.read_at, sum.read_at).is_none() {
+            // What its members had at their first reading.
+            self.unsaved.push(index);
         }
         // A root that is ending has given its memory back already: what is left is not what the agent held.
         let memory = (lives && !sum.failed && holds).then(|| sum.memory());
-        if let (Some(run), Some(root), true) = (&mut agent.run, root_share, lives) {
-            if let Some((bytes, method)) = memory {
-                run.note_memory(bytes, method, self.config.sampling.memory);
-            }
-            run.root_cpu = crate::model::Cpu { own_us: root.own, children_us: root.children };
+        if let (Some(run), Some((bytes, method))) = (&mut agent.run, memory) {
+            run.note_memory(bytes, method, self.config.sampling.memory);
         }
         if let (Some((bytes, method)), Some(at)) = (memory, sum.read_at) {
             match &mut agent.growth {
@@ -307,134 +298,6 @@ impl Monitor {
         }
         self.tell_pss_denied(index, now);
     }
-
-    /// The counters of a member, for the row of a run.
-    fn last_counters(&self, key: ProcessKey) -> Counter {
-        let seen = self.forest.get(key).and_then(|member| member.seen);
-        seen.map(|seen| seen.cpu.last()).unwrap_or_default()
-    }
-}
-
-impl Sum {
-    fn add(&mut self, reading: &Reading) {
-        self.read_at = self.read_at.or(Some(reading.read_at));
-        self.all_us += reading.cpu.own_us + reading.cpu.children_us;
-        self.io_denied |= reading.io == IoReading::Denied;
-        if reading.state == ProcessState::Zombie {
-            self.zombies += 1;
-        } else {
-            self.processes += 1;
-            self.threads += reading.threads;
-            self.add_memory(reading);
-        }
-    }
-}
-
-impl Account {
-    /// A member is there and could not be read. Whose child it is now is not known.
-    fn miss(&mut self, member: &mut Member, io: bool) {
-        member.parent = None;
-        let Some(seen) = &mut member.seen else { return };
-        self.cpu.missed(&mut seen.cpu);
-        if let Some((read, written)) = seen.io.as_mut().filter(|_| io) {
-            self.read.missed(read);
-            self.written.missed(written);
-        }
-    }
-
-    /// A member is gone, and another of this account may have waited for it.
-    fn vanished(&mut self, gone: &Seen) {
-        self.cpu.vanished(&gone.cpu);
-        if let Some((read, written)) = &gone.io {
-            self.read.vanished(read);
-            self.written.vanished(written);
-        }
-    }
-
-    /// A member of another account is gone, and one of this may have waited for it.
-    fn elsewhere(&mut self, gone: &Seen) {
-        self.cpu.elsewhere(gone.cpu.taken());
-        if let Some((read, written)) = &gone.io {
-            self.read.elsewhere(read.taken());
-            self.written.elsewhere(written.taken());
-        }
-    }
-
-    /// A member of another account comes over. What is late below it was charged there, and comes up here.
-    pub(super) fn adopt(&mut self, seen: &Seen) {
-        self.cpu.elsewhere(seen.cpu.late());
-        if let Some((read, written)) = &seen.io {
-            self.read.elsewhere(read.late());
-            self.written.elsewhere(written.late());
-        }
-    }
-
-    /// Takes in the reading of one member.
-    fn take(&mut self, member: &Member, reading: &Reading) -> Seen {
-        let cpu = Counter { own: reading.cpu.own_us, children: reading.cpu.children_us };
-        let mut seen = member.seen.unwrap_or_else(|| Seen {
-            state: reading.state,
-            rss_bytes: 0,
-            threads: 0,
-            cpu_percent: None,
-            read_at: reading.read_at,
-            cpu: Share::default(),
-            io: None,
-        });
-        let own_before = seen.cpu.last().own;
-        seen.cpu = enter(&mut self.cpu, member.seen.map(|seen| seen.cpu), cpu, member.born);
-        if let IoReading::Known(io) = reading.io {
-            // What a process reads itself cannot be told from what came from children: all of it counts as theirs.
-            let lump = |bytes| Counter { own: 0, children: bytes };
-            let before = member.seen.and_then(|seen| seen.io).unzip();
-            seen.io = Some((
-                enter(&mut self.read, before.0, lump(io.read_bytes), member.born),
-                enter(&mut self.written, before.1, lump(io.written_bytes), member.born),
-            ));
-        }
-        if member.seen.is_some_and(|seen| reading.read_at.since(seen.read_at) >= SHORTEST) {
-            seen.cpu_percent = percent(cpu.own.saturating_sub(own_before), reading.read_at, seen.read_at);
-        }
-        Seen {
-            state: reading.state,
-            rss_bytes: reading.rss_bytes,
-            threads: reading.threads,
-            read_at: reading.read_at,
-            ..seen
-        }
-    }
-}
-
-impl Seen {
-    /// A member is gone whose nearest ancestor this one is. `read`: whether this one was read in the same pass; `io`:
-    /// whether its storage counters were.
-    fn inherit(&mut self, gone: &Seen, read: bool, io: bool) {
-        self.cpu.inherit(gone.cpu.taken(), read);
-        if let (Some((into, out)), Some((read_bytes, written))) = (&mut self.io, &gone.io) {
-            into.inherit(read_bytes.taken(), read && io);
-            out.inherit(written.taken(), read && io);
-        }
-    }
-}
-
-/// A member's part in a ledger after a reading: its first, or another.
-fn enter(ledger: &mut Ledger, share: Option<Share>, now: Counter, born: bool) -> Share {
-    match share {
-        Some(mut share) => {
-            ledger.survived(&mut share, now);
-            share
-        }
-        None if born => ledger.born(now),
-        None => Share::new(now),
-    }
-}
-
-/// Microseconds of processor time between two moments, as percent of one core.
-fn percent(used_us: u64, at: Mono, before: Mono) -> Option<f64> {
-    let span: Duration = at.since(before);
-    #[expect(clippy::cast_precision_loss, reason = "a rate of one decimal")]
-    let rate = (!span.is_zero()).then(|| used_us as f64 / span.as_secs_f64() / 10_000.0);
-    rate
 }
 
 /// The row of history that a pass gives an agent: each time while it runs, otherwise when status or a count changed.

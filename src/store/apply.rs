@@ -1,5 +1,6 @@
 //! Everything that changes the database, one function a statement.
 
+mod accounts;
 mod expire;
 mod host;
 mod rollup;
@@ -52,6 +53,9 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     }
     for row in &batch.leftovers {
         leftover(connection, row)?;
+    }
+    for row in &batch.accounts {
+        accounts::account(connection, row)?;
     }
     for minute in &batch.host {
         host::minute(connection, minute)?;
@@ -106,15 +110,14 @@ fn agent(connection: &Connection, agent: &StoredAgent) -> Result<(), StoreError>
 fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
     let sql = "insert into run (agent_number, boot, start_ticks, pid, started_at, ended_at, exit_code,
                                 exit_signal_number, exit_signal, oom_killed, reason, cpu_us, peak_memory_bytes,
-                                last_memory_bytes, memory_method, root_own_us, root_children_us, others_us)
-               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+                                last_memory_bytes, memory_method)
+               values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
                on conflict (agent_number, start_ticks, pid, boot) do update set
                    started_at = excluded.started_at, ended_at = excluded.ended_at, exit_code = excluded.exit_code,
                    exit_signal_number = excluded.exit_signal_number, exit_signal = excluded.exit_signal,
                    oom_killed = excluded.oom_killed, reason = excluded.reason, cpu_us = excluded.cpu_us,
                    peak_memory_bytes = excluded.peak_memory_bytes, last_memory_bytes = excluded.last_memory_bytes,
-                   memory_method = excluded.memory_method, root_own_us = excluded.root_own_us, root_children_us = excluded.root_children_us,
-                   others_us = excluded.others_us";
+                   memory_method = excluded.memory_method";
     let end = run.end.as_ref();
     let status = end.and_then(|end| end.status);
     let (code, signal) = match status {
@@ -138,9 +141,6 @@ fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
         run.peak_memory_bytes,
         run.last_memory_bytes,
         run.memory_method.word(),
-        run.root_cpu.own_us,
-        run.root_cpu.children_us,
-        run.others_us,
     ];
     execute(connection, sql, values).map(drop)
 }

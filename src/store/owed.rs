@@ -2,7 +2,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::model::{
-    AgentNumber, AlertKey, Batch, BootId, Delivered, LeftoverRow, ProcessKey, RunRow, StoredAgent, StoredAlert,
+    AccountRow, AgentNumber, AlertKey, Batch, BootId, Delivered, LeftoverRow, ProcessKey, RunRow, StoredAgent,
+    StoredAlert,
 };
 
 /// The most runs remembered, and as many leftovers: a crash loop must not fill the memory while the disk is full.
@@ -16,6 +17,7 @@ pub(super) struct Owed {
     agents: BTreeMap<AgentNumber, StoredAgent>,
     runs: HashMap<(AgentNumber, ProcessKey, BootId), RunRow>,
     leftovers: HashMap<(AgentNumber, ProcessKey, BootId), LeftoverRow>,
+    accounts: BTreeMap<AgentNumber, AccountRow>,
     alerts: HashMap<AlertKey, StoredAlert>,
     delivered: HashMap<Arc<str>, Delivered>,
 }
@@ -24,6 +26,7 @@ impl Owed {
     /// Takes what must be remembered out of a batch. Returns how many runs and leftovers were too many.
     pub(super) fn absorb(&mut self, batch: &mut Batch) -> usize {
         self.agents.extend(batch.agents.drain(..).map(|agent| (agent.number, agent)));
+        self.accounts.extend(batch.accounts.drain(..).map(|account| (account.agent, account)));
         self.alerts.extend(batch.alerts.drain(..).map(|alert| (alert.key.clone(), alert)));
         self.delivered.extend(batch.delivered.drain(..).map(|one| (Arc::clone(&one.receiver), one)));
         let mut dropped = 0;
@@ -51,6 +54,7 @@ impl Owed {
         self.agents.is_empty()
             && self.runs.is_empty()
             && self.leftovers.is_empty()
+            && self.accounts.is_empty()
             && self.alerts.is_empty()
             && self.delivered.is_empty()
     }
@@ -60,6 +64,7 @@ impl Owed {
         batch.agents.splice(..0, self.agents.into_values());
         batch.runs.splice(..0, self.runs.into_values());
         batch.leftovers.splice(..0, self.leftovers.into_values());
+        batch.accounts.splice(..0, self.accounts.into_values());
         batch.alerts.splice(..0, self.alerts.into_values());
         batch.delivered.splice(..0, self.delivered.into_values());
     }

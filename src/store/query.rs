@@ -1,5 +1,6 @@
 //! Everything that is read from the database.
 
+mod accounts;
 mod export;
 mod groups;
 mod history;
@@ -18,8 +19,8 @@ use super::apply::{ERROR, EVENT};
 use super::columns::{rollup_at, unpack_io};
 use super::{Reader, StoreError};
 use crate::model::{
-    AgentId, AgentNumber, Body, Cpu, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, LeftoverRow,
-    MemoryMethod, Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
+    AgentId, AgentNumber, Body, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, LeftoverRow, MemoryMethod,
+    Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 use crate::rollup::Resolution;
@@ -290,8 +291,7 @@ fn agent(row: &Row<'_>) -> rusqlite::Result<StoredAgent> {
 }
 
 const RUN_COLUMNS: &str = "agent_number, boot, start_ticks, pid, started_at, ended_at, exit_code, exit_signal_number,
-                           oom_killed, reason, cpu_us, peak_memory_bytes, last_memory_bytes, memory_method, root_own_us,
-                           root_children_us, others_us";
+                           oom_killed, reason, cpu_us, peak_memory_bytes, last_memory_bytes, memory_method";
 
 fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let end = match row.get::<_, Option<String>>(5)? {
@@ -317,8 +317,6 @@ fn run(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         peak_memory_bytes: row.get(11)?,
         last_memory_bytes: row.get(12)?,
         memory_method: memory_method(row.get_ref(13)?.as_str()?),
-        root_cpu: Cpu { own_us: row.get(14)?, children_us: row.get(15)? },
-        others_us: row.get(16)?,
     })
 }
 

@@ -13,6 +13,7 @@ use crate::retention::Limits;
 const QUEUE_LENGTH: usize = 256;
 
 /// Something to be done to the database.
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub enum Op {
     /// Store this, all or nothing.
     Store {

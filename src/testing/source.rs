@@ -18,7 +18,15 @@ pub(super) struct TableSource {
 }
 
 impl TableSource {
+    /// Nothing is told to it that came before; one that was there is told no more.
     pub(super) fn new(host: Host) -> TableSource {
+        {
+            let mut table = host.lock();
+            table.watched.clear();
+            table.kin.clear();
+            table.events.clear();
+            table.shown.clear();
+        }
         TableSource { host, measures_pss: false }
     }
 

@@ -185,6 +185,7 @@ fn resume(stored: &[Batch]) -> Resume {
     }
     crashes.reverse();
     let agents = agents.into_values().map(|agent| ResumedAgent {
+        account: None,
         run: runs.remove(&agent.number.get()),
         sampled_cpu_us: None,
         sampled_io: None,

@@ -184,8 +184,6 @@ pub(crate) fn history() -> AgentHistory {
         peak_memory_bytes: Some(2_097_152),
         last_memory_bytes: None,
         memory_method: MemoryMethod::Rss,
-        root_cpu: Cpu::default(),
-        others_us: 0,
     };
     let end =
         |status, oom_killed, reason: &str| Some(RunEnd { at: after(9), status, oom_killed, reason: reason.into() });

@@ -87,7 +87,7 @@ pub(crate) enum Way {
 
 impl Way {
     /// Does a test once for each.
-    pub(crate) fn each(test: impl Fn(Way)) {
+    pub(crate) fn each(mut test: impl FnMut(Way)) {
         test(Way::Told);
         if is_root() {
             test(Way::Scanned);

@@ -10,8 +10,9 @@ use agent_monitor::config::{
     Alerts, Api, Config, Ingest, Log, LogFormat, LogLevel, Messages, Registry, Sampling, Source, Storage,
 };
 use agent_monitor::model::{
-    AgentId, AgentView, Batch, Body, Condition, ExitStatus, JsonObject, LeftoverRow, MemoryMethod, Metric, Pid, Record,
-    Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert, Timestamp,
+    AccountRow, AgentId, AgentView, Batch, Body, Condition, ExitStatus, Io, JsonObject, LeftoverRow, MemoryMethod,
+    Metric, Pid, Record, Resume, ResumedAgent, Rule, RunRow, Severity, Snapshot, StartGuard, StoredAgent, StoredAlert,
+    Timestamp,
 };
 use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
 use agent_monitor::testing::Host;
@@ -175,7 +176,8 @@ pub(crate) fn resume(stored: &[Batch]) -> Resume {
     let mut runs: BTreeMap<u32, RunRow> = BTreeMap::new();
     let mut alerts: BTreeMap<_, StoredAlert> = BTreeMap::new();
     let mut leftovers: BTreeMap<_, LeftoverRow> = BTreeMap::new();
-    let mut sampled: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut sampled: BTreeMap<u32, (u64, Option<Io>)> = BTreeMap::new();
+    let mut accounts: BTreeMap<u32, AccountRow> = BTreeMap::new();
     let mut last_tick = 0;
     for batch in stored {
         last_tick = batch.tick.map_or(last_tick, |tick| tick.ordinal);
@@ -186,10 +188,13 @@ pub(crate) fn resume(stored: &[Batch]) -> Resume {
             runs.insert(run.agent.get(), run.clone());
         }
         for sample in &batch.samples {
-            sampled.extend(sample.metrics.cpu_us.map(|us| (sample.agent.get(), us)));
+            sampled.extend(sample.metrics.cpu_us.map(|us| (sample.agent.get(), (us, sample.metrics.io))));
         }
         for leftover in &batch.leftovers {
             leftovers.insert((leftover.agent, leftover.process), leftover.clone());
+        }
+        for account in &batch.accounts {
+            accounts.insert(account.agent.get(), account.clone());
         }
         for alert in &batch.alerts {
             alerts.insert(alert.key.clone(), alert.clone());
@@ -197,8 +202,9 @@ pub(crate) fn resume(stored: &[Batch]) -> Resume {
     }
     let agents = agents.into_values().map(|agent| ResumedAgent {
         run: runs.remove(&agent.number.get()),
-        sampled_cpu_us: sampled.get(&agent.number.get()).copied(),
-        sampled_io: None,
+        account: accounts.remove(&agent.number.get()),
+        sampled_cpu_us: sampled.get(&agent.number.get()).map(|(us, _)| *us),
+        sampled_io: sampled.get(&agent.number.get()).and_then(|(_, io)| *io),
         unresolved: 0,
         agent,
     });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_monitor::clock::Clock;
-use agent_monitor::model::{ExitStatus, Observed, Resume};
+use agent_monitor::model::{ExitStatus, Observed, Pid, Resume};
 use agent_monitor::monitor::Monitor;
 
 use super::bench::{Bench, SECOND, record};
@@ -115,4 +115,41 @@ fn lost_events_are_mended_by_a_scan() {
     bench.pass(20 * SECOND);
     assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), (Some(2), 1.0));
     assert_eq!(bench.snapshot.as_ref().unwrap().own.events_lost, 1);
+}
+
+/// The leader of a member's session ends; a stranger gets its number, makes a session of it, starts something there and
+/// is gone, all between two looks. Without events nothing but the number is left to see.
+#[test]
+fn the_session_of_a_stranger_that_got_a_members_number_is_its_own() {
+    for empty in [true, false] {
+        let mut bench = Bench::new(10 * SECOND);
+        let pid = bench.host.start("agent");
+        bench.registry(vec![record("a", "online", Some(pid))]);
+        let leader = bench.host.fork(pid);
+        bench.host.set_session(leader);
+        let tool = bench.host.fork(leader);
+        bench.pass(20 * SECOND);
+        bench.host.finish(leader, ExitStatus::Code(0));
+        if !empty {
+            // As long as the session lives, its number means what it meant.
+            bench.pass(20 * SECOND);
+            let late = bench.host.fork(tool);
+            bench.host.finish(tool, ExitStatus::Code(0));
+            bench.host.burn(late, SECOND);
+            bench.pass(20 * SECOND);
+            assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), (Some(2), 1.0));
+            continue;
+        }
+        bench.host.finish(tool, ExitStatus::Code(0));
+        bench.pass(20 * SECOND);
+        bench.host.set_next_pid(leader);
+        let stranger = bench.host.start("stranger");
+        assert_eq!(stranger, leader);
+        bench.host.set_next_pid(Pid::new(1_000).unwrap());
+        let theirs = bench.host.fork(stranger);
+        bench.host.finish(stranger, ExitStatus::Code(0));
+        bench.host.burn(theirs, SECOND);
+        bench.pass(20 * SECOND);
+        assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), (Some(1), 0.0));
+    }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::config::{Config, Directories, MatchBy, Source};
 use agent_monitor::model::{
-    AgentId, AgentView, Batch, Body, Image, JsonObject, Pid, Record, Resume, ResumedAgent, RunRow, Script, Snapshot,
-    StartGuard, StoredAgent, Timestamp,
+    AccountRow, AgentId, AgentView, Batch, Body, Image, JsonObject, Pid, Record, Resume, ResumedAgent, RunRow, Script,
+    Snapshot, StartGuard, StoredAgent, Timestamp,
 };
 use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
 use agent_monitor::process::ProcessSource;
@@ -206,12 +206,15 @@ impl Bench {
         meanwhile(self);
         let mut agents: BTreeMap<u32, StoredAgent> = BTreeMap::new();
         let mut runs: BTreeMap<u32, RunRow> = BTreeMap::new();
+        let mut accounts: BTreeMap<u32, AccountRow> = BTreeMap::new();
         for batch in &self.stored {
             agents.extend(batch.agents.iter().map(|agent| (agent.number.get(), agent.clone())));
             runs.extend(batch.runs.iter().map(|run| (run.agent.get(), run.clone())));
+            accounts.extend(batch.accounts.iter().map(|account| (account.agent.get(), account.clone())));
         }
         let agents = agents.into_values().map(|agent| ResumedAgent {
             run: runs.remove(&agent.number.get()),
+            account: accounts.remove(&agent.number.get()),
             sampled_cpu_us: None,
             sampled_io: None,
             unresolved: 0,

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_monitor::clock::{Clock, ManualClock};
-use agent_monitor::model::{AgentId, Mono, Pid, ProcessKey, ProcessView, Record, Resume, Snapshot, Timestamp};
+use agent_monitor::model::{AgentId, Batch, Mono, Pid, ProcessKey, ProcessView, Record, Resume, Snapshot, Timestamp};
 use agent_monitor::monitor::{AgentDetail, Answer, Effect, Input, Monitor, SourceReading};
 
-use super::bench::{SECOND, config, record};
+use super::bench::{SECOND, config, record, resume};
 use super::mistakes::{Mistake, Onlooker};
 use super::world::World;
 
@@ -36,6 +36,9 @@ struct Drive {
     agents: Vec<Agent>,
     snapshot: Option<Arc<Snapshot>>,
     last_pass: Option<Mono>,
+    mistake: Mistake,
+    /// What was stored.
+    stored: Vec<Batch>,
     /// Whether a root ended: its leftovers' storage is not shown.
     left: bool,
 }
@@ -48,7 +51,17 @@ pub(crate) fn drive(seed: u64, mistake: Mistake) -> Result<(), String> {
     let world = Arc::new(Mutex::new(world));
     let source = Onlooker::new(Arc::clone(&world), mistake);
     let monitor = Monitor::new(Arc::new(config(SECOND)), Box::new(source), Resume::default(), clock.now());
-    let mut drive = Drive { clock, world, monitor, agents: Vec::new(), snapshot: None, last_pass: None, left: false };
+    let mut drive = Drive {
+        clock,
+        world,
+        monitor,
+        agents: Vec::new(),
+        snapshot: None,
+        last_pass: None,
+        mistake,
+        stored: Vec::new(),
+        left: false,
+    };
     drive.clock.advance(SECOND);
     drive.go().map_err(|wrong| format!("{wrong} ({kind:?})"))
 }
@@ -68,6 +81,7 @@ impl Drive {
                 0 | 1 if self.agents.len() < AGENTS => self.new_agent()?,
                 2 | 3 => self.end_an_agent(),
                 4 | 5 => self.replace_an_agent()?,
+                6 | 7 if self.world().kind.restarts => self.restart()?,
                 _ => {}
             }
             let span = [10, 100, 300, 500, 1_000, 1_500, 2_500][usize::try_from(self.world_roll(7)).unwrap()];
@@ -108,9 +122,42 @@ impl Drive {
         for effect in effects {
             match effect {
                 Effect::Publish(snapshot) => self.snapshot = Some(snapshot),
-                Effect::Store { .. } | Effect::Prune { .. } => {}
+                Effect::Store { batch, .. } => self.stored.push(batch),
+                Effect::Prune { .. } => {}
             }
         }
+    }
+
+    /// Another daemon goes on, after an orderly end or a kill, and the world went on meanwhile.
+    fn restart(&mut self) -> Result<(), String> {
+        match self.world_roll(3) {
+            0 => {
+                let effects = self.monitor.stop(self.clock.now());
+                self.perform(effects);
+            }
+            // What its leftovers used in the last minute is known only as far as they live.
+            1 => self.agents.iter_mut().for_each(|agent| agent.left_us = 0),
+            // It was killed before it had stored what it showed last.
+            _ => {
+                self.stored.pop();
+                self.agents.iter_mut().for_each(|agent| (agent.cpu_us, agent.left_us) = (0, 0));
+            }
+        }
+        let acts = self.world_roll(12);
+        for _ in 0..acts {
+            self.world().act();
+        }
+        let away = 10 + self.world_roll(2_000);
+        self.clock.advance(Duration::from_millis(away));
+        let source = Onlooker::new(Arc::clone(&self.world), self.mistake);
+        let resume = self.mistake.spoil(resume(&self.stored));
+        self.world().awake = true;
+        self.monitor = Monitor::new(Arc::new(config(SECOND)), Box::new(source), resume, self.clock.now());
+        self.world().awake = false;
+        if self.world_roll(2) == 0 {
+            self.step(true)?;
+        }
+        self.register()
     }
 
     /// The registry says what it says now.
@@ -136,6 +183,7 @@ impl Drive {
         let id = format!("agent-{}", self.agents.len());
         let Some((root, clan)) = self.choose_root(None, None) else { return Ok(()) };
         let pid = self.world().lives[root].pid;
+        self.world().roots.insert(root);
         self.agents.push(Agent { id, clan, root, pid, cpu_us: 0, left_us: 0 });
         self.register()
     }
@@ -183,6 +231,7 @@ impl Drive {
         let not = Some(self.agents[place].pid);
         let Some((root, _)) = self.choose_root(Some(clan), not) else { return Ok(()) };
         let pid = self.world().lives[root].pid;
+        self.world().roots.insert(root);
         self.agents[place].root = root;
         self.agents[place].pid = pid;
         self.left = true;
@@ -199,7 +248,11 @@ impl Drive {
             let Some(view) = snapshot.agents.iter().find(|view| view.id.as_str() == agent.id) else { continue };
             let (cpu_us, left_us) = (view.metrics.cpu_us.unwrap_or(agent.cpu_us), view.leftovers.cpu_us);
             if cpu_us < agent.cpu_us || left_us < agent.left_us {
-                return Err(format!("the sum of {} fell", agent.id));
+                let (was, of_left) = (agent.cpu_us, agent.left_us);
+                return Err(format!(
+                    "{}: {was} µs and {of_left} of leftovers fell to {cpu_us} and {left_us}",
+                    agent.id
+                ));
             }
             (agent.cpu_us, agent.left_us) = (cpu_us, left_us);
             charged[agent.clan] += cpu_us + left_us;

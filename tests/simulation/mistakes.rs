@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agent_monitor::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
+    Resume,
 };
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -33,10 +34,34 @@ pub(crate) enum Mistake {
     CarryDropped,
     /// Nobody's parent is known: what vanished is not expected further up.
     ParentsForgotten,
+    /// What vanished in an inner agent's tree is not expected in the outer one's: its parents there are not known.
+    ElsewhereForgotten,
+    /// What outlives its agent is charged to its tree as well as to its leftovers.
+    LeftoversTwice,
+    /// What outlives its agent goes over to its leftovers as if nothing of it had been charged.
+    AdoptedWithoutShares,
+    /// A daemon goes on with the members of the last one as if it had charged nothing of them.
+    ResumedWithoutShares,
+    /// A daemon goes on with the roots alone.
+    ResumedWithoutMembers,
 }
 
 impl Mistake {
-    pub(crate) const ALL: [Mistake; 9] = [
+    /// What a daemon would find that another wrote down wrongly.
+    pub(crate) fn spoil(self, mut resume: Resume) -> Resume {
+        for account in resume.agents.iter_mut().filter_map(|known| known.account.as_mut()) {
+            match self {
+                Mistake::ResumedWithoutShares => {
+                    account.members.iter_mut().for_each(|member| (member.cpu_us, member.io_bytes) = (None, None));
+                }
+                Mistake::ResumedWithoutMembers => account.members.retain(|member| member.parent == Pid::new(1)),
+                _ => {}
+            }
+        }
+        resume
+    }
+
+    pub(crate) const ALL: [Mistake; 14] = [
         Mistake::YoungestFirst,
         Mistake::ChildrenTwice,
         Mistake::ChildrenForgotten,
@@ -46,6 +71,11 @@ impl Mistake {
         Mistake::ForksMissed,
         Mistake::CarryDropped,
         Mistake::ParentsForgotten,
+        Mistake::ElsewhereForgotten,
+        Mistake::LeftoversTwice,
+        Mistake::AdoptedWithoutShares,
+        Mistake::ResumedWithoutShares,
+        Mistake::ResumedWithoutMembers,
     ];
 }
 
@@ -57,12 +87,14 @@ pub(crate) struct Onlooker {
     /// What children had brought at the last readings, latest last.
     brought: BTreeMap<ProcessKey, Vec<u64>>,
     forks: u64,
+    /// What each leftover had used, own and children's, when it was first seen as one.
+    left: BTreeMap<ProcessKey, (u64, u64)>,
 }
 
 impl Onlooker {
     pub(crate) fn new(world: Arc<Mutex<World>>, mistake: Mistake) -> Onlooker {
         let inner = world.lock().unwrap().host.source();
-        Onlooker { inner, world, mistake, brought: BTreeMap::new(), forks: 0 }
+        Onlooker { inner, world, mistake, brought: BTreeMap::new(), forks: 0, left: BTreeMap::new() }
     }
 
     fn moment(&self) {
@@ -159,6 +191,17 @@ impl ProcessSource for Onlooker {
             Mistake::ChildrenTwice => reading.cpu.own_us += reading.cpu.children_us,
             Mistake::ChildrenForgotten => reading.cpu.children_us = 0,
             Mistake::ParentsForgotten => reading.parent = None,
+            Mistake::ElsewhereForgotten if self.world.lock().unwrap().is_inner(process.pid) => reading.parent = None,
+            Mistake::LeftoversTwice | Mistake::AdoptedWithoutShares
+                if self.world.lock().unwrap().is_left(process.pid) =>
+            {
+                let now = (reading.cpu.own_us, reading.cpu.children_us);
+                let then = *self.left.entry(shown).or_insert(now);
+                reading.cpu.own_us += match self.mistake {
+                    Mistake::LeftoversTwice => now.0 - then.0,
+                    _ => then.0 + then.1,
+                };
+            }
             Mistake::CarryDropped => {
                 let brought = self.brought.entry(shown).or_default();
                 brought.push(reading.cpu.children_us);

@@ -1,5 +1,6 @@
 //! A machine on which processes do as chance wants, and the truth about what they burned for whom.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct Kind {
     pub(crate) nested: bool,
     /// Whether events get lost.
     pub(crate) loses: bool,
+    /// Whether daemons end, and others go on.
+    pub(crate) restarts: bool,
 }
 
 impl Kind {
@@ -58,6 +61,7 @@ impl Kind {
             restless: !chance.one_in(4),
             nested: chance.one_in(2),
             loses: !tame && chance.one_in(3),
+            restarts: !tame && chance.one_in(2),
         }
     }
 }
@@ -71,8 +75,6 @@ pub(crate) struct Life {
     /// Who can wait for it now; none: process 1.
     parent: Option<usize>,
     session: Pid,
-    /// Whether its number was somebody else's before.
-    again: bool,
     /// The outermost agent that it descends from.
     pub(crate) clan: Option<usize>,
     burned_us: u64,
@@ -80,7 +82,11 @@ pub(crate) struct Life {
     /// Regular passes when it began, and when it ended.
     began: u64,
     pub(crate) ended: Option<u64>,
+    /// And when its parent ended, if that left it to process 1.
+    orphaned: Option<u64>,
     pub(crate) reaped: Option<Mono>,
+    /// Regular passes when it was waited for.
+    gone: Option<u64>,
 }
 
 pub(crate) struct World {
@@ -90,6 +96,8 @@ pub(crate) struct World {
     pub(crate) lives: Vec<Life>,
     /// What each clan burned since it was known, microseconds; so many bytes it read, too.
     pub(crate) burned_us: Vec<u64>,
+    /// The lives that were claimed as agents.
+    pub(crate) roots: BTreeSet<usize>,
     /// Regular passes of the monitor so far.
     pub(crate) passes: u64,
     /// Whether processes act while the monitor reads.
@@ -115,6 +123,7 @@ impl World {
             chance,
             lives: Vec::new(),
             burned_us: Vec::new(),
+            roots: BTreeSet::new(),
             passes: 0,
             awake: false,
             clock,
@@ -138,6 +147,25 @@ impl World {
         self.lives.iter().rev().find(|life| life.pid == pid && life.reaped.is_none())
     }
 
+    /// Whether the process of this pid was claimed as an agent, and one of another agent's tree can wait for it.
+    pub(crate) fn is_inner(&self, pid: Pid) -> bool {
+        let roots = self.roots.iter().map(|root| &self.lives[*root]);
+        let mut living = roots.filter(|life| life.pid == pid && life.reaped.is_none());
+        living.any(|life| life.parent.is_some_and(|parent| self.lives[parent].clan == life.clan))
+    }
+
+    /// Whether the process of this pid outlived the agent that it descends from.
+    pub(crate) fn is_left(&self, pid: Pid) -> bool {
+        let mut above = self.lives.iter().rposition(|life| life.pid == pid && life.reaped.is_none());
+        while let Some(who) = above {
+            if self.roots.contains(&who) {
+                return self.lives[who].ended.is_some() && self.lives[who].pid != pid;
+            }
+            above = self.lives[who].mother;
+        }
+        false
+    }
+
     /// One thing happens to somebody.
     pub(crate) fn act(&mut self) {
         let living = self.living();
@@ -151,7 +179,7 @@ impl World {
             76..80 if !self.kind.tame => self.vanish(who),
             80..84 => self.end(who),
             84..90 => self.reap_one(),
-            90..94 if !self.lives[who].again => {
+            90..94 if self.may_lead(who) => {
                 self.host.set_session(self.lives[who].pid);
                 self.lives[who].session = self.lives[who].pid;
             }
@@ -174,10 +202,16 @@ impl World {
         }
     }
 
-    /// A stranger begins below process 1. Its number is new: it leads a session, and should it end before that and
-    /// unseen, whoever led a session of that number before would be taken for its leader.
+    /// A stranger begins below process 1 and leads a session. Its number is new, or nobody has it or names it as a
+    /// session's for so long that whoever led that is forgotten.
     pub(crate) fn start(&mut self) -> usize {
-        self.host.set_next_pid(Pid::new(self.next_pid).unwrap());
+        let old: Vec<Pid> = if !self.kind.loses && self.chance.one_in(4) {
+            self.lives.iter().map(|life| life.pid).filter(|pid| self.is_forgotten(*pid)).collect()
+        } else {
+            Vec::new()
+        };
+        let pid = self.chance.pick(&old).or(Pid::new(self.next_pid)).unwrap();
+        self.host.set_next_pid(pid);
         let pid = self.host.start("stranger");
         self.begin(pid, None)
     }
@@ -188,22 +222,35 @@ impl World {
         self.begin(pid, Some(parent))
     }
 
+    /// Whether nobody has had this number, or been in a session of it, for two passes.
+    fn is_forgotten(&self, pid: Pid) -> bool {
+        let mut named = self.lives.iter().filter(|life| life.pid == pid || life.session == pid);
+        named.all(|life| life.gone.is_some_and(|gone| self.passes >= gone + 3))
+    }
+
+    /// Whether a process can make a session of its own, and be known as its leader.
+    fn may_lead(&self, who: usize) -> bool {
+        let pid = self.lives[who].pid;
+        let mut others = self.lives.iter().enumerate().filter(|(other, life)| *other != who && life.pid == pid);
+        others.all(|(_, life)| life.gone.is_some_and(|gone| self.passes >= gone + 3))
+    }
+
     fn begin(&mut self, pid: Pid, parent: Option<usize>) -> usize {
         self.next_pid = self.next_pid.max(i64::from(pid.get()) + 1);
         let above = parent.map(|parent| self.lives[parent]);
-        let again = self.lives.iter().any(|life| life.pid == pid);
         self.lives.push(Life {
             pid,
             mother: parent,
             parent,
             session: above.map_or(pid, |above| above.session),
-            again,
             clan: above.and_then(|above| above.clan),
             burned_us: 0,
             at: self.clock.now().mono,
             began: self.passes,
             ended: None,
+            orphaned: None,
             reaped: None,
+            gone: None,
         });
         self.lives.len() - 1
     }
@@ -263,18 +310,21 @@ impl World {
     fn mark(&mut self, who: usize, reaped: bool) {
         for life in self.lives.iter_mut().filter(|life| life.parent == Some(who)) {
             life.parent = None;
+            life.orphaned = Some(self.passes);
         }
         let now = self.clock.now().mono;
         let life = &mut self.lives[who];
         life.ended = Some(self.passes);
         life.reaped = reaped.then_some(now);
+        life.gone = reaped.then_some(self.passes);
     }
 
-    /// Somebody waits for one that ended; in a tame world only after the monitor has seen it dead, or if it will see its
-    /// time in the parent's counter.
+    /// Somebody waits for one that ended; in a tame world only after the monitor has seen it dead and whose it is then, or
+    /// if it will see its time in the parent's counter. One that is gone together with its parent may have been waited for
+    /// by that one, so its time is held against others'.
     fn reap_one(&mut self) {
         let may = |life: &&Life| {
-            let seen = life.ended.is_some_and(|ended| self.passes >= ended + 2);
+            let seen = life.ended.max(life.orphaned).is_some_and(|then| self.passes >= then + 2);
             let known = life.parent.is_some_and(|parent| self.lives[parent].clan == life.clan);
             life.ended.is_some() && life.reaped.is_none() && (!self.kind.tame || seen || known || life.clan.is_none())
         };
@@ -284,6 +334,7 @@ impl World {
         let now = self.clock.now().mono;
         let life = self.lives.iter_mut().find(|life| life.pid == pid && life.reaped.is_none()).unwrap();
         life.reaped = Some(now);
+        life.gone = Some(self.passes);
     }
 
     /// From now on this process and all that descends from it burn for a clan. What began since the last pass, or the

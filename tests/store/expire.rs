@@ -10,7 +10,7 @@ use agent_monitor::model::{
 use agent_monitor::retention::Limits;
 use agent_monitor::store::Op;
 
-use crate::support::{NOON, Store, after, agent, ask, error, event, number, of_agent, pass, run_of, turn};
+use crate::support::{NOON, Store, account_of, after, agent, ask, error, event, number, of_agent, pass, run_of, turn};
 
 const HOUR: u64 = 3600;
 const RETENTION: Duration = Duration::from_secs(24 * HOUR);
@@ -143,6 +143,7 @@ fn runs_and_agents_go_when_they_ended() {
             ended(run_of(5, 50), after(0)),
         ],
         entries: vec![of_agent(3, after(0), error("unresolved"))],
+        accounts: vec![account_of(2), account_of(5)],
         ..Batch::default()
     };
     store.store(batch).unwrap();
@@ -155,6 +156,10 @@ fn runs_and_agents_go_when_they_ended() {
     let left = ask(directory.path(), "select agent_id from agents order by 1");
     assert_eq!(left, ["agent-1", "agent-2", "agent-3", "agent-4"]);
     assert_eq!(store.reader.runs(number(5), 5).unwrap(), []);
+    for table in ["account", "member"] {
+        let whose = ask(directory.path(), &format!("select distinct agent_number from {table}"));
+        assert_eq!(whose, ["2"], "the number of 5 becomes another's");
+    }
     store.stop();
 }
 

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AgentId, AlertKey, AlertState, Batch, Body, Delivered, Entry, EventReport, ExitStatus, HostMinute, HostPressure,
-    HostReading, Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Pid, ProcessKey, Recorded, Resume, ResumedAgent,
-    RunEnd, RunRow, Sample, Severity, StoredAgent, StoredAlert, Tick,
+    AccountRow, AgentId, AlertKey, AlertState, Batch, Body, Delivered, Entry, EventReport, ExitStatus, HostMinute,
+    HostPressure, HostReading, Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Mono, Pid, ProcessKey, Recorded,
+    Resume, ResumedAgent, RunEnd, RunRow, Sample, Severity, StoredAgent, StoredAlert, Sums, Tick,
 };
 use agent_monitor::store::JournalPage;
 
-use crate::support::{NOON, Store, after, agent, ask, error, event, metrics, number, of_agent, pass, run_of, turn};
+use crate::support::{
+    NOON, Store, account_of, after, agent, ask, error, event, metrics, number, of_agent, pass, run_of, turn,
+};
 
 /// Something in every column, and null wherever that is possible.
 fn full_batch() -> Batch {
@@ -61,6 +63,7 @@ fn full_batch() -> Batch {
         ended_at,
     };
     Batch {
+        accounts: vec![account_of(1)],
         leftovers: vec![leftover(1, None), leftover(2, Some(after(10)))],
         host: vec![
             HostMinute { at: NOON, host: strained_host(), pressure: strained() },
@@ -307,6 +310,7 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
                     sampled_cpu_us: Some(12_345_000),
                     sampled_io: Some(Io { read_bytes: 5_000_000_001, written_bytes: 7 }),
                     run: Some(batch.runs[0].clone()),
+                    account: Some(batch.accounts[0].clone()),
                     unresolved: 0,
                 },
                 ResumedAgent {
@@ -314,6 +318,7 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
                     sampled_cpu_us: None,
                     sampled_io: None,
                     run: Some(batch.runs[3].clone()),
+                    account: None,
                     unresolved: 1,
                 },
             ],
@@ -324,12 +329,20 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
         }
     );
 
+    // What is stored of an account stands in place of what was.
+    let mut next = AccountRow { scanned_at: Mono(5), left: Sums::default(), ..account_of(1) };
+    next.members.remove(1);
+    store.store(Batch { accounts: vec![account_of(1), next.clone()], ..Batch::default() }).unwrap();
+
     // The alert that fired before the restart ends after it: one episode.
     let over = StoredAlert { key: batch.alerts[0].key.clone(), state: None, episode: None };
     let entries = vec![of_agent(1, after(60), turn("high_cpu", false))];
     store.store(Batch { entries, alerts: vec![over], ..Batch::default() }).unwrap();
     let episodes = ask(directory.path(), "select id, state, resolved_at from alerts where agent_id = 'agent-1'");
     assert_eq!(episodes, ["3|resolved|2026-01-01 12:01:00.000"]);
+    store.stop();
+    let store = Store::start(directory.path());
+    assert_eq!(store.resume.agents[0].account, Some(next));
     store.stop();
 }
 

@@ -5,8 +5,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AgentId, AgentNumber, AlertNote, Batch, Body, Cpu, Entry, ErrorReport, EventReport, Io, JsonObject, MemoryMethod,
-    Metrics, Pid, ProcessKey, Recorded, Resume, RunRow, Sample, Severity, StoredAgent, Tick, Timestamp, Turn,
+    AccountRow, AgentId, AgentNumber, AlertNote, Balance, Batch, Body, Entry, ErrorReport, EventReport, Held, Io,
+    JsonObject, MemberRow, MemoryMethod, Metrics, Mono, Pid, ProcessKey, Recorded, Resume, RunRow, Sample, Severity,
+    StoredAgent, Sums, Tick, Timestamp, Turn,
 };
 use agent_monitor::monitor::{Answer, NotRecorded, Stored};
 use agent_monitor::store::{
@@ -196,7 +197,38 @@ pub(crate) fn run_of(n: u32, pid: i64) -> RunRow {
         peak_memory_bytes: Some(100 << 20),
         last_memory_bytes: None,
         memory_method: MemoryMethod::Pss,
-        root_cpu: Cpu { own_us: 1, children_us: 2 },
-        others_us: 3,
+    }
+}
+
+/// An account, with everything that can be known of a member, and what cannot.
+pub(crate) fn account_of(n: u32) -> AccountRow {
+    let balance = |total, coming| Balance { total, coming };
+    let held = |own, children, late| Held { own, children, late };
+    let member = |start_ticks, pid| MemberRow {
+        process: ProcessKey { start_ticks, pid: Pid::new(pid).unwrap() },
+        parent: None,
+        left: false,
+        born: false,
+        cpu_us: None,
+        io_bytes: None,
+    };
+    AccountRow {
+        agent: number(n),
+        boot: "0e4b7c3a-boot".into(),
+        scanned_at: Mono(123_456_789_012_345),
+        tree: Sums { cpu_us: balance(7, 1), read_bytes: balance(8, 2), written_bytes: balance(9, 3) },
+        left: Sums { cpu_us: balance(17, 11), read_bytes: balance(18, 12), written_bytes: balance(19, 13) },
+        members: vec![
+            MemberRow {
+                parent: Pid::new(1),
+                left: true,
+                born: true,
+                cpu_us: Some(held(1, 2, 3)),
+                io_bytes: Some((held(0, 4, 5), held(0, 6, 7))),
+                ..member(12_345, 100)
+            },
+            MemberRow { cpu_us: Some(held(0, 0, 0)), ..member(12_345, 101) },
+            member(12_346, 99),
+        ],
     }
 }

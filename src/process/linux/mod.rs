@@ -18,12 +18,12 @@ mod oom;
 mod own;
 mod program;
 mod pss;
+mod reader;
 mod stat;
 mod tree;
 
 use std::io;
-use std::num::NonZeroU64;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -32,7 +32,6 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
-use rustix::time::{ClockId, clock_gettime};
 
 use self::births::Births;
 use self::descriptors::{Descriptors, Files};
@@ -41,17 +40,17 @@ use self::images::Images;
 use self::listing::{Lister, Memory, Met};
 use self::namespaces::Namespaces;
 use self::pss::Pss;
-use self::stat::Stat;
+use self::reader::{Reader, since_boot};
 use self::tree::{TEXT_BYTES, Tree};
-use crate::clock::monotonic;
 use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
-    ProcessState, PssCounts, PssReading, Reading,
+    ProcessState, PssCounts, Reading,
 };
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 pub use self::descriptors::raise_open_files;
 pub use self::own::{identify, own_memory_bytes, release_unused, spare_memory};
+pub use self::reader::Machine;
 
 /// Called from a thread of the source when [`drain`](ProcessSource::drain) has something to give. Must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -76,26 +75,6 @@ pub struct LinuxSource {
     events: Receiver<ProcessEvent>,
     /// What `births` tells: bounded, since anyone can fork much.
     born: Receiver<ProcessEvent>,
-}
-
-/// The constants of a machine that the numbers in `/proc` depend on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Machine {
-    /// Bytes of a page, the unit of `statm`.
-    pub page_bytes: u64,
-    /// Clock ticks per second, the unit of times in `stat`: `sysconf(_SC_CLK_TCK)`.
-    pub ticks_per_second: NonZeroU64,
-}
-
-impl Machine {
-    /// Those of this machine.
-    pub fn here() -> Machine {
-        Machine {
-            page_bytes: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
-            ticks_per_second: NonZeroU64::new(rustix::param::clock_ticks_per_second())
-                .unwrap_or(NonZeroU64::new(100).expect("not zero")),
-        }
-    }
 }
 
 /// How many events may wait to be drained: the memory for them is taken at once. When there are more, some are lost,
@@ -355,83 +334,6 @@ impl ProcessSource for LinuxSource {
     fn tells_forks(&self) -> bool {
         self.births.is_some()
     }
-}
-
-/// Reads and understands the files of one process.
-struct Reader {
-    tree: Arc<Tree>,
-    machine: Machine,
-}
-
-impl Reader {
-    fn stat<'b>(&self, file: impl AsFd, pid: Pid, buffer: &'b mut [u8; TEXT_BYTES]) -> Result<Stat<'b>, ReadError> {
-        let text = self.tree.read(file, buffer, pid, "stat")?;
-        Stat::parse(text).map_err(|what| self.tree.odd(what, pid, "stat"))
-    }
-
-    fn row(&self, pid: Pid, since_boot: Duration) -> Result<ProcessRow, ReadError> {
-        let file = self.tree.open_file(pid, "stat")?;
-        let owner = self.tree.owner(pid);
-        // Read last: whoever is shown was not reaped before, so the owner is its own.
-        let mut buffer = [0; TEXT_BYTES];
-        let stat = self.stat(file, pid, &mut buffer)?;
-        Ok(ProcessRow {
-            key: ProcessKey { start_ticks: stat.start_ticks, pid },
-            parent: stat.parent,
-            group: stat.group,
-            session: stat.session,
-            state: stat.state,
-            kernel: stat.kernel,
-            name: String::from_utf8_lossy(stat.name).into(),
-            uid: owner.ok().map(|owner| owner.uid),
-            age: since_boot.saturating_sub(self.after_boot(stat.start_ticks)),
-        })
-    }
-
-    fn reading(&self, process: ProcessKey, files: &Files, io: bool) -> Result<Reading, ReadError> {
-        let pid = process.pid;
-        let mut buffer = [0; TEXT_BYTES];
-        let io = if io { self.io(pid, &mut buffer)? } else { IoReading::Skipped };
-        let text = self.tree.read(&files.statm, &mut buffer, pid, "statm")?;
-        let pages = stat::resident_pages(text).map_err(|what| self.tree.odd(what, pid, "statm"))?;
-        // Read last: whoever is shown was not reaped before, so the rest is its own.
-        let stat = self.stat(&files.stat, pid, &mut buffer)?;
-        if stat.start_ticks != process.start_ticks {
-            return Err(ReadError::Gone);
-        }
-        Ok(Reading {
-            read_at: monotonic(),
-            parent: stat.parent,
-            state: stat.state,
-            cpu: stat.cpu.at(self.machine.ticks_per_second),
-            rss_bytes: pages.saturating_mul(self.machine.page_bytes),
-            pss: PssReading::Unknown,
-            threads: stat.threads,
-            io,
-        })
-    }
-
-    /// Not finding the file is as being refused: a kernel without I/O accounting has none.
-    fn io(&self, pid: Pid, buffer: &mut [u8; TEXT_BYTES]) -> Result<IoReading, ReadError> {
-        let file = self.tree.open_file(pid, "io");
-        match file.and_then(|file| self.tree.read(file, buffer, pid, "io")) {
-            Ok(text) => stat::storage_io(text).map(IoReading::Known).map_err(|what| self.tree.odd(what, pid, "io")),
-            Err(ReadError::Denied { .. } | ReadError::Gone) => Ok(IoReading::Denied),
-            Err(_) => Ok(IoReading::Skipped),
-        }
-    }
-
-    /// From boot to the start of a process.
-    fn after_boot(&self, start_ticks: u64) -> Duration {
-        let per_second = self.machine.ticks_per_second.get();
-        let nanoseconds = u128::from(start_ticks % per_second) * 1_000_000_000 / u128::from(per_second);
-        Duration::new(start_ticks / per_second, u32::try_from(nanoseconds).expect("less than a second"))
-    }
-}
-
-/// Since boot, suspended time included, which is what start ticks count: `CLOCK_BOOTTIME`, clock_gettime(2).
-fn since_boot() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
 fn open_pidfd(pid: Pid) -> rustix::io::Result<OwnedFd> {

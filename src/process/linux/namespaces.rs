@@ -9,9 +9,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::listing::{Listed, Lister};
+use super::reader::{Reader, since_boot};
 use super::stat::decimal;
 use super::tree::Tree;
-use super::{Reader, since_boot};
 use crate::clock::monotonic;
 use crate::model::{InnerPid, Mono, Pid, ProcessRow};
 use crate::process::ReadError;

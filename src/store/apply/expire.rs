@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, params};
 
-use super::execute;
+use super::{accounts, execute};
 use crate::model::{AgentNumber, Timestamp};
 use crate::retention::{OldTick, ROLLUPS_PER_SLICE, ROWS_PER_SLICE};
 use crate::rollup::Resolution;
@@ -103,7 +103,10 @@ pub(in crate::store) fn delete_agents(
                returning number";
     let mut statement = connection.prepare_cached(sql)?;
     let numbers = statement.query_map(params![cutoff.sql(), ROWS_PER_SLICE], |row| row.get(0))?;
-    Ok(numbers.collect::<rusqlite::Result<Vec<u32>>>()?.into_iter().filter_map(AgentNumber::new).collect())
+    let numbers = numbers.collect::<rusqlite::Result<Vec<u32>>>()?;
+    let deleted: Vec<AgentNumber> = numbers.into_iter().filter_map(AgentNumber::new).collect();
+    deleted.iter().try_for_each(|agent| accounts::delete(connection, *agent))?;
+    Ok(deleted)
 }
 
 /// Gives free pages at the end of the file back to the file system.

@@ -170,7 +170,7 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
 
 fn listed_run(row: &Row<'_>) -> rusqlite::Result<ListedRun> {
     let run: RunRow = run(row)?;
-    Ok(ListedRun { id: row.get(17)?, agent: agent_id(&row.get::<_, String>(18)?, 18)?, run })
+    Ok(ListedRun { id: row.get(14)?, agent: agent_id(&row.get::<_, String>(15)?, 15)?, run })
 }
 
 fn listed_leftover(row: &Row<'_>) -> rusqlite::Result<ListedLeftover> {

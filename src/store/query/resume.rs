@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::super::alerts;
 use super::super::columns::unpack_io;
+use super::accounts::accounts;
 use super::{AGENT_COLUMNS, LEFTOVER_COLUMNS, RUN_COLUMNS, agent, agent_number, leftover, run};
 use crate::model::{AgentNumber, LeftoverRow, Resume, ResumedAgent, RunRow};
 
@@ -20,12 +21,14 @@ pub(in crate::store) fn resume(connection: &Connection) -> rusqlite::Result<Resu
         .prepare("select agent_number, sum(unresolved) from error_group where unresolved > 0 group by 1")?
         .query_map([], |row| Ok((agent_number(row, 0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    let mut accounts = accounts(connection)?;
     let mut agents: Vec<ResumedAgent> = connection
         .prepare(&format!("select {AGENT_COLUMNS} from agent order by number"))?
         .query_map([], |row| {
             let agent = agent(row)?;
-            let (run, unresolved) = (runs.remove(&agent.number), errors.get(&agent.number).copied().unwrap_or(0));
-            Ok(ResumedAgent { agent, run, unresolved, sampled_cpu_us: None, sampled_io: None })
+            let (run, account) = (runs.remove(&agent.number), accounts.remove(&agent.number));
+            let unresolved = errors.get(&agent.number).copied().unwrap_or(0);
+            Ok(ResumedAgent { agent, run, account, unresolved, sampled_cpu_us: None, sampled_io: None })
         })?
         .collect::<rusqlite::Result<_>>()?;
     take_totals(connection, &mut agents)?;

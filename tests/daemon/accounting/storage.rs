@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Daemon, Place};
+use crate::harness::{Daemon, Place, Way};
 use crate::tree::{Tree, shell};
 
 /// How much each tree reads or writes: whole pages, and enough that a page is nothing.
@@ -51,28 +51,37 @@ fn what_was_read_and_written_is_what_is_shown() {
         ),
         ("auto-reaped", Tree::of(&mut reaping), "go".to_owned(), (0, AMOUNT)),
     ];
-    let place = Place::new();
-    let registry = place.register(&trees.iter().map(|(id, tree, ..)| json!({ "id": id, "pid": tree.pid() })).collect());
-    let daemon = place.start(&["--registry", registry.to_str().unwrap()]);
-    let mut before = Vec::new();
-    for (id, tree, work, _) in &mut trees {
-        daemon.until_known(id);
-        before.push(bytes(&daemon, id));
+    let mut watches = Vec::new();
+    Way::each(|way| {
+        let place = Place::of(way);
+        place.register(&trees.iter().map(|(id, tree, ..)| json!({ "id": id, "pid": tree.pid() })).collect());
+        let daemon = place.start_with_registry();
+        let before = trees.each_ref().map(|(id, ..)| {
+            daemon.until_known(id);
+            bytes(&daemon, id)
+        });
+        watches.push((way, place, daemon, before));
+    });
+    for (_, tree, work, _) in &mut trees {
         tree.tell(work);
     }
     for (id, tree, ..) in &trees {
         assert_eq!(tree.hear(), "done", "{id}");
     }
     // Counters of storage are read every ten seconds; what ended may come up one reading later.
-    daemon.readings("reader", 25);
+    for _ in 0..25 {
+        watches.iter().for_each(|(_, _, daemon, _)| drop(daemon.readings("reader", 1)));
+    }
     let mut wrong = Vec::new();
-    for ((id, _, _, (read, written)), before) in trees.iter().zip(before) {
-        let now = bytes(&daemon, id);
-        let shown = (now.0 - before.0, now.1 - before.1);
-        println!("{id:12} {read:9} read, {:9} shown; {written:9} written, {:9} shown", shown.0, shown.1);
-        let fits = |shown: u64, truth: u64| shown >= truth && shown <= truth + AMOUNT / 100;
-        if !fits(shown.0, *read) || !fits(shown.1, *written) {
-            wrong.push(format!("{id}: {read} read, {written} written, shown: {shown:?}"));
+    for (way, _, daemon, before) in &watches {
+        for ((id, _, _, (read, written)), before) in trees.iter().zip(before) {
+            let now = bytes(daemon, id);
+            let shown = (now.0 - before.0, now.1 - before.1);
+            println!("{way:?}: {id:12} {read:9} read, {:9} shown; {written:9} written, {:9} shown", shown.0, shown.1);
+            let fits = |shown: u64, truth: u64| shown >= truth && shown <= truth + AMOUNT / 100;
+            if !fits(shown.0, *read) || !fits(shown.1, *written) {
+                wrong.push(format!("{way:?}, {id}: {read} read, {written} written, shown: {shown:?}"));
+            }
         }
     }
     assert_eq!(wrong, [] as [String; 0]);

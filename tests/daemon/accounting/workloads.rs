@@ -23,6 +23,9 @@ pub(super) struct Workload {
     pub(super) counters: u32,
     /// Whether all that was used is in the counters of processes that are still there.
     pub(super) exact: bool,
+    /// Whether a scan finds all that belongs to it: where nobody tells of forks, what left both its session and its
+    /// parents behind before it was seen is nobody's.
+    pub(super) by_scan: bool,
 }
 
 /// Children that nobody waits for: what such a one uses after its last reading is lost. They burn, and stay for longer
@@ -61,7 +64,7 @@ pub(super) fn workloads(seconds: u32, interval: u32) -> Option<Vec<Workload>> {
         let group = Group::new(id)?;
         let (tree, bystander) = (group.tree(&mut command), group.tree(&mut shell()));
         let (tolerance, counters) = (0.005, 4);
-        Some(Workload { id, tree, group, bystander, work, says: 1, tolerance, counters, exact: true })
+        Some(Workload { id, tree, group, bystander, work, says: 1, tolerance, counters, exact: true, by_scan: true })
     };
     let told = |id, work: String| of(id, shell(), work);
     let ticks = seconds * 100;
@@ -100,6 +103,12 @@ pub(super) fn workloads(seconds: u32, interval: u32) -> Option<Vec<Workload>> {
         told("execs", format!("{}; echo done", child(&format!("become {}", ticks / 40))))?,
         of("threads", threads, "go".into())?,
         Workload { tolerance: 0.02, counters: 4 + 2, ..told("daemonised", format!("({} &)", lone(ticks)))? },
+        Workload {
+            tolerance: 0.02,
+            counters: 4 + 2,
+            by_scan: false,
+            ..told("own-session", format!("(setsid {} &)", lone(ticks)))?
+        },
         Workload { tolerance: 0.02, counters: 4 + 2, ..told("seen-first", seen)? },
         Workload { tolerance: 0.02, counters: 4 + 2 * 3, says: 3, ..told("orphans", orphans)? },
         Workload { tolerance: 0.05, counters: 2 + 2 * 3, exact: false, ..of("auto-reaped", reaping, "go".into())? },

@@ -1,0 +1,221 @@
+//! What the ledgers of one tree hold, and what a pass adds up of its members.
+
+use std::time::Duration;
+
+use crate::ledger::{Counter, Ledger, Share};
+use crate::model::{Io, IoReading, MemberRow, Mono, ProcessKey, ProcessState, Reading, Sums};
+use crate::tree::{Member, Seen};
+
+/// Processor time is counted in hundredths of a second: in a shorter time than this it makes no rate.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The ledgers of one tree.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Account {
+    /// Processor time, microseconds.
+    pub cpu: Ledger,
+    /// Bytes read from storage.
+    pub read: Ledger,
+    /// Bytes written to storage.
+    pub written: Ledger,
+}
+
+/// What one pass adds up over the members of a tree.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Sum {
+    /// Processes that have not ended.
+    pub processes: u32,
+    /// Processes that have, and that nobody has waited for.
+    pub zombies: u32,
+    /// The threads of those that have not.
+    pub threads: u32,
+    /// Their resident memory, bytes.
+    pub rss_bytes: u64,
+    /// Their proportional set sizes, as far as they are known, bytes.
+    pub pss_bytes: u64,
+    /// Whether that of one of them is not known, or too old.
+    pub pss_missing: bool,
+    /// Whether that of one of them may not be seen.
+    pub pss_denied: bool,
+    /// When the first of them was read.
+    pub read_at: Option<Mono>,
+    /// Whether the storage I/O of one of them may not be seen.
+    pub io_denied: bool,
+    /// Whether one of them could not be read.
+    pub failed: bool,
+}
+
+/// What belongs to the processes that outlived their agent.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Remains {
+    /// What they used.
+    pub account: Account,
+    /// What the last pass added up.
+    pub sum: Sum,
+}
+
+impl Sum {
+    /// How many members were read.
+    pub(super) fn count(&self) -> usize {
+        usize::try_from(self.processes + self.zombies).unwrap_or(0)
+    }
+
+    /// Adds one member.
+    pub(super) fn add(&mut self, reading: &Reading) {
+        self.read_at = self.read_at.or(Some(reading.read_at));
+        self.io_denied |= reading.io == IoReading::Denied;
+        if reading.state == ProcessState::Zombie {
+            self.zombies += 1;
+        } else {
+            self.processes += 1;
+            self.threads += reading.threads;
+            self.add_memory(reading);
+        }
+    }
+}
+
+impl Account {
+    /// Goes on from what was written down; at least these were shown.
+    pub(super) fn resume(held: &Sums, cpu_us: u64, io: Io) -> Account {
+        Account {
+            cpu: Ledger::resume(held.cpu_us, cpu_us),
+            read: Ledger::resume(held.read_bytes, io.read_bytes),
+            written: Ledger::resume(held.written_bytes, io.written_bytes),
+        }
+    }
+
+    /// What another daemon can go on from.
+    pub(super) fn sums(&self) -> Sums {
+        Sums { cpu_us: self.cpu.balance(), read_bytes: self.read.balance(), written_bytes: self.written.balance() }
+    }
+
+    /// A member is there and could not be read. Whose child it is now is not known.
+    pub(super) fn miss(&mut self, member: &mut Member, io: bool) {
+        member.parent = None;
+        let Some(seen) = &mut member.seen else { return };
+        self.cpu.missed(&mut seen.cpu);
+        if let Some((read, written)) = seen.io.as_mut().filter(|_| io) {
+            self.read.missed(read);
+            self.written.missed(written);
+        }
+    }
+
+    /// A member is gone, and another of this account may have waited for it.
+    pub(super) fn vanished(&mut self, gone: &Seen) {
+        self.cpu.vanished(&gone.cpu);
+        if let Some((read, written)) = &gone.io {
+            self.read.vanished(read);
+            self.written.vanished(written);
+        }
+    }
+
+    /// A member of another account is gone, and one of this may have waited for it.
+    pub(super) fn elsewhere(&mut self, gone: &Seen) {
+        self.cpu.elsewhere(gone.cpu.taken());
+        if let Some((read, written)) = &gone.io {
+            self.read.elsewhere(read.taken());
+            self.written.elsewhere(written.taken());
+        }
+    }
+
+    /// A member of another account comes over. What is late below it was charged there, and comes up here.
+    pub(super) fn adopt(&mut self, seen: &Seen) {
+        self.cpu.elsewhere(seen.cpu.late());
+        if let Some((read, written)) = &seen.io {
+            self.read.elsewhere(read.late());
+            self.written.elsewhere(written.late());
+        }
+    }
+
+    /// Takes in the reading of one member.
+    pub(super) fn take(&mut self, member: &Member, reading: &Reading) -> Seen {
+        let cpu = Counter { own: reading.cpu.own_us, children: reading.cpu.children_us };
+        let mut seen = member.seen.unwrap_or_else(|| Seen {
+            state: reading.state,
+            rss_bytes: 0,
+            threads: 0,
+            cpu_percent: None,
+            read_at: reading.read_at,
+            cpu: Share::default(),
+            io: None,
+        });
+        let own_before = seen.cpu.last().own;
+        seen.cpu = enter(&mut self.cpu, member.seen.map(|seen| seen.cpu), cpu, member.born);
+        if let IoReading::Known(io) = reading.io {
+            // What a process reads itself cannot be told from what came from children: all of it counts as theirs.
+            let lump = |bytes| Counter { own: 0, children: bytes };
+            let before = member.seen.and_then(|seen| seen.io).unzip();
+            seen.io = Some((
+                enter(&mut self.read, before.0, lump(io.read_bytes), member.born),
+                enter(&mut self.written, before.1, lump(io.written_bytes), member.born),
+            ));
+        }
+        if member.seen.is_some_and(|seen| reading.read_at.since(seen.read_at) >= SHORTEST) {
+            seen.cpu_percent = percent(cpu.own.saturating_sub(own_before), reading.read_at, seen.read_at);
+        }
+        Seen {
+            state: reading.state,
+            rss_bytes: reading.rss_bytes,
+            threads: reading.threads,
+            read_at: reading.read_at,
+            ..seen
+        }
+    }
+}
+
+impl Seen {
+    /// A member is gone whose nearest ancestor this one is. `read`: whether this one was read in the same pass; `io`:
+    /// whether its storage counters were.
+    pub(super) fn inherit(&mut self, gone: &Seen, read: bool, io: bool) {
+        self.cpu.inherit(gone.cpu.taken(), read);
+        if let (Some((into, out)), Some((read_bytes, written))) = (&mut self.io, &gone.io) {
+            into.inherit(read_bytes.taken(), read && io);
+            out.inherit(written.taken(), read && io);
+        }
+    }
+}
+
+/// A member, to be written down.
+pub(super) fn member_row(process: ProcessKey, member: &Member) -> MemberRow {
+    MemberRow {
+        process,
+        parent: member.parent,
+        left: member.owner.left,
+        born: member.born,
+        cpu_us: member.seen.map(|seen| seen.cpu.held()),
+        io_bytes: member.seen.and_then(|seen| seen.io).map(|(read, written)| (read.held(), written.held())),
+    }
+}
+
+/// What an earlier daemon saw of a member last, at `read_at`; none if it never read it.
+pub(super) fn seen_before(row: &MemberRow, read_at: Mono) -> Option<Seen> {
+    Some(Seen {
+        read_at,
+        state: ProcessState::Sleeping,
+        rss_bytes: 0,
+        threads: 0,
+        cpu_percent: None,
+        cpu: Share::resume(row.cpu_us?),
+        io: row.io_bytes.map(|(read, written)| (Share::resume(read), Share::resume(written))),
+    })
+}
+
+/// A member's part in a ledger after a reading: its first, or another.
+fn enter(ledger: &mut Ledger, share: Option<Share>, now: Counter, born: bool) -> Share {
+    match share {
+        Some(mut share) => {
+            ledger.survived(&mut share, now);
+            share
+        }
+        None if born => ledger.born(now),
+        None => Share::new(now),
+    }
+}
+
+/// Microseconds of processor time between two moments, as percent of one core.
+pub(super) fn percent(used_us: u64, at: Mono, before: Mono) -> Option<f64> {
+    let span: Duration = at.since(before);
+    #[expect(clippy::cast_precision_loss, reason = "a rate of one decimal")]
+    let rate = (!span.is_zero()).then(|| used_us as f64 / span.as_secs_f64() / 10_000.0);
+    rate
+}

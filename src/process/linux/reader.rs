@@ -1,0 +1,117 @@
+//! One process, as its files in `/proc` show it.
+
+use std::num::NonZeroU64;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::descriptors::Files;
+use super::stat::{self, Stat};
+use super::tree::{TEXT_BYTES, Tree};
+use crate::clock::monotonic;
+use crate::model::{IoReading, Pid, ProcessKey, ProcessRow, PssReading, Reading};
+use crate::process::ReadError;
+
+/// The constants of a machine that the numbers in `/proc` depend on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Bytes of a page, the unit of `statm`.
+    pub page_bytes: u64,
+    /// Clock ticks per second, the unit of times in `stat`: `sysconf(_SC_CLK_TCK)`.
+    pub ticks_per_second: NonZeroU64,
+}
+
+impl Machine {
+    /// Those of this machine.
+    pub fn here() -> Machine {
+        Machine {
+            page_bytes: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
+            ticks_per_second: NonZeroU64::new(rustix::param::clock_ticks_per_second())
+                .unwrap_or(NonZeroU64::new(100).expect("not zero")),
+        }
+    }
+}
+
+/// Reads and understands the files of one process.
+pub(super) struct Reader {
+    pub(super) tree: Arc<Tree>,
+    pub(super) machine: Machine,
+}
+
+impl Reader {
+    pub(super) fn stat<'b>(
+        &self,
+        file: impl AsFd,
+        pid: Pid,
+        buffer: &'b mut [u8; TEXT_BYTES],
+    ) -> Result<Stat<'b>, ReadError> {
+        let text = self.tree.read(file, buffer, pid, "stat")?;
+        Stat::parse(text).map_err(|what| self.tree.odd(what, pid, "stat"))
+    }
+
+    pub(super) fn row(&self, pid: Pid, since_boot: Duration) -> Result<ProcessRow, ReadError> {
+        let file = self.tree.open_file(pid, "stat")?;
+        let owner = self.tree.owner(pid);
+        // Read last: whoever is shown was not reaped before, so the owner is its own.
+        let mut buffer = [0; TEXT_BYTES];
+        let stat = self.stat(file, pid, &mut buffer)?;
+        Ok(ProcessRow {
+            key: ProcessKey { start_ticks: stat.start_ticks, pid },
+            parent: stat.parent,
+            group: stat.group,
+            session: stat.session,
+            state: stat.state,
+            kernel: stat.kernel,
+            name: String::from_utf8_lossy(stat.name).into(),
+            uid: owner.ok().map(|owner| owner.uid),
+            age: since_boot.saturating_sub(self.after_boot(stat.start_ticks)),
+        })
+    }
+
+    pub(super) fn reading(&self, process: ProcessKey, files: &Files, io: bool) -> Result<Reading, ReadError> {
+        let pid = process.pid;
+        let mut buffer = [0; TEXT_BYTES];
+        let io = if io { self.io(pid, &mut buffer)? } else { IoReading::Skipped };
+        let text = self.tree.read(&files.statm, &mut buffer, pid, "statm")?;
+        let pages = stat::resident_pages(text).map_err(|what| self.tree.odd(what, pid, "statm"))?;
+        // Read last: whoever is shown was not reaped before, so the rest is its own.
+        let stat = self.stat(&files.stat, pid, &mut buffer)?;
+        if stat.start_ticks != process.start_ticks {
+            return Err(ReadError::Gone);
+        }
+        Ok(Reading {
+            read_at: monotonic(),
+            parent: stat.parent,
+            state: stat.state,
+            cpu: stat.cpu.at(self.machine.ticks_per_second),
+            rss_bytes: pages.saturating_mul(self.machine.page_bytes),
+            pss: PssReading::Unknown,
+            threads: stat.threads,
+            io,
+        })
+    }
+
+    /// Not finding the file is as being refused: a kernel without I/O accounting has none.
+    fn io(&self, pid: Pid, buffer: &mut [u8; TEXT_BYTES]) -> Result<IoReading, ReadError> {
+        let file = self.tree.open_file(pid, "io");
+        match file.and_then(|file| self.tree.read(file, buffer, pid, "io")) {
+            Ok(text) => stat::storage_io(text).map(IoReading::Known).map_err(|what| self.tree.odd(what, pid, "io")),
+            Err(ReadError::Denied { .. } | ReadError::Gone) => Ok(IoReading::Denied),
+            Err(_) => Ok(IoReading::Skipped),
+        }
+    }
+
+    /// From boot to the start of a process.
+    fn after_boot(&self, start_ticks: u64) -> Duration {
+        let per_second = self.machine.ticks_per_second.get();
+        let nanoseconds = u128::from(start_ticks % per_second) * 1_000_000_000 / u128::from(per_second);
+        Duration::new(start_ticks / per_second, u32::try_from(nanoseconds).expect("less than a second"))
+    }
+}
+
+/// Since boot, suspended time included, which is what start ticks count: `CLOCK_BOOTTIME`, clock_gettime(2).
+pub(super) fn since_boot() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
