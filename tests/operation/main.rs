@@ -5,6 +5,7 @@
 mod commands;
 mod demo;
 mod doctor;
+mod follow;
 mod harness;
 mod log;
 mod messages;
@@ -13,6 +14,7 @@ mod registry;
 mod reload;
 mod service;
 mod takeout;
+mod terminal;
 mod top;
 mod welcome;
 mod writes;
