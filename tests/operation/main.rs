@@ -8,6 +8,7 @@ mod doctor;
 mod follow;
 mod harness;
 mod log;
+mod manual;
 mod messages;
 mod refuse;
 mod registry;

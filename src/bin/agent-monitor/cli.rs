@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use agent_monitor::config::{Overrides, Setting};
 use agent_monitor::model::{AgentId, Pid};
@@ -163,6 +164,14 @@ pub(crate) enum Command {
     },
     /// Check the configuration: tell every problem at once, else print what is in force
     Check(ConfigOptions),
+    /// Print what completes commands and options in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page, for `man -l -`
+    Man,
 }
 
 /// How samples are written.

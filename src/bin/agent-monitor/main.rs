@@ -12,6 +12,7 @@ mod failure;
 mod follow;
 mod lists;
 mod logging;
+mod manual;
 mod notify;
 mod once;
 mod output;
@@ -67,6 +68,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         }
         Command::Backup { file, state } => export::backup(&file, &run::configuration(&state.into())?),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::page(),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }
