@@ -10,6 +10,7 @@ mod harness;
 mod log;
 mod manual;
 mod messages;
+mod picture;
 mod refuse;
 mod registry;
 mod reload;
