@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use anyhow::anyhow;
 use serde_json::Value;
 
 use crate::cli::ClientOptions;
 use crate::client::{Client, encoded};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::lists::{items, kind_of_event, problem, problems};
 use crate::output::{print, print_json};
 use crate::trouble::{self, Trouble};
@@ -26,7 +27,10 @@ const BARS: usize = 60;
 /// Asks and prints.
 pub(crate) fn agent(options: &ClientOptions, id: &str) -> Result<(), Failure> {
     let mut client = Client::find(options)?;
-    let document = client.get(&format!("/api/monitoring/agents/{}", encoded(id)))?;
+    let document = client.get(&format!("/api/monitoring/agents/{}", encoded(id))).map_err(|failure| {
+        let hint = anyhow!("{}: {failure}; `agent-monitor status` lists those that are known", printable(id));
+        if failure.kind() == Kind::Failed { hint.into() } else { failure }
+    })?;
     if options.json {
         return print_json(&document);
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::view::screen::{Look, Screen};
 use crate::view::table::{Cell, Column, number, table, tenths, word};
-use crate::view::text::printable;
+use crate::view::text::{printable, wrap};
 
 const COLUMNS: [Column; 7] = [
     Column::words("AGENT").least(12),
@@ -19,7 +19,10 @@ const COLUMNS: [Column; 7] = [
 /// A line per agent of the dashboard document; a sentence when there is none.
 pub(crate) fn agents(dashboard: &Value, screen: Screen) -> String {
     let Some(agents) = dashboard["agents"].as_array().filter(|agents| !agents.is_empty()) else {
-        return "No agents. Name some with --agent ID=PID or --registry FILE.\n".to_owned();
+        let hint = "No agents. Programs that are known as agents appear when they start, unless the daemon has a registry; \
+                    `agent-monitor run` takes others with --agent ID=PID or --registry FILE-OR-URL.";
+        let room = screen.width.unwrap_or(usize::MAX).max(20);
+        return wrap(hint, room).into_iter().map(|line| line + "\n").collect();
     };
     let row = |agent: &Value| {
         let metrics = &agent["metrics"];

@@ -84,6 +84,7 @@ fn verdict(own: &Value, dashboard: &Value, screen: Screen) -> (String, Vec<Troub
     // The most urgent first.
     troubles.sort_by_key(|trouble| trouble.look != Look::Bad);
     match (said.is_empty(), troubles.len() as u64) {
+        (true, 0) if agents.is_empty() => said.push("all is well, and no agent runs that is known here".to_owned()),
         (true, 0) => said.push(format!("all is well: {}, no alert fires", counted(agents.len() as u64, "agent"))),
         (true, count) => said.push(format!("the agents are well, the daemon has {}", counted(count, "complaint"))),
         (false, _) => {}

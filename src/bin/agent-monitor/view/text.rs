@@ -1,8 +1,5 @@
 //! Agents' text as it may go to a terminal, and how much room it takes there.
 
-use std::iter::Peekable;
-use std::str::Chars;
-
 use unicode_width::UnicodeWidthChar;
 
 /// What is not known.
@@ -76,42 +73,45 @@ pub(crate) fn cut(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
     }
-    let mut head = take(&mut text.chars().peekable(), room.saturating_sub(1));
-    head.truncate(head.trim_end().len());
-    head.push('…');
-    head
+    let (head, _) = text.split_at(fitting(text, room.saturating_sub(1)));
+    format!("{}…", head.trim_end())
 }
 
-/// A text in lines that fit: parted at blanks, and within words that are too long for a line.
+/// A text in lines that fit: parted at blanks, and words that are too long for a line after a slash, else anywhere.
 pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split(' ') {
+    for mut word in text.split(' ') {
         let line = lines.last_mut().expect("there is always one");
         let gap = usize::from(!line.is_empty());
         if width(line) + gap + width(word) <= room {
             line.extend([&" "[..gap], word]);
             continue;
         }
-        let mut rest = word.chars().peekable();
         if line.is_empty() {
-            *line = take(&mut rest, room);
+            lines.pop();
         }
-        while rest.peek().is_some() {
-            lines.push(take(&mut rest, room));
+        while width(word) > room {
+            let most = fitting(word, room).max(word.chars().next().map_or(1, char::len_utf8));
+            let end = word[..most].rfind('/').map_or(most, |slash| slash + 1);
+            lines.push(word[..end].to_owned());
+            word = &word[end..];
+        }
+        if !word.is_empty() {
+            lines.push(word.to_owned());
         }
     }
     lines
 }
 
-/// So many cells' worth of what is left; a character at least.
-fn take(rest: &mut Peekable<Chars<'_>>, room: usize) -> String {
-    let mut taken = String::new();
+/// Bytes of the beginning of a text that takes no more than so many cells.
+fn fitting(text: &str, room: usize) -> usize {
     let mut left = room;
-    while let Some(c) = rest.next_if(|c| cells(*c) <= left || taken.is_empty()) {
+    let mut fits = |c: char| {
+        let enough = cells(c) <= left;
         left = left.saturating_sub(cells(c));
-        taken.push(c);
-    }
-    taken
+        enough
+    };
+    text.char_indices().find(|(_, c)| !fits(*c)).map_or(text.len(), |(end, _)| end)
 }
 
 /// An id as an argument of a command that is to be copied into a shell: sh(1), XCU 2.2.2. None for one that cannot be
@@ -161,8 +161,9 @@ mod tests {
     fn lines_fit() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
+        assert_eq!(wrap("at /var/lib/agent/x.db", 10), ["at", "/var/lib/", "agent/x.db"]);
         assert_eq!(wrap("界界 a", 3), ["界", "界", "a"]);
-        assert_eq!((wrap("", 5), wrap("界", 1)), (vec![String::new()], vec!["界".to_owned()]));
+        assert_eq!((wrap("", 5), wrap("界", 1)), (vec![String::new()], vec!["界".to_owned()]), "a character at least");
     }
 
     #[test]
