@@ -53,7 +53,7 @@ fn a_get_and_a_print() {
             {
                 document.get_mut(key).map(Value::take);
             }
-            for key in ["latest", "metrics", "processes", "runs"] {
+            for key in ["latest", "metrics", "processes", "runs", "host"] {
                 document.get_mut(key).map(Value::take);
             }
         }
