@@ -97,7 +97,7 @@ fn status_says_what_is_wrong_with_it_and_since_when() {
     let daemon = Place::new(&config(&source)).start();
     daemon.until("it is well", |status| status["registry"][0]["status"] == "ok");
     let screen = daemon.place.told(&["status"]);
-    assert!(screen.contains("daemon    ready") || screen.contains("daemon    failing"), "{screen}");
+    assert!(screen.contains("daemon     ready") || screen.contains("daemon     failing"), "{screen}");
     let line = |screen: &str| screen.lines().find(|line| line.starts_with("registry")).unwrap().to_owned();
     assert!(line(&screen).contains(": 1 record, read "), "{screen}");
 
@@ -108,8 +108,11 @@ fn status_says_what_is_wrong_with_it_and_since_when() {
         let screen = daemon.place.told(&["status"]);
         let line = line(&screen);
         let began = status["registry"][0]["failingSince"].as_str().unwrap().to_owned();
-        assert!(line.contains("failing since ") && line.contains(&began) && line.contains(word), "{line}");
-        assert!(line.contains("last good list: 1 record, read "), "{line}");
+        // What is wrong comes first, why below it.
+        let mut lines = screen.lines().skip_while(|line| !line.contains("failing since "));
+        assert!(lines.next().is_some_and(|line| line.contains(&began)), "{screen}");
+        assert!(lines.next().is_some_and(|line| line.contains(word)), "{screen}");
+        assert!(line.contains("failing; last good list: 1 record, read "), "{line}");
         assert!(!screen.contains("s3cret"), "{screen}");
         // Watching goes on, with what it last knew.
         let later = daemon.until("ticks go on", |status| status["sampling"]["tick"].as_u64() > Some(tick + 1));

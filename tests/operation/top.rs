@@ -1,91 +1,10 @@
-//! `top` in a terminal: a pseudo-terminal, of which it is the controlling process.
+//! `top` in a terminal.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-
-use nix::pty::{Winsize, openpty};
-use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::{LocalModes, tcgetattr, tcsetwinsize};
+use rustix::process::Signal;
 
 use crate::harness::*;
+use crate::terminal::Terminal;
 
-/// As a terminal is told to take its other screen, and to come back from it: xterm's control sequences, DECSET 1049.
-const TAKEN: &str = "\u{1b}[?1049h";
-const GIVEN_BACK: &str = "\u{1b}[?1049l";
-
-struct Terminal {
-    process: Killed,
-    /// Our end.
-    master: File,
-    /// Theirs.
-    slave: OwnedFd,
-    output: Receiver<Vec<u8>>,
-}
-
-impl Terminal {
-    fn start(place: &Place, arguments: &[&str]) -> Terminal {
-        let size = Winsize { ws_row: 24, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
-        let pty = openpty(&size, None).unwrap();
-        let theirs = || Stdio::from(pty.slave.try_clone().unwrap());
-        let environment = place.command(&[]);
-        let mut command = Command::new("/usr/bin/setsid");
-        command.args(["--ctty", env!("CARGO_BIN_EXE_agent-monitor")]).args(arguments).env_clear();
-        command.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
-        let process = Killed(command.stdin(theirs()).stdout(theirs()).stderr(theirs()).spawn().unwrap());
-        let master = File::from(pty.master);
-        let mut read = master.try_clone().unwrap();
-        let (send, output) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = read.read(&mut buffer) {
-                if send.send(buffer[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Terminal { process, master, slave: pty.slave, output }
-    }
-
-    /// Waits until this was written, and returns all that was since the last time.
-    fn until(&self, words: &str) -> String {
-        let mut all = Vec::new();
-        // It writes something about once a second, so that waiting for silence would be for ever.
-        for _ in 0..PATIENCE.as_secs() * 4 {
-            let text = String::from_utf8_lossy(&all);
-            if text.contains(words) {
-                return text.into_owned();
-            }
-            match self.output.recv_timeout(PATIENCE) {
-                Ok(more) => all.extend(more),
-                Err(error) => panic!("{words:?} was not shown ({error}): {text:?}"),
-            }
-        }
-        panic!("{words:?} was not shown: {:?}", String::from_utf8_lossy(&all));
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
-    }
-
-    /// Whether keys are shown and taken by lines: how a shell wants it.
-    fn is_as_it_was(&self) -> bool {
-        tcgetattr(&self.slave).unwrap().local_modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG)
-    }
-
-    /// Waits for its end, well or not, and for the terminal to be given back.
-    fn ends(&mut self) {
-        let status = eventually("top ends", || self.process.0.try_wait().unwrap());
-        assert!(status.success(), "{status}");
-        self.until(GIVEN_BACK);
-        assert!(self.is_as_it_was(), "the terminal is left in another mode");
-    }
-}
-
-/// Only cells that change are written: its name shares no letter, place by place, with what is shown in
-/// its stead, and what is waited for has no blanks.
 fn daemon() -> Daemon {
     let place = Place::new("");
     place.write("agents.json", &us("xyzzy"));
@@ -98,23 +17,27 @@ fn daemon() -> Daemon {
 #[test]
 fn keys_sizes_and_the_way_out() {
     let daemon = daemon();
-    let mut terminal = Terminal::start(&daemon.place, &["top"]);
-    terminal.until(TAKEN);
+    let mut terminal = Terminal::start(&daemon.place, (120, 24), &["top"]);
+    terminal.until("it does not take the screen", vt100::Screen::alternate_screen);
+    terminal.shows("xyzzy");
     assert!(!terminal.is_as_it_was(), "keys come one by one");
-    terminal.until("xyzzy");
     terminal.press("/zzz");
-    terminal.until("filter;");
+    terminal.shows("filter: zzz");
+    terminal.hides("xyzzy");
     terminal.press("\u{1b}");
-    terminal.until("xyzzy");
+    terminal.shows("xyzzy");
     terminal.press("\r");
-    // The page, from its line of identity to its processes.
-    terminal.until("(registry:");
-    tcsetwinsize(&terminal.master, rustix::termios::Winsize { ws_row: 3, ws_col: 15, ws_xpixel: 0, ws_ypixel: 0 })
-        .unwrap();
-    terminal.until("small");
-    tcsetwinsize(&terminal.master, rustix::termios::Winsize { ws_row: 30, ws_col: 90, ws_xpixel: 0, ws_ypixel: 0 })
-        .unwrap();
-    terminal.until("(registry:");
+    terminal.shows("xyzzy is working");
+    for size in [(1, 1), (300, 1), (1, 100), (15, 3)] {
+        terminal.resize(size);
+        // Too small for anything else: as much of that as there is room for.
+        terminal.until("it is not redrawn", |screen| {
+            "too small".starts_with(screen.contents().trim_end()) && screen.contents().starts_with('t')
+        });
+    }
+    terminal.resize((90, 30));
+    terminal.shows("xyzzy is working");
+    terminal.shows("Esc back");
     terminal.press("q");
     terminal.ends();
     daemon.stop();
@@ -123,11 +46,11 @@ fn keys_sizes_and_the_way_out() {
 #[test]
 fn a_signal_and_control_c_give_the_terminal_back() {
     let daemon = daemon();
-    for signal in [Some(Signal::TERM), Some(Signal::HUP), None] {
-        let mut terminal = Terminal::start(&daemon.place, &["top"]);
-        terminal.until("xyzzy");
+    for signal in [Some(Signal::TERM), Some(Signal::HUP), Some(Signal::INT), None] {
+        let mut terminal = Terminal::start(&daemon.place, (80, 24), &["top"]);
+        terminal.shows("xyzzy");
         match signal {
-            Some(signal) => kill_process(Pid::from_child(&terminal.process.0), signal).unwrap(),
+            Some(signal) => terminal.signal(signal),
             None => terminal.press("\u{3}"),
         }
         terminal.ends();
@@ -136,23 +59,53 @@ fn a_signal_and_control_c_give_the_terminal_back() {
 }
 
 #[test]
-fn a_daemon_that_goes_is_told_and_the_old_numbers_stay() {
-    let daemon = daemon();
-    let url = daemon.url.clone();
-    let mut terminal = Terminal::start(&daemon.place, &["top", "--url", &url]);
-    terminal.until("xyzzy");
-    drop(daemon);
-    terminal.until("answer,");
+fn a_daemon_that_goes_and_comes_back_is_told_and_the_old_numbers_stay() {
+    let mut daemon = daemon();
+    let mut terminal = Terminal::start(&daemon.place, (80, 24), &["top"]);
+    terminal.shows("1 agent");
+    daemon.signal(Signal::KILL);
+    daemon.wait();
+    terminal.shows("no answer, what is below is old");
+    terminal.shows("xyzzy");
+    // Keys go on meanwhile.
+    terminal.press("r");
+    terminal.shows("name, reversed");
+    let place = std::mem::replace(&mut daemon.place, Place::new(""));
+    place.write("agents.json", &us("plugh"));
+    let daemon = place.start();
+    terminal.shows("plugh");
+    terminal.hides("no answer");
     terminal.press("q");
     terminal.ends();
+    daemon.stop();
 }
 
 #[test]
 fn without_a_terminal_it_is_status() {
     let daemon = daemon();
     let told = daemon.place.told(&["top"]);
-    assert!(told.starts_with("daemon    ") && told.contains("xyzzy") && !told.contains('\u{1b}'), "{told}");
+    assert!(told.starts_with("✓ all is well") && told.contains("xyzzy") && !told.contains('\u{1b}'), "{told}");
     let none = Place::new("").output(&["top", "--url", "http://127.0.0.1:1/"]);
     assert_eq!(none.status.code(), Some(69));
+    daemon.stop();
+}
+
+/// A screen of text has the width and the colours of its terminal, and neither where somebody wants none.
+#[test]
+fn status_in_a_terminal() {
+    let daemon = daemon();
+    for width in [60, 100] {
+        let mut terminal = Terminal::start(&daemon.place, (width, 50), &["status"]);
+        assert!(terminal.ended().success());
+        terminal.shows("database");
+        let written = terminal.written();
+        assert!(written.contains("\u{1b}[32m") && written.contains(" ago"), "{written:?}");
+        let wrapped = terminal.screen().rows_formatted(0, width).count();
+        assert!((0..wrapped).all(|row| !terminal.screen().row_wrapped(u16::try_from(row).unwrap())), "{written}");
+    }
+    let mut bare = Terminal::start(&daemon.place, (80, 50), &["status", "--times", "utc"]);
+    assert!(bare.ended().success());
+    bare.shows("database");
+    assert!(!bare.written().contains(" ago"), "{}", bare.written());
     daemon.stop();
 }

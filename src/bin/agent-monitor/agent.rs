@@ -1,38 +1,50 @@
-//! `agent ID`: one agent whole.
+//! `agent ID`: one agent whole. How it is and what is wrong first, then what it is and what it did.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
+use anyhow::anyhow;
 use serde_json::Value;
 
 use crate::cli::ClientOptions;
 use crate::client::{Client, encoded};
-use crate::failure::Failure;
-use crate::lists::{GROUP_COLUMNS, error_row, event_row, group_row};
+use crate::failure::{Failure, Kind};
+use crate::lists::{items, kind_of_event, problem, problems};
 use crate::output::{print, print_json};
-use crate::table::{Cell, Colour, Column, Look, UNKNOWN, number, printable, table, tenths, word};
-
-/// Samples that are shown, of the last hour's.
-const SAMPLES: usize = 10;
+use crate::trouble::{self, Trouble};
+use crate::view::bars::squeezed;
+use crate::view::screen::{Look, Screen, between, bytes, rough};
+use crate::view::table::{Cell, Column, number, table, tenths, word};
+use crate::view::text::{UNKNOWN, counted, printable};
+use crate::{agents, status};
 
 /// Problems that are shown, those seen last.
 const GROUPS: u32 = 20;
 
+/// Bars of the last hour.
+const BARS: usize = 60;
+
 /// Asks and prints.
 pub(crate) fn agent(options: &ClientOptions, id: &str) -> Result<(), Failure> {
     let mut client = Client::find(options)?;
-    let document = client.get(&format!("/api/monitoring/agents/{}", encoded(id)))?;
+    let document = client.get(&format!("/api/monitoring/agents/{}", encoded(id))).map_err(|failure| {
+        let hint = anyhow!("{}: {failure}; `agent-monitor status` lists those that are known", printable(id));
+        if failure.kind() == Kind::Failed { hint.into() } else { failure }
+    })?;
     if options.json {
         return print_json(&document);
     }
     let mut agent = document.value;
     put_host_beside_ends(&mut agent);
-    let colour = Colour::of_stdout();
-    let mut text = page(&agent, colour);
+    let id = encoded(id);
     // Watching goes on without the database; so does this.
-    if let Ok(groups) = client.get(&format!("/api/monitoring/error-groups?limit={GROUPS}&agent={}", encoded(id))) {
-        PROBLEMS.write(&groups.value, colour, &mut text);
-    }
-    print(&text)
+    let mut list = |name: &str, filter: &str| {
+        client.get(&format!("/api/monitoring/{name}?limit={GROUPS}&agent={id}{filter}")).ok().map(|list| list.value)
+    };
+    let alerts = list("alerts", "&state=firing").unwrap_or_default();
+    let groups = list("error-groups", "").unwrap_or_default();
+    let screen = Screen::of_stdout(options.times);
+    print(&page(&agent, items(&alerts), Some(items(&groups)), screen))
 }
 
 /// The document has the host beside the runs; a line of the table is about one run.
@@ -43,55 +55,110 @@ pub(crate) fn put_host_beside_ends(agent: &mut Value) {
     }
 }
 
-/// The whole page as text.
-pub(crate) fn page(agent: &Value, colour: Colour) -> String {
+/// The whole page as text; with the alerts of this agent that fire, and its problems, if those were asked for.
+pub(crate) fn page(agent: &Value, alerts: &[Value], groups: Option<&[Value]>, screen: Screen) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<11} {value}");
-    };
-    let shown = |value: &Value| value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable);
-    let plain = |value: &Value| if value.is_null() { UNKNOWN.to_owned() } else { value.to_string() };
+    verdict(agent, alerts, screen, &mut text);
+    for (name, said) in facts(agent, screen) {
+        status::entry(name, Look::Plain, &said, screen, &mut text);
+    }
+    for section in SECTIONS {
+        if let Some(groups) = groups.filter(|groups| section.key == "errors" && !groups.is_empty()) {
+            let _ = write!(text, "\n{}\n{}", screen.paint(Look::Bold, "Problems"), problems(groups, false, screen));
+        }
+        section.write(agent, screen, &mut text);
+    }
+    text
+}
+
+fn verdict(agent: &Value, alerts: &[Value], screen: Screen, text: &mut String) {
+    let reason = agent["stateReason"].as_str().map(|reason| format!(": {}", printable(reason))).unwrap_or_default();
+    let mut said = format!("{} is {}{reason}", shown(&agent["agentId"]), shown(&agent["status"]));
+    let names = agent["alerts"].as_array().map_or(0, Vec::len) as u64;
+    let mut troubles: Vec<Trouble> = alerts.iter().map(|alert| Trouble::of_alert(alert, true, screen)).collect();
+    if let Some(firing) = trouble::firing(alerts) {
+        said.push_str(&format!("; {firing}"));
+    } else if names > 0 {
+        // Their list cannot be had; their names stand in the page.
+        let names: Vec<String> = agent["alerts"].as_array().into_iter().flatten().map(shown).collect();
+        troubles.push(Trouble::warning(
+            format!("alerts: {}", names.join(", ")),
+            "",
+            "`agent-monitor status` has them whole",
+        ));
+    } else if agents::is_down(agent) && agent["registryStatus"].is_string() {
+        troubles.push(Trouble::warning("its registry says that it runs", "", "agent_down fires if that lasts"));
+    }
+    trouble::write(&said, &troubles, screen, text);
+}
+
+/// What it is and what it uses, by name.
+fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
     let latest = &agent["latest"];
-    line("agent", colour.paint(Look::Bold, &shown(&agent["agentId"])));
-    line("name", shown(&agent["name"]));
-    line("status", format!("{} (registry: {})", shown(&agent["status"]), shown(&agent["registryStatus"])));
-    line("observed", [shown(&agent["state"]), reason(agent)].concat());
-    line("source", shown(&agent["source"]));
-    line("process", format!("{}, since {}", plain(&agent["pid"]), shown(&agent["startedAt"])));
-    line("restarts", plain(&agent["restarts"]));
-    line(
-        "now",
-        format!(
-            "{} % CPU, {} MiB ({}), {} processes, {} threads",
-            plain(&latest["cpuPercent"]),
-            plain(&latest["memoryMb"]),
-            shown(&latest["memoryMethod"]),
-            plain(&latest["processCount"]),
-            plain(&latest["threadCount"]),
-        ),
-    );
-    line(
+    let mut facts = Vec::new();
+    if agent["name"].is_string() {
+        facts.push(("name", shown(&agent["name"])));
+    }
+    let claim = match agent["registryStatus"].as_str() {
+        Some(word) => format!("says {}, ", printable(word)),
+        None => String::new(),
+    };
+    facts.push(("registry", format!("{claim}{}", shown(&agent["source"]))));
+    let started = match agent["startedAt"].as_str() {
+        Some(_) => format!(", started {}", screen.moment(&agent["startedAt"])),
+        None => String::new(),
+    };
+    let process = if agent["pid"].is_null() { "none is known".to_owned() } else { plain(&agent["pid"]) };
+    let restarts = agent["restarts"].as_u64().map_or_else(|| UNKNOWN.to_owned(), |count| counted(count, "restart"));
+    facts.push(("process", format!("{process}, {}{started}, {restarts}", shown(&agent["state"]))));
+    let method = latest["memoryMethod"].as_str().map(|method| format!(" ({})", printable(method))).unwrap_or_default();
+    // Of one that does not run there is nothing to say.
+    if ["cpuPercent", "memoryMb", "processCount"].iter().any(|key| latest[*key].is_number()) {
+        facts.push((
+            "now",
+            format!(
+                "{} % CPU, {} MiB{method}, {} processes, {} threads",
+                plain(&latest["cpuPercent"]),
+                plain(&latest["memoryMb"]),
+                plain(&latest["processCount"]),
+                plain(&latest["threadCount"]),
+            ),
+        ));
+    }
+    let size = |key: &str| latest[key].as_u64().map_or_else(|| UNKNOWN.to_owned(), bytes);
+    facts.push((
         "in all",
         format!(
-            "{} s CPU, {} bytes read, {} bytes written, {} unresolved errors, {} messages",
+            "{} s CPU, {} read, {} written, {} unresolved errors, {} messages",
             plain(&latest["cpuSeconds"]),
-            plain(&latest["readBytes"]),
-            plain(&latest["writtenBytes"]),
+            size("readBytes"),
+            size("writtenBytes"),
             plain(&latest["errorCount"]),
             plain(&latest["messageCount"]),
         ),
-    );
-    let alerts: Vec<String> = agent["alerts"].as_array().into_iter().flatten().map(shown).collect();
-    if !alerts.is_empty() {
-        line("alerts", colour.paint(Look::Bad, &alerts.join(", ")));
+    ));
+    // The last hour, newest first.
+    let samples = agent["metrics"].as_array().map_or(&[][..], Vec::as_slice);
+    for (name, key, unit) in [("CPU", "cpu_percent", "%"), ("memory", "memory_mb", "MiB")] {
+        let values: Vec<Option<f64>> = samples.iter().rev().map(|sample| sample[key].as_f64()).collect();
+        if let Some(most) = values.iter().flatten().copied().max_by(f64::total_cmp) {
+            let said = format!(" up to {most:.1} {unit}");
+            let room = screen.less(12 + said.len()).width.unwrap_or(BARS).min(BARS);
+            facts.push((name, format!("{}{said}", squeezed(&values, room))));
+        }
     }
     if agent["metadata"].as_object().is_some_and(|metadata| !metadata.is_empty()) {
-        line("metadata", printable(&agent["metadata"].to_string()));
+        facts.push(("metadata", printable(&agent["metadata"].to_string())));
     }
-    for section in SECTIONS {
-        section.write(agent, colour, &mut text);
-    }
-    text
+    facts
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable)
+}
+
+fn plain(value: &Value) -> String {
+    if value.is_null() { UNKNOWN.to_owned() } else { printable(&value.to_string()) }
 }
 
 /// How the host was in the minute of an end.
@@ -103,8 +170,40 @@ fn host(host: &Value) -> String {
     if known.is_empty() { UNKNOWN.to_owned() } else { known.join(", ") }
 }
 
-fn reason(agent: &Value) -> String {
-    agent["stateReason"].as_str().map(|reason| format!(": {}", printable(reason))).unwrap_or_default()
+/// How a run ended, in words.
+fn end(run: &Value) -> Cell {
+    let how = match (run["exit_signal"].as_str(), run["exit_code"].as_u64()) {
+        (Some(signal), _) => Some(printable(signal)),
+        (None, Some(code)) => Some(format!("exit {code}")),
+        (None, None) => None,
+    };
+    let memory = (run["oom_killed"] == true).then(|| "out of memory".to_owned());
+    let said: Vec<String> = run["reason"].as_str().map(printable).into_iter().chain(how).chain(memory).collect();
+    let look = if run["reason"] == "error" { Look::Bad } else { Look::Plain };
+    Cell::new(if said.is_empty() { UNKNOWN.to_owned() } else { said.join(", ") }).looking(look)
+}
+
+/// Processes below their parents: how deep each is, and what.
+fn tree(processes: &[Value]) -> Vec<(usize, &Value)> {
+    let mut children: BTreeMap<Option<u64>, Vec<&Value>> = BTreeMap::new();
+    let pids: BTreeSet<Option<u64>> = processes.iter().map(|process| process["pid"].as_u64()).collect();
+    for process in processes.iter().rev() {
+        let parent = process["ppid"].as_u64().filter(|parent| pids.contains(&Some(*parent)));
+        children.entry(parent).or_default().push(process);
+    }
+    let mut waiting: Vec<(usize, &Value)> = Vec::new();
+    let mut next =
+        |parent, depth| children.remove(&parent).unwrap_or_default().into_iter().map(move |child| (depth, child));
+    waiting.extend(next(None, 0));
+    let mut ordered = Vec::with_capacity(processes.len());
+    while let Some((depth, process)) = waiting.pop() {
+        ordered.push((depth, process));
+        if process["pid"].is_u64() {
+            waiting.extend(next(process["pid"].as_u64(), depth + 1));
+        }
+    }
+    // A document may say anything, also that two are each other's parents.
+    if ordered.len() == processes.len() { ordered } else { processes.iter().map(|process| (0, process)).collect() }
 }
 
 /// A list of the document as a table under its name.
@@ -112,136 +211,173 @@ struct Section {
     key: &'static str,
     title: &'static str,
     columns: &'static [Column],
-    row: fn(&Value) -> Vec<Cell>,
+    rows: fn(&[Value], Screen) -> Vec<Vec<Cell>>,
+    /// Of more, only how many where somebody looks.
     limit: usize,
 }
-
-const PROBLEMS: Section =
-    Section { key: "items", title: "Problems", columns: &GROUP_COLUMNS, row: group_row, limit: usize::MAX };
 
 const SECTIONS: [Section; 6] = [
     Section {
         key: "processes",
         title: "Processes",
         columns: &[
-            Column::Numbers("PID"),
-            Column::Numbers("PARENT"),
-            Column::Words("COMMAND"),
-            Column::Words("STATE"),
-            Column::Words("USER"),
-            Column::Numbers("CPU %"),
-            Column::Numbers("MEMORY MiB"),
-            Column::Numbers("THREADS"),
+            Column::numbers("PID"),
+            Column::words("COMMAND").least(10),
+            Column::words("STATE").rank(2),
+            Column::words("USER").rank(4),
+            Column::numbers("CPU %"),
+            Column::numbers("MEMORY MiB"),
+            Column::numbers("THREADS").rank(3),
+            Column::words("STARTED").rank(5),
         ],
-        row: |process| {
-            vec![
-                number(&process["pid"]),
-                number(&process["ppid"]),
-                word(&process["command"]),
-                word(&process["state"]),
-                word(&process["user"]),
-                tenths(&process["cpuPercent"]),
-                tenths(&process["memoryMb"]),
-                number(&process["threadCount"]),
-            ]
+        rows: |processes, screen| {
+            let row = |(depth, process): (usize, &Value)| {
+                let command = process["command"].as_str().map_or_else(|| UNKNOWN.to_owned(), printable);
+                vec![
+                    number(&process["pid"]),
+                    Cell::new(format!("{}{command}", "  ".repeat(depth.min(10)))),
+                    word(&process["state"]),
+                    word(&process["user"]),
+                    tenths(&process["cpuPercent"]),
+                    tenths(&process["memoryMb"]),
+                    number(&process["threadCount"]),
+                    Cell::new(screen.moment(&process["startedAt"])),
+                ]
+            };
+            tree(processes).into_iter().map(row).collect()
         },
-        limit: usize::MAX,
+        limit: 30,
     },
     Section {
         key: "leftovers",
         title: "Leftovers",
-        columns: &[Column::Numbers("PID"), Column::Words("COMMAND"), Column::Numbers("MEMORY MiB")],
-        row: |left| vec![number(&left["pid"]), word(&left["command"]), tenths(&left["memory_mb"])],
-        limit: usize::MAX,
+        columns: &[
+            Column::numbers("PID"),
+            Column::words("COMMAND").least(10),
+            Column::numbers("MEMORY MiB"),
+            Column::numbers("CPU s").rank(1),
+            Column::words("SINCE").rank(2),
+        ],
+        rows: |leftovers, screen| {
+            let row = |left: &Value| {
+                vec![
+                    number(&left["pid"]),
+                    word(&left["command"]),
+                    tenths(&left["memory_mb"]),
+                    tenths(&left["cpu_seconds"]),
+                    Cell::new(screen.moment(&left["since"])),
+                ]
+            };
+            leftovers.iter().map(row).collect()
+        },
+        limit: 30,
     },
     Section {
         key: "runs",
         title: "Runs",
         columns: &[
-            Column::Numbers("PID"),
-            Column::Words("STARTED"),
-            Column::Words("ENDED"),
-            Column::Words("REASON"),
-            Column::Words("EXIT"),
-            Column::Numbers("CPU s"),
-            Column::Numbers("PEAK MiB"),
-            Column::Words("HOST AT THE END"),
+            Column::numbers("PID"),
+            Column::words("STARTED").least(8),
+            Column::words("LASTED").rank(3),
+            Column::words("ENDED").rank(4),
+            Column::words("OUTCOME"),
+            Column::numbers("CPU s").rank(5),
+            Column::numbers("PEAK MiB").rank(2),
+            Column::words("HOST AT THE END").least(16).rank(1),
         ],
-        row: |run| {
-            let exit = match (run["exit_signal"].as_str(), run["exit_code"].as_u64()) {
-                (Some(signal), _) => printable(signal),
-                (None, Some(code)) => code.to_string(),
-                (None, None) => UNKNOWN.to_owned(),
+        rows: |runs, screen| {
+            let row = |run: &Value| {
+                let lasted = between(&run["started_at"], &run["ended_at"]);
+                vec![
+                    number(&run["pid"]),
+                    Cell::new(screen.moment(&run["started_at"])),
+                    Cell::new(lasted.map_or_else(|| UNKNOWN.to_owned(), rough)),
+                    Cell::new(screen.moment(&run["ended_at"])),
+                    end(run),
+                    tenths(&run["cpu_seconds"]),
+                    tenths(&run["peak_memory_mb"]),
+                    Cell::new(host(&run["host"])),
+                ]
             };
-            vec![
-                number(&run["pid"]),
-                word(&run["started_at"]),
-                word(&run["ended_at"]),
-                word(&run["reason"]),
-                Cell::new(exit),
-                tenths(&run["cpu_seconds"]),
-                tenths(&run["peak_memory_mb"]),
-                Cell::new(host(&run["host"])),
-            ]
+            runs.iter().map(row).collect()
         },
-        limit: usize::MAX,
-    },
-    Section {
-        key: "metrics",
-        title: "Latest samples",
-        columns: &[
-            Column::Words("TIME"),
-            Column::Numbers("CPU %"),
-            Column::Numbers("MEMORY MiB"),
-            Column::Numbers("PROCS"),
-            Column::Words("STATUS"),
-        ],
-        row: |sample| {
-            vec![
-                word(&sample["timestamp"]),
-                tenths(&sample["cpu_percent"]),
-                tenths(&sample["memory_mb"]),
-                number(&sample["process_count"]),
-                word(&sample["status"]),
-            ]
-        },
-        limit: SAMPLES,
-    },
-    Section {
-        key: "events",
-        title: "Events",
-        columns: &[Column::Words("TIME"), Column::Words("AGENT"), Column::Words("TYPE"), Column::Words("MESSAGE")],
-        row: event_row,
-        limit: usize::MAX,
+        limit: 10,
     },
     Section {
         key: "errors",
         title: "Errors",
         columns: &[
-            Column::Numbers("ID"),
-            Column::Words("TIME"),
-            Column::Words("AGENT"),
-            Column::Words("RESOLVED"),
-            Column::Words("ERROR"),
+            Column::numbers("ID"),
+            Column::words("TIME"),
+            Column::words("RESOLVED").rank(1),
+            Column::words("ERROR").wrapping(20),
         ],
-        row: error_row,
-        limit: usize::MAX,
+        rows: |errors, screen| {
+            let row = |error: &Value| {
+                let resolved = error["resolved"].as_bool().map_or(UNKNOWN, |yes| if yes { "yes" } else { "no" });
+                let time = Cell::new(screen.moment(&error["timestamp"]));
+                vec![number(&error["id"]), time, Cell::new(resolved), problem(error)]
+            };
+            errors.iter().map(row).collect()
+        },
+        limit: 10,
+    },
+    Section {
+        key: "events",
+        title: "Events",
+        columns: &[Column::words("TIME"), Column::words("TYPE").least(8), Column::words("MESSAGE").wrapping(20)],
+        rows: |events, screen| {
+            let row = |event: &Value| {
+                vec![Cell::new(screen.moment(&event["timestamp"])), kind_of_event(event), word(&event["message"])]
+            };
+            events.iter().map(row).collect()
+        },
+        limit: 10,
+    },
+    Section {
+        key: "metrics",
+        title: "Latest samples",
+        columns: &[
+            Column::words("TIME"),
+            Column::numbers("CPU %"),
+            Column::numbers("MEMORY MiB"),
+            Column::numbers("PROCS").rank(2),
+            Column::words("STATUS").least(8).rank(1),
+        ],
+        rows: |samples, screen| {
+            let row = |sample: &Value| {
+                vec![
+                    Cell::new(screen.moment(&sample["timestamp"])),
+                    tenths(&sample["cpu_percent"]),
+                    tenths(&sample["memory_mb"]),
+                    number(&sample["process_count"]),
+                    word(&sample["status"]),
+                ]
+            };
+            // The document has an hour of them.
+            samples.iter().take(10).map(row).collect()
+        },
+        limit: 10,
     },
 ];
 
 impl Section {
     /// An empty list says nothing, one that could not be had says so.
-    fn write(&self, agent: &Value, colour: Colour, text: &mut String) {
-        let title = colour.paint(Look::Bold, self.title);
-        match agent[self.key].as_array() {
-            None => {
-                let _ = writeln!(text, "\n{title}\nnot available now");
-            }
-            Some(list) if list.is_empty() => {}
-            Some(list) => {
-                let rows = list.iter().take(self.limit).map(self.row).collect();
-                let _ = write!(text, "\n{title}\n{}", table(self.columns, rows, colour));
-            }
+    fn write(&self, agent: &Value, screen: Screen, text: &mut String) {
+        let title = screen.paint(Look::Bold, self.title);
+        let Some(list) = agent[self.key].as_array() else {
+            let _ = writeln!(text, "\n{title}\nnot available now");
+            return;
+        };
+        if list.is_empty() {
+            return;
+        }
+        let mut rows = (self.rows)(list, screen);
+        let more = if screen.width.is_some() { rows.len().saturating_sub(self.limit) } else { 0 };
+        rows.truncate(rows.len() - more);
+        let _ = write!(text, "\n{title}\n{}", table(self.columns, rows, screen));
+        if more > 0 {
+            let _ = writeln!(text, "and {more} more: --json has them");
         }
     }
 }
@@ -267,5 +403,28 @@ mod tests {
         for mut odd in [json!({"runs": null, "host": null}), json!({"runs": [{}]}), json!({"runs": [{}], "host": 7})] {
             put_host_beside_ends(&mut odd);
         }
+    }
+
+    #[test]
+    fn children_stand_below_their_parents() {
+        let process = |pid: u32, ppid: u32| json!({"pid": pid, "ppid": ppid});
+        let order = |processes: &[Value]| -> Vec<(usize, u64)> {
+            tree(processes).iter().map(|(depth, process)| (*depth, process["pid"].as_u64().unwrap())).collect()
+        };
+        let all = [process(7, 1), process(8, 7), process(9, 7), process(10, 8), process(20, 1)];
+        assert_eq!(order(&all), [(0, 7), (1, 8), (2, 10), (1, 9), (0, 20)]);
+        let odd = [process(1, 2), process(2, 1), process(3, 0)];
+        assert_eq!(order(&odd), [(0, 1), (0, 2), (0, 3)], "none is lost");
+    }
+
+    #[test]
+    fn how_a_run_ended() {
+        let said = |run: Value| end(&run).text().to_owned();
+        assert_eq!(
+            said(json!({"reason": "error", "exit_signal": "SIGKILL", "oom_killed": true})),
+            "error, SIGKILL, out of memory"
+        );
+        assert_eq!(said(json!({"reason": "error", "exit_code": 7, "oom_killed": false})), "error, exit 7");
+        assert_eq!(said(json!({"reason": null, "exit_code": null})), UNKNOWN);
     }
 }

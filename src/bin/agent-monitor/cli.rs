@@ -3,12 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use agent_monitor::config::{Overrides, Setting};
 use agent_monitor::model::{AgentId, Pid};
 
 use crate::demo::Part;
 use crate::environment::variable;
+use crate::view::screen::Times;
 
 /// Watches the AI agents of this host: which are alive, what each uses with everything it started, why one ended.
 #[derive(Parser)]
@@ -46,6 +48,9 @@ pub(crate) enum Command {
         /// Only this type, such as `error`
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
+        /// Go on telling of them as they happen, oldest first, with --json a document a line; ends with Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
         #[command(flatten)]
         list: ListOptions,
     },
@@ -57,6 +62,9 @@ pub(crate) enum Command {
         /// Only the problems; with --json, the document of the error groups
         #[arg(long)]
         groups: bool,
+        /// Go on telling of errors as they are reported, oldest first, with --json a document a line; ends with Ctrl-C
+        #[arg(short, long, conflicts_with = "groups")]
+        follow: bool,
         #[command(flatten)]
         list: ListOptions,
     },
@@ -65,8 +73,11 @@ pub(crate) enum Command {
         /// Those that are over too
         #[arg(long)]
         all: bool,
+        /// Go on telling as alerts fire and are over, oldest first, with --json a document a line; ends with Ctrl-C
+        #[arg(short, long)]
+        follow: bool,
         /// Send one message through every receiver of the configuration, and say what came back
-        #[arg(long, conflicts_with_all = ["all", "agent", "limit", "url", "json"])]
+        #[arg(long, conflicts_with_all = ["all", "follow", "agent", "limit", "url", "json"])]
         test: bool,
         /// With --test: the configuration file [env: AGENT_MONITOR_CONFIG] [default: /etc/agent-monitor.toml if it exists]
         #[arg(long, value_name = "FILE", requires = "test")]
@@ -153,6 +164,14 @@ pub(crate) enum Command {
     },
     /// Check the configuration: tell every problem at once, else print what is in force
     Check(ConfigOptions),
+    /// Print what completes commands and options in a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page, for `man -l -`
+    Man,
 }
 
 /// How samples are written.
@@ -212,12 +231,16 @@ pub(crate) struct ClientOptions {
     /// Print the JSON document
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// How times are told [default: ages on a terminal, else utc]
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with = "json")]
+    pub(crate) times: Option<Times>,
 }
 
 impl ClientOptions {
     /// The daemon at this socket.
     pub(crate) fn at(socket: PathBuf) -> ClientOptions {
-        ClientOptions { url: None, socket: Some(socket), json: false }
+        ClientOptions { url: None, socket: Some(socket), json: false, times: None }
     }
 
     /// The socket that was named.

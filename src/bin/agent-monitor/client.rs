@@ -20,6 +20,7 @@ use url::Url;
 use crate::cli::ClientOptions;
 use crate::environment;
 use crate::failure::{Failure, Kind};
+use crate::view::text::printable;
 
 /// Where a daemon listens when nothing says otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:7717/";
@@ -33,14 +34,63 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer that is taken, bytes.
 const LIMIT_BYTES: usize = 256 << 20;
 
-/// A daemon that answered the call. Its answers are untrusted text.
+/// A daemon that answered the call, for those who wait for its answers.
 pub(crate) struct Client {
     runtime: Runtime,
+    line: Line,
+}
+
+impl Client {
+    /// The daemon at the place that was named, else the first that answers where one may be.
+    ///
+    /// # Errors
+    /// When none answers: says where was looked, and what to do.
+    pub(crate) fn find(options: &ClientOptions) -> Result<Client, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        let line = runtime.block_on(Line::find(options, None))?;
+        Ok(Client { runtime, line })
+    }
+
+    /// Looks for the daemon again where this one was: after a restart.
+    ///
+    /// # Errors
+    /// As of [`Client::find`].
+    pub(crate) fn renew(&mut self, options: &ClientOptions) -> Result<(), Failure> {
+        let home = self.line.home().clone();
+        self.line = self.runtime.block_on(Line::find(options, Some(&home)))?;
+        Ok(())
+    }
+
+    /// The document of a route.
+    ///
+    /// # Errors
+    /// When there is none, or it says no: with the reason that it gives.
+    pub(crate) fn get(&mut self, route: &str) -> Result<Document, Failure> {
+        self.runtime.block_on(self.line.get(route))
+    }
+}
+
+/// A connection to a daemon. Its answers are untrusted text.
+pub(crate) struct Line {
     sender: SendRequest<Body>,
     host: String,
     /// What stands before every route.
     prefix: String,
     place: String,
+    home: Home,
+}
+
+/// How it is known where a daemon is. One that was restarted is found in the same way, and nowhere else: another daemon of this
+/// host is not the same.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Home {
+    /// Somebody named it.
+    Named,
+    /// It is announced in this directory.
+    Announced(PathBuf),
+    /// It is where daemons are when nothing says otherwise.
+    Usual,
 }
 
 /// Where a daemon may be.
@@ -58,18 +108,19 @@ impl fmt::Display for Place {
     }
 }
 
-impl Client {
-    /// The daemon at the place that was named, else the first that answers where one may be.
+impl Line {
+    /// See [`Client::find`]; `home`: where to look only.
     ///
     /// # Errors
     /// When none answers: says where was looked, and what to do.
-    pub(crate) fn find(options: &ClientOptions) -> Result<Client, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("cannot start the runtime")?;
+    pub(crate) async fn find(options: &ClientOptions, home: Option<&Home>) -> Result<Line, Failure> {
         let mut tried = Vec::new();
-        for place in places(options, &mut tried)? {
-            match runtime.block_on(async { tokio::time::timeout(PATIENCE, connect(&place)).await }) {
-                Ok(Ok(sender)) => return Ok(Client::new(runtime, sender, &place)),
+        for (found, place) in places(options, &mut tried)? {
+            if home.is_some_and(|home| *home != found) {
+                continue;
+            }
+            match tokio::time::timeout(PATIENCE, connect(&place)).await {
+                Ok(Ok(sender)) => return Ok(Line::new(sender, &place, found)),
                 Ok(Err(error)) => tried.push(format!("{place}: {error:#}")),
                 Err(_) => tried.push(format!("{place}: nobody answered within {}s", PATIENCE.as_secs())),
             }
@@ -78,7 +129,12 @@ impl Client {
             "no daemon answers; start one with `agent-monitor run`, or name it with --url or --socket\n  {}",
             tried.join("\n  ")
         );
-        Err(Failure::new(Kind::Unavailable, error))
+        Err(unavailable(error))
+    }
+
+    /// How it was found.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     /// The daemon at this socket.
@@ -86,39 +142,74 @@ impl Client {
         connect(&Place::Socket(path.to_owned())).await
     }
 
-    fn new(runtime: Runtime, sender: SendRequest<Body>, place: &Place) -> Client {
+    fn new(sender: SendRequest<Body>, place: &Place, home: Home) -> Line {
         let (host, prefix) = match place {
             Place::Socket(_) => ("localhost".to_owned(), String::new()),
             Place::Url(url) => (authority(url), url.path().trim_end_matches('/').to_owned()),
         };
-        Client { runtime, sender, host, prefix, place: place.to_string() }
+        Line { sender, host, prefix, place: place.to_string(), home }
     }
 
-    /// The document of a route.
+    /// See [`Client::get`].
     ///
     /// # Errors
     /// When there is none, or it says no: with the reason that it gives.
-    pub(crate) fn get(&mut self, route: &str) -> Result<Document, Failure> {
-        let unavailable = |error: anyhow::Error| Failure::new(Kind::Unavailable, error);
+    pub(crate) async fn get(&mut self, route: &str) -> Result<Document, Failure> {
         let target = format!("{}{route}", self.prefix);
-        let answer = self.runtime.block_on(async {
-            match tokio::time::timeout(PATIENCE, ask(&mut self.sender, &self.host, &target)).await {
-                Ok(answer) => answer,
-                Err(_) => Err(anyhow!("no answer within {}s", PATIENCE.as_secs())),
-            }
-        });
-        let asked = || format!("cannot ask {} for {route}", self.place);
-        let (status, text) = answer.with_context(asked).map_err(unavailable)?;
+        let answer = match tokio::time::timeout(PATIENCE, ask(&mut self.sender, &self.host, &target)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(anyhow!("no answer within {}s", PATIENCE.as_secs())),
+        };
+        let (status, text) = answer.with_context(|| self.asked(route)).map_err(unavailable)?;
         let value: Value = serde_json::from_str(&text)
             .with_context(|| format!("what answers at {} is no agent-monitor ({status})", self.place))
             .map_err(unavailable)?;
-        if status.is_success() {
-            return Ok(Document { text, value });
-        }
-        let kind = if status == StatusCode::SERVICE_UNAVAILABLE { Kind::Unavailable } else { Kind::Failed };
-        let detail = crate::table::printable(value["detail"].as_str().unwrap_or("it does not say why"));
-        Err(Failure::new(kind, anyhow!("{status}: {detail}")))
+        if status.is_success() { Ok(Document { text, value }) } else { Err(refusal(status, &value)) }
     }
+
+    /// The body of an answer that goes on; `last`: the last message that was heard of it.
+    ///
+    /// # Errors
+    /// As of [`Line::get`].
+    pub(crate) async fn stream(mut self, route: &str, last: Option<u64>) -> Result<Body, Failure> {
+        let target = format!("{}{route}", self.prefix);
+        let mut request =
+            Request::get(target).header(header::HOST, &self.host).header(header::ACCEPT, "text/event-stream");
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let answer = async {
+            self.sender.ready().await?;
+            let answer = self.sender.send_request(request.body(Body::empty())?).await?;
+            let status = answer.status();
+            let body = Body::new(answer.into_body());
+            if status.is_success() {
+                return Ok(Ok(body));
+            }
+            let problem = serde_json::from_slice(&to_bytes(body, LIMIT_BYTES).await?).unwrap_or_default();
+            anyhow::Ok(Err(refusal(status, &problem)))
+        };
+        let answer = match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer,
+            Err(_) => Err(anyhow!("no answer within {}s", PATIENCE.as_secs())),
+        };
+        answer.with_context(|| self.asked(route)).map_err(unavailable)?
+    }
+
+    fn asked(&self, route: &str) -> String {
+        format!("cannot ask {} for {route}", self.place)
+    }
+}
+
+fn unavailable(error: anyhow::Error) -> Failure {
+    Failure::new(Kind::Unavailable, error)
+}
+
+/// Why a daemon said no: application/problem+json, RFC 9457.
+fn refusal(status: StatusCode, problem: &Value) -> Failure {
+    let kind = if status == StatusCode::SERVICE_UNAVAILABLE { Kind::Unavailable } else { Kind::Failed };
+    let detail = printable(problem["detail"].as_str().unwrap_or("it does not say why"));
+    Failure::new(kind, anyhow!("{status}: {detail}"))
 }
 
 /// An answer as it came, and as JSON.
@@ -128,27 +219,33 @@ pub(crate) struct Document {
 }
 
 /// Where to look. Places that need not be asked are explained in `passed`.
-fn places(options: &ClientOptions, passed: &mut Vec<String>) -> Result<Vec<Place>, Failure> {
+fn places(options: &ClientOptions, passed: &mut Vec<String>) -> Result<Vec<(Home, Place)>, Failure> {
     if let Some(url) = &options.url {
-        return Ok(vec![Place::Url(web_url(url)?)]);
+        return Ok(vec![(Home::Named, Place::Url(web_url(url)?))]);
     }
     if let Some(socket) = options.socket() {
-        return Ok(vec![Place::Socket(socket)]);
+        return Ok(vec![(Home::Named, Place::Socket(socket))]);
     }
     let mut places = Vec::new();
-    for found in announced(passed) {
-        places.push(Place::Socket(found.socket));
-        places.extend(Url::parse(&found.url).map(Place::Url));
+    for (directory, found) in announcements(passed) {
+        let home = Home::Announced(directory);
+        places.push((home.clone(), Place::Socket(found.socket)));
+        places.extend(Url::parse(&found.url).map(|url| (home, Place::Url(url))));
     }
     let default = Url::parse(DEFAULT_URL).context("not a URL")?;
-    if !places.iter().any(|place| matches!(place, Place::Url(url) if *url == default)) {
-        places.push(Place::Url(default));
+    if !places.iter().any(|(_, place)| matches!(place, Place::Url(url) if *url == default)) {
+        places.push((Home::Usual, Place::Url(default)));
     }
     Ok(places)
 }
 
 /// The daemons that announced themselves and live. The others are explained in `passed`.
 pub(crate) fn announced(passed: &mut Vec<String>) -> Vec<Endpoint> {
+    announcements(passed).into_iter().map(|(_, endpoint)| endpoint).collect()
+}
+
+/// The same, with the directory that each is announced in.
+fn announcements(passed: &mut Vec<String>) -> Vec<(PathBuf, Endpoint)> {
     let mut directories: Vec<PathBuf> = environment::directories(None).map(|found| found.runtime).into_iter().collect();
     if !directories.iter().any(|directory| directory == Path::new(SYSTEM_RUNTIME)) {
         directories.push(SYSTEM_RUNTIME.into());
@@ -157,7 +254,7 @@ pub(crate) fn announced(passed: &mut Vec<String>) -> Vec<Endpoint> {
     for directory in directories {
         let file = directory.join(endpoint::FILE_NAME);
         match Endpoint::read(&directory) {
-            Ok(Some(found)) if lives(&found) => endpoints.push(found),
+            Ok(Some(found)) if lives(&found) => endpoints.push((directory, found)),
             Ok(Some(found)) => passed.push(format!("{}: its process {} is gone", file.display(), found.process.pid)),
             Ok(None) => passed.push(format!("{}: there is none", file.display())),
             Err(error) => passed.push(format!("{}: {error}", file.display())),

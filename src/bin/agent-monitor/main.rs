@@ -1,6 +1,7 @@
 //! The program: reads the command line, calls the library, says what went wrong and ends with the right code.
 
 mod agent;
+mod agents;
 mod cli;
 mod client;
 mod demo;
@@ -8,8 +9,10 @@ mod doctor;
 mod environment;
 mod export;
 mod failure;
+mod follow;
 mod lists;
 mod logging;
+mod manual;
 mod notify;
 mod once;
 mod output;
@@ -17,9 +20,10 @@ mod receivers;
 mod run;
 mod signals;
 mod status;
-mod table;
 mod tell;
 mod top;
+mod trouble;
+mod view;
 mod welcome;
 
 use std::io::Write;
@@ -50,10 +54,10 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Status(options) => status::status(&options),
         Command::Top(options) => top::top(options),
         Command::Agent { id, client } => agent::agent(&client, &id),
-        Command::Events { kind, list } => lists::events(&list, kind.as_deref()),
-        Command::Errors { all, groups, list } => lists::errors(&list, all, groups),
+        Command::Events { kind, follow, list } => lists::events(&list, kind.as_deref(), follow),
+        Command::Errors { all, groups, follow, list } => lists::errors(&list, all, groups, follow),
         Command::Alerts { test: true, config, .. } => receivers::test(&ConfigOptions::of_file(config)),
-        Command::Alerts { all, list, .. } => lists::alerts(&list, all),
+        Command::Alerts { all, follow, list, .. } => lists::alerts(&list, all, follow),
         Command::Event { agent, kind, message, tell } => tell::event(&agent.id, &kind, &message, tell),
         Command::Error { agent, name, message, stack, fingerprint, tell } => {
             tell::error(&agent.id, &name, &message, stack.as_deref(), fingerprint.as_deref(), tell)
@@ -64,6 +68,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         }
         Command::Backup { file, state } => export::backup(&file, &run::configuration(&state.into())?),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::page(),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
     }
 }

@@ -9,9 +9,9 @@ use anyhow::anyhow;
 use axum::http::StatusCode;
 use sd_notify::NotifyState;
 
-use crate::client::{Client, ask};
+use crate::client::{Line, ask};
 use crate::environment::variable;
-use crate::table::counted;
+use crate::view::text::counted;
 
 /// How often the words about the state are brought up to date without a watchdog.
 const REGULARLY: Duration = Duration::from_secs(30);
@@ -79,7 +79,7 @@ pub(crate) async fn keep_telling(handle: Handle, socket: PathBuf) {
 async fn alive(handle: &Handle, socket: &std::path::Path) -> Result<(), anyhow::Error> {
     handle.watching().await.map_err(anyhow::Error::msg)?;
     // A real request over the socket, whose permissions keep strangers from crowding us out.
-    let mut sender = Client::at_socket(socket).await?;
+    let mut sender = Line::at_socket(socket).await?;
     match ask(&mut sender, "localhost", "/healthz").await? {
         (StatusCode::OK, _) => Ok(()),
         (status, _) => Err(anyhow!("the API says {status}")),

@@ -19,8 +19,8 @@ use crate::cli::RunOptions;
 use crate::client::Document;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
-use crate::table::Colour;
-use crate::{run, table};
+use crate::view::screen::Screen;
+use crate::{agents, run};
 
 /// Time from the first reading to the second.
 const APART: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ pub(crate) fn once(options: &RunOptions) -> Result<(), Failure> {
     let text = String::from_utf8(api::dashboard(&Present::alone(look(config)?))).context("no JSON")?;
     let value = serde_json::from_str(&text).context("no JSON")?;
     let document = Document { text, value };
-    if options.json { print_json(&document) } else { print(&table::agents(&document.value, Colour::of_stdout())) }
+    if options.json { print_json(&document) } else { print(&agents::agents(&document.value, Screen::of_stdout(None))) }
 }
 
 fn look(config: Config) -> Result<Arc<Snapshot>, Failure> {

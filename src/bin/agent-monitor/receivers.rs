@@ -12,7 +12,7 @@ use crate::cli::ConfigOptions;
 use crate::failure::Failure;
 use crate::output::print;
 use crate::run::configuration;
-use crate::table::printable;
+use crate::view::text::printable;
 
 /// Tells every receiver of the configuration that this is a test, and what came back. It is asked from here, with the
 /// rights of whoever asks, so that it can be tried before a daemon runs.

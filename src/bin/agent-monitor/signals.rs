@@ -23,6 +23,19 @@ pub(crate) fn ended() -> std::io::Result<impl Future<Output = ()> + Send> {
     first_of(&[SIGTERM, SIGINT, SIGHUP])
 }
 
+/// Ends the program at once, and well, at the first of them: for a command that goes on until it is told to stop, and may just
+/// then wait for whoever reads what it prints.
+///
+/// # Errors
+/// When a handler cannot be installed.
+pub(crate) fn end_well() -> std::io::Result<()> {
+    let always = Arc::new(AtomicBool::new(true));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&always))?;
+    }
+    Ok(())
+}
+
 fn first_of(ends: &[i32]) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {
     let asked = Arc::new(AtomicBool::new(false));
     for &signal in ends {

@@ -1,17 +1,23 @@
-//! `status`: one screen. How the daemon is, what is wrong, a line for each agent.
+//! `status`: one screen. Whether all is well, and if not what is wrong and what to do; a line for each agent; how the daemon
+//! is.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use agent_monitor::config::{format_duration, format_size};
-use agent_monitor::model::Timestamp;
+use agent_monitor::config::format_duration;
 use serde_json::Value;
 
+use crate::agents::{agents, is_down};
 use crate::cli::ClientOptions;
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
-use crate::table::{Colour, Look, UNKNOWN, agents, counted, printable};
+use crate::trouble::{self, Trouble};
+use crate::view::screen::{Look, Screen, bytes, rough};
+use crate::view::text::{UNKNOWN, counted, printable, wrap};
+
+/// The narrowest a text is made to be, cells.
+const LEAST: usize = 20;
 
 /// Asks and prints.
 pub(crate) fn status(options: &ClientOptions) -> Result<(), Failure> {
@@ -21,97 +27,179 @@ pub(crate) fn status(options: &ClientOptions) -> Result<(), Failure> {
         return print_json(&own);
     }
     let dashboard = client.get("/api/monitoring/dashboard")?;
-    print(&screen(&own.value, &dashboard.value, Colour::of_stdout()))
+    print(&screenful(&own.value, &dashboard.value, Screen::of_stdout(options.times)))
 }
 
-fn screen(own: &Value, dashboard: &Value, colour: Colour) -> String {
+pub(crate) fn screenful(own: &Value, dashboard: &Value, screen: Screen) -> String {
     let mut text = String::new();
-    let word = own["status"].as_str().unwrap_or(UNKNOWN);
-    let look = match word {
-        "ready" => Look::Good,
-        "degraded" => Look::Warning,
-        _ => Look::Bad,
-    };
-    let line = |text: &mut String, name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<9} {value}");
-    };
-    let up = own["uptime"].as_u64().map_or_else(|| UNKNOWN.to_owned(), |s| rough(Duration::from_secs(s)));
-    let daemon = format!(
-        "{}, version {}, process {}, up {up}, {}",
-        colour.paint(look, &printable(word)),
-        shown(&own["version"]),
-        own["pid"],
-        shown(&own["url"]),
-    );
-    line(&mut text, "daemon", &daemon);
-    line(&mut text, "cost", &format!("{} s CPU, {} MiB", own["cpuSeconds"], unit(&own["memoryMb"])));
-    line(&mut text, "sampling", &sampling(own, colour));
-    line(&mut text, "host", &host(&own["host"]));
-    for source in own["registry"].as_array().into_iter().flatten() {
-        line(&mut text, "registry", &registry(source, own, colour));
+    let (verdict, troubles) = verdict(own, dashboard, screen);
+    trouble::write(&verdict, &troubles, screen, &mut text);
+    text.push_str(&agents(dashboard, screen));
+    text.push('\n');
+    for (name, look, said) in daemon(own, screen) {
+        entry(name, look, &said, screen, &mut text);
     }
-    line(&mut text, "database", &database(&own["database"], colour));
+    text
+}
+
+/// A name and what is said of it, in as many lines as that takes.
+pub(crate) fn entry(name: &str, look: Look, said: &str, screen: Screen, text: &mut String) {
+    const NAME: usize = 11;
+    let room = screen.less(NAME).width.map_or(usize::MAX, |room| room.max(LEAST));
+    for (place, line) in wrap(said, room).into_iter().enumerate() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:<NAME$}{}", if place == 0 { name } else { "" }, screen.paint(look, &line));
+    }
+}
+
+/// How things are in a sentence, and everything that is wrong.
+fn verdict(own: &Value, dashboard: &Value, screen: Screen) -> (String, Vec<Trouble>) {
+    let list = |key: &str| dashboard[key].as_array().map_or(&[][..], Vec::as_slice);
+    let (alerts, agents) = (list("alerts"), list("agents"));
+    let fires = |rule: &str| alerts.iter().any(|alert| alert["type"] == rule);
+    let mut said = Vec::new();
+    match own["status"].as_str() {
+        Some("ready") => {}
+        Some(word) => said.push(format!("the daemon is {}", printable(word))),
+        None => said.push("the daemon does not say how it is".to_owned()),
+    }
+    said.extend(trouble::firing(alerts));
+    // Before their alert fires, or where none of their rules does.
+    let silent = |agent: &&Value| {
+        let quiet = agent["alerts"].as_array().is_none_or(Vec::is_empty);
+        is_down(agent) && agent["registryStatus"].is_string() && quiet
+    };
+    match agents.iter().filter(silent).count() {
+        0 => {}
+        1 => said.push("1 agent is down".to_owned()),
+        down => said.push(format!("{down} agents are down")),
+    }
+    let mut troubles = of_daemon(own, &fires, screen);
+    troubles.extend(alerts.iter().map(|alert| Trouble::of_alert(alert, false, screen)));
+    for agent in agents.iter().filter(silent) {
+        let why = agent["stateReason"].as_str().map(printable).unwrap_or_default();
+        let what = format!("{} is down", shown(&agent["agentId"]));
+        troubles.push(Trouble::warning(what, why, "agent_down fires if that lasts"));
+    }
+    // The most urgent first.
+    troubles.sort_by_key(|trouble| trouble.look != Look::Bad);
+    match (said.is_empty(), troubles.len() as u64) {
+        (true, 0) if agents.is_empty() => said.push("all is well, and no agent runs that is known here".to_owned()),
+        (true, 0) => said.push(format!("all is well: {}, no alert fires", counted(agents.len() as u64, "agent"))),
+        (true, count) => said.push(format!("the agents are well, the daemon has {}", counted(count, "complaint"))),
+        (false, _) => {}
+    }
+    (said.join(", "), troubles)
+}
+
+/// What is wrong with the daemon, but for what an alert says already.
+fn of_daemon(own: &Value, fires: &impl Fn(&str) -> bool, screen: Screen) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    if own["status"] == "failing" {
+        let why = match own["sampling"]["lastTickAt"].as_str() {
+            Some(_) => format!("the last sampling pass was {}", screen.moment(&own["sampling"]["lastTickAt"])),
+            None => "no sampling pass has ended yet".to_owned(),
+        };
+        troubles.push(Trouble::bad("sampling", why, "wait a moment; if it stays so, its log says why"));
+    }
+    if let Some(error) = own["database"]["error"].as_str().filter(|_| !fires("storage_degraded")) {
+        let remedy = "watching goes on without it; `agent-monitor doctor` looks at the disk and the database";
+        troubles.push(Trouble::bad("the database cannot be written", inline(error), remedy));
+    }
+    for source in own["registry"].as_array().into_iter().flatten() {
+        let name = shown(&source["source"]);
+        match source["error"].as_str() {
+            Some(error) if !fires("registry_stale") => {
+                let what = format!("registry {name}, failing since {}", screen.moment(&source["failingSince"]));
+                troubles.push(Trouble::warning(
+                    what,
+                    inline(error),
+                    "the last good list stays in force; `agent-monitor doctor` tries every source",
+                ));
+            }
+            Some(_) => {}
+            None => {
+                if let Some(count) = source["recordsSkipped"].as_u64().filter(|count| *count > 0) {
+                    let what = format!("registry {name}: {} unusable", counted(count, "record"));
+                    troubles.push(Trouble::warning(what, "", "`agent-monitor doctor` names the first, the log each"));
+                }
+            }
+        }
+    }
+    if let Some(error) = own["messages"]["error"].as_str() {
+        let what = "messages cannot be counted";
+        troubles.push(Trouble::warning(what, inline(error), "messages.database names the broker's database"));
+    }
     for receiver in own["receivers"].as_array().into_iter().flatten() {
-        if let Some(told) = receiver_trouble(receiver) {
-            line(&mut text, "receiver", &colour.paint(Look::Bad, &told));
+        if let Some(why) = receiver_trouble(receiver) {
+            let what = format!("receiver {}", shown(&receiver["receiver"]));
+            troubles.push(Trouble::bad(what, why, "`agent-monitor alerts --test` sends it a message"));
         }
     }
     if let Some(error) = own["config"]["error"].as_str() {
-        let told = format!("the last reload failed {}: {}", ago(&own["config"]["lastReloadAt"], own), inline(error));
-        line(&mut text, "config", &colour.paint(Look::Bad, &told));
+        let what = format!("the configuration was not taken, {}", screen.moment(&own["config"]["lastReloadAt"]));
+        troubles.push(Trouble::bad(
+            what,
+            inline(error),
+            "the old one is in force; `agent-monitor check` names every problem",
+        ));
     }
     if let Some(keys) = own["config"]["needRestart"].as_array().filter(|keys| !keys.is_empty()) {
         let keys: Vec<String> = keys.iter().map(shown).collect();
-        line(&mut text, "config", &format!("changed, and in force from the next start: {}", keys.join(", ")));
+        troubles.push(Trouble::warning("the configuration waits for a restart", keys.join(", "), "restart the daemon"));
     }
-    let lost = lost(&own["counters"]);
-    if !lost.is_empty() {
-        line(&mut text, "counters", &colour.paint(Look::Warning, &lost));
-    }
-    text.push('\n');
-    for alert in dashboard["alerts"].as_array().into_iter().flatten() {
-        let look = if alert["severity"] == "critical" { Look::Bad } else { Look::Warning };
-        let severity = colour.paint(look, &shown(&alert["severity"]));
-        // The message names the agent.
-        let (rule, since) = (shown(&alert["type"]), ago(&alert["started_at"], own));
-        let _ = writeln!(text, "{severity} {rule} {since}: {}", shown(&alert["message"]));
-    }
-    if dashboard["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()) {
-        text.push('\n');
-    }
-    text.push_str(&agents(dashboard, colour));
-    text
+    troubles
 }
 
 /// What is wrong with a receiver of alerts, and what was lost on the way to it.
 fn receiver_trouble(receiver: &Value) -> Option<String> {
-    let name = shown(&receiver["receiver"]);
     let lost: u64 = ["refused", "lost"].iter().filter_map(|key| receiver[key].as_u64()).sum();
-    let lost = if lost == 0 { String::new() } else { format!("{} not delivered", counted(lost, "message")) };
-    match (receiver["error"].as_str(), &*lost) {
-        (None, "") => None,
-        (None, lost) => Some(format!("{name}: {lost}")),
-        (Some(error), "") => Some(format!("{name}: {}", inline(error))),
-        (Some(error), lost) => Some(format!("{name}: {}; {lost}", inline(error))),
-    }
+    let lost = (lost > 0).then(|| format!("{} not delivered", counted(lost, "message")));
+    let said: Vec<String> = receiver["error"].as_str().map(inline).into_iter().chain(lost).collect();
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
-fn sampling(own: &Value, colour: Colour) -> String {
-    let sampling = &own["sampling"];
+/// How the daemon and its host are: what, and whether that is well.
+fn daemon(own: &Value, screen: Screen) -> Vec<(&'static str, Look, String)> {
+    let up = own["uptime"].as_u64().map_or_else(|| UNKNOWN.to_owned(), |s| rough(Duration::from_secs(s)));
+    let daemon = format!(
+        "{}, version {}, process {}, up {up}",
+        shown(&own["status"]),
+        shown(&own["version"]),
+        unit(&own["pid"])
+    );
+    let look = |of: &Value| if of["error"].is_string() { Look::Bad } else { Look::Plain };
+    let mut said = vec![
+        ("daemon", Look::Plain, daemon),
+        ("dashboard", Look::Plain, shown(&own["url"])),
+        ("cost", Look::Plain, format!("{} s CPU, {} MiB", unit(&own["cpuSeconds"]), unit(&own["memoryMb"]))),
+        ("sampling", Look::Plain, sampling(&own["sampling"], screen)),
+        ("host", Look::Plain, host(&own["host"])),
+    ];
+    let sources = own["registry"].as_array().into_iter().flatten();
+    said.extend(sources.map(|source| ("registry", look(source), registry(source, screen))));
+    said.push(("database", look(&own["database"]), database(&own["database"])));
+    // Since the start: that it happened need not mean that something is wrong now.
+    let lost = lost(&own["counters"]);
+    if !lost.is_empty() {
+        said.push(("counters", Look::Warning, lost));
+    }
+    said
+}
+
+fn sampling(sampling: &Value, screen: Screen) -> String {
     let every = sampling["interval"].as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let every = every.map_or_else(|| UNKNOWN.to_owned(), format_duration);
     let last = match sampling["lastTickAt"].as_str() {
-        Some(_) => format!("last {}", ago(&sampling["lastTickAt"], own)),
+        Some(_) => format!("last {}", screen.moment(&sampling["lastTickAt"])),
         None => "none yet".to_owned(),
     };
-    let look = if own["status"] == "failing" { Look::Bad } else { Look::Plain };
     let found = match sampling["discovery"].as_str() {
         Some("events") => ", the kernel tells of every fork",
         Some("scan") => ", children are looked for: one left behind between two passes may be missed",
         _ => "",
     };
-    format!("every {every}, {}{found}", colour.paint(look, &last))
+    format!("every {every}, {last}{found}")
 }
 
 fn host(host: &Value) -> String {
@@ -129,39 +217,30 @@ fn host(host: &Value) -> String {
     )
 }
 
-fn registry(source: &Value, own: &Value, colour: Colour) -> String {
+fn registry(source: &Value, screen: Screen) -> String {
     let name = shown(&source["source"]);
-    let skipped = match source["recordsSkipped"].as_u64() {
-        Some(0) | None => String::new(),
-        Some(count) => colour.paint(Look::Warning, &format!(", {} unusable", counted(count, "record"))),
-    };
     let read = match source["readAt"].as_str() {
         Some(_) => {
             let records = counted(source["records"].as_u64().unwrap_or(0), "record");
-            format!("{records}, read {}", ago(&source["readAt"], own))
+            format!("{records}, read {}", screen.moment(&source["readAt"]))
         }
         None => "not read yet".to_owned(),
     };
-    match source["error"].as_str() {
-        None => format!("{name}: {read}{skipped}"),
-        Some(error) => {
-            let failing = format!("failing {}: {}", since(&source["failingSince"], own), inline(error));
-            format!("{name}: {}; last good list: {read}{skipped}", colour.paint(Look::Bad, &failing))
-        }
+    if source["error"].is_string() {
+        format!("{name}: failing; last good list: {read}")
+    } else {
+        format!("{name}: {read}")
     }
 }
 
-fn database(database: &Value, colour: Colour) -> String {
-    let size = database["sizeBytes"].as_u64().map_or_else(|| UNKNOWN.to_owned(), rough_size);
+fn database(database: &Value) -> String {
+    let size = database["sizeBytes"].as_u64().map_or_else(|| UNKNOWN.to_owned(), bytes);
     let waiting = match database["queueLength"].as_u64() {
         Some(0) | None => String::new(),
         Some(count) => format!(", {} waiting", counted(count, "write")),
     };
-    let trouble = match database["error"].as_str() {
-        None => "ok".to_owned(),
-        Some(error) => colour.paint(Look::Bad, &format!("cannot be written: {}", inline(error))),
-    };
-    format!("{trouble}, {size}{waiting}, {}", shown(&database["path"]))
+    let word = if database["error"].is_string() { "cannot be written" } else { "ok" };
+    format!("{word}, {size}{waiting}, {}", shown(&database["path"]))
 }
 
 /// What was lost, skipped or refused, where it is not zero.
@@ -178,11 +257,15 @@ fn lost(counters: &Value) -> String {
         ("samplesDropped", "samples lost"),
         ("entriesDropped", "events, errors or alerts lost"),
         ("runsDropped", "runs lost"),
+        ("writesFailed", "writes that could not be stored"),
+        ("writesLimited", "writes refused for being too many"),
         ("logLinesDropped", "log lines lost"),
         ("reloadsFailed", "reloads failed"),
         ("requestsRefused", "requests refused"),
         ("requestsPanicked", "requests panicked"),
         ("connectionsFailed", "connections failed"),
+        ("streamsRefused", "streams refused"),
+        ("streamsDropped", "streams that could not keep up"),
     ];
     let counted = names.iter().filter_map(|(key, meaning)| {
         let count = counters[*key].as_u64().filter(|count| *count > 0)?;
@@ -202,60 +285,4 @@ fn unit(value: &Value) -> String {
 /// Several lines on one.
 fn inline(text: &str) -> String {
     printable(&text.split('\n').map(str::trim).collect::<Vec<_>>().join(" "))
-}
-
-/// How long before the daemon's answer something was: its clock, not ours.
-fn age(at: &Value, own: &Value) -> Option<Duration> {
-    let time = |value: &Value| Timestamp::parse(value.as_str()?).ok();
-    Some(time(&own["generatedAt"])?.since(time(at)?))
-}
-
-fn ago(at: &Value, own: &Value) -> String {
-    age(at, own).map_or_else(|| UNKNOWN.to_owned(), |age| format!("{} ago", rough(age)))
-}
-
-fn since(at: &Value, own: &Value) -> String {
-    age(at, own).map_or_else(|| UNKNOWN.to_owned(), |age| format!("since {} ({} ago)", shown(at), rough(age)))
-}
-
-/// In the two largest units that matter, such as `3h 5m`.
-fn rough(span: Duration) -> String {
-    let s = span.as_secs();
-    match (s / 86_400, s / 3_600 % 24, s / 60 % 60, s % 60) {
-        (0, 0, 0, s) => format!("{s}s"),
-        (0, 0, m, s) => format!("{m}m {s}s"),
-        (0, h, m, _) => format!("{h}h {m}m"),
-        (d, h, _, _) => format!("{d}d {h}h"),
-    }
-}
-
-fn rough_size(bytes: u64) -> String {
-    match bytes >> 20 {
-        0 => format_size(bytes >> 10 << 10),
-        mib => format!("{mib}MiB"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_without_pressure() {
-        let own = serde_json::json!({"load1": 0.5, "cpuCount": 2, "memoryAvailableMb": 4096.4, "memoryTotalMb": 8192.0,
-                                     "cpuPressure": 12.3, "memoryPressure": null});
-        let text =
-            "load 0.5 on 2 processors, 4096 of 8192 MiB available, pressure: processor 12.3 %, memory –, storage –";
-        assert_eq!(host(&own), text);
-    }
-
-    #[test]
-    fn spans_are_rough() {
-        for (seconds, expected) in
-            [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3_661, "1h 1m"), (90_061, "1d 1h"), (8_640_000, "100d 0h")]
-        {
-            assert_eq!(rough(Duration::from_secs(seconds)), expected);
-        }
-        assert_eq!((rough_size(123_456), rough_size(5 << 20)), ("120KiB".to_owned(), "5MiB".to_owned()));
-    }
 }

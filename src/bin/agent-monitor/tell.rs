@@ -15,7 +15,7 @@ use crate::cli::{Reach, TellOptions};
 use crate::client::{announced, encoded};
 use crate::failure::{Failure, Kind};
 use crate::output::print;
-use crate::table::{harmless_json, printable};
+use crate::view::text::{harmless_json, printable};
 
 /// For the answer, which comes when what was told is on disk …
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -12,7 +12,7 @@ use agent_monitor::model::{Pid, Snapshot};
 use agent_monitor::recognise;
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::table::printable;
+use crate::view::text::printable;
 
 /// Agents that are named; of more, only how many.
 const NAMED: usize = 8;

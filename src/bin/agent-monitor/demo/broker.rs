@@ -19,11 +19,12 @@ use crate::failure::Failure;
 /// How long the processes have to end before they are killed.
 const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
-/// From the end of an agent that crashes to its next life.
-const PAUSE: Duration = Duration::from_secs(2);
+/// From the end of an agent that crashes to its next life: three ends within the first seconds, so that a loop of them is
+/// seen, and then what a broker does that has noticed.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(1), Duration::from_secs(20)];
 
 /// From the moment an agent was shown with all its processes to its cue.
-const BEFORE_CUE: Duration = Duration::from_secs(2);
+const BEFORE_CUE: Duration = Duration::from_secs(1);
 
 /// All agents. They end when this is dropped, or when the process does, however that happens.
 pub(super) struct Broker {
@@ -199,7 +200,8 @@ impl Agent {
     }
 
     fn is_due(&self, now: Mono) -> bool {
-        let paused = self.ended.is_none_or(|ended| now.since(ended) >= PAUSE);
+        let pause = PAUSES[self.lives.clamp(1, PAUSES.len()) - 1];
+        let paused = self.ended.is_none_or(|ended| now.since(ended) >= pause);
         self.process.is_none() && self.status == "online" && paused
     }
 

@@ -18,8 +18,11 @@ use agent_monitor::model::{AgentId, Body, ErrorReport, JsonObject, Mono, Recorde
 use anyhow::Context;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::agents::agents;
 use crate::failure::Failure;
-use crate::table::{Cell, Colour, Column, Look, agents, printable, table};
+use crate::view::screen::{Look, Screen};
+use crate::view::table::{Cell, Column, table};
+use crate::view::text::printable;
 use crate::{logging, run, signals};
 
 use broker::{Broker, Crash};
@@ -35,8 +38,8 @@ interval = "1s"
 interval = "1s"
 [[alerts.rule]]
 name = "high_cpu"
-above = 50
-clear = 40
+above = 20
+clear = 10
 for = "3s"
 [[alerts.rule]]
 name = "high_memory"
@@ -102,9 +105,9 @@ fn say(text: &str) {
 }
 
 fn introduction(broker: &Broker, url: &str) -> String {
-    let colour = Colour::of_stderr();
+    let screen = Screen::of_stderr();
     let rows = broker.agents().iter().map(|agent| vec![Cell::new(format!("  {}", agent.id)), Cell::new(agent.does)]);
-    let columns = [Column::Words("  AGENT"), Column::Words("WHAT IT DOES")];
+    let columns = [Column::words("  AGENT"), Column::words("WHAT IT DOES")];
     format!(
         "\nagent-monitor demo: real processes, watched every second. Ctrl-C ends it and leaves nothing behind.\n\n\
          {}\n  \
@@ -112,7 +115,7 @@ fn introduction(broker: &Broker, url: &str) -> String {
          In another terminal   agent-monitor top --url {url}\n                        \
          agent-monitor agent crashing --url {url}\n\n\
          What the monitor sees:\n",
-        table(&columns, rows.collect(), colour),
+        table(&columns, rows.collect(), screen),
     )
 }
 
@@ -154,7 +157,7 @@ async fn keep_telling(handle: &Handle, begun: Mono) {
 }
 
 fn told(Recorded { entry, .. }: &Recorded, elapsed: Duration) -> String {
-    let colour = Colour::of_stderr();
+    let screen = Screen::of_stderr();
     let (kind, look, message) = match &entry.body {
         Body::Event(event) => {
             let look = match &*event.event_type {
@@ -172,13 +175,13 @@ fn told(Recorded { entry, .. }: &Recorded, elapsed: Duration) -> String {
         Body::Error(_) => return String::new(),
     };
     let agent = entry.agent.as_ref().map(|(_, id)| printable(id.as_str())).unwrap_or_default();
-    let kind = colour.paint(look, &format!("{kind:<18}"));
+    let kind = screen.paint(look, &format!("{kind:<18}"));
     format!("  {:>3}s  {agent:<9}  {kind}  {message}\n", elapsed.as_secs())
 }
 
 fn as_table(snapshot: Arc<Snapshot>) -> String {
     let document = serde_json::from_slice(&api::dashboard(&Present::alone(snapshot))).unwrap_or_default();
-    let text = agents(&document, Colour::of_stderr());
+    let text = agents(&document, Screen::of_stderr());
     let lines: String = text.lines().map(|line| format!("  {line}\n")).collect();
     format!("\nAll agents now, as `agent-monitor status` shows them:\n\n{lines}\n")
 }

@@ -12,7 +12,7 @@ use agent_monitor::model::{AgentId, Pid};
 use super::Check;
 use crate::failure::Failure;
 use crate::once::read_source;
-use crate::table::counted;
+use crate::view::text::counted;
 
 /// Where a unit of ours may be installed, the first that is there being the one in force: systemd.unit(5).
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
@@ -38,7 +38,9 @@ pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
             }
             Ok(reading) => {
                 let found = format!("{name}: {}", counted(reading.records.len() as u64, "record"));
-                let claims = reading.records.iter().filter_map(|record| Some((record.id.clone(), record.pid?)));
+                let claims = reading.records.iter().filter_map(|record| {
+                    Some(Claim { agent: record.id.clone(), pid: record.pid?, namespace: record.pid_namespace })
+                });
                 claimed.extend(claims);
                 match (hidden, reading.skipped.first()) {
                     (Some(setting), _) => Check::warn(
@@ -84,15 +86,51 @@ fn hidden_by(unit: &str, path: &Path) -> Option<String> {
     Some(format!("{}={}", settings[found].0, settings[found].1))
 }
 
-fn processes(claimed: &[(AgentId, Pid)], proc: &Path, door: &Door) -> Vec<Check> {
-    let (mut absent, mut outside, mut blind) = (Vec::new(), Vec::new(), Vec::new());
-    for (agent, pid) in claimed {
-        let process = proc.join(pid.to_string());
-        let Some(account) = fs::read_to_string(process.join("status")).ok().and_then(|text| Account::parse(&text))
-        else {
+/// What a registry says of an agent's process.
+struct Claim {
+    agent: AgentId,
+    pid: Pid,
+    /// The pid namespace that calls it so; none for the host's.
+    namespace: Option<u64>,
+}
+
+impl Claim {
+    /// Where its process is here: that of a container by what the container calls it, pid_namespaces(7).
+    fn process(&self, proc: &Path) -> Option<PathBuf> {
+        let Some(namespace) = self.namespace else { return Some(proc.join(self.pid.to_string())) };
+        let (link, inner) = (format!("pid:[{namespace}]"), self.pid.to_string());
+        let is_it = |process: &PathBuf| {
+            let called = fs::read_to_string(process.join("status")).unwrap_or_default();
+            let called = called.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last());
+            called == Some(&inner) && fs::read_link(process.join("ns/pid")).is_ok_and(|found| found == Path::new(&link))
+        };
+        fs::read_dir(proc).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(is_it)
+    }
+}
+
+/// Whether a process belongs to the system rather than to an agent: its first one, or one of the kernel's own, which has no
+/// memory. What runs in a container often registers such a number: there it is another process.
+fn is_systems(pid: Pid, status: &str) -> bool {
+    let has = |key: &str| status.lines().any(|line| line.starts_with(key));
+    pid.get() == 1 || !has("VmSize:") && !status.lines().any(|line| line.starts_with("State:\tZ"))
+}
+
+fn processes(claimed: &[Claim], proc: &Path, door: &Door) -> Vec<Check> {
+    let (mut absent, mut strange, mut outside, mut blind) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for claim in claimed {
+        let agent = &claim.agent;
+        let found = claim.process(proc).and_then(|process| {
+            let status = fs::read_to_string(process.join("status")).ok()?;
+            Some((Account::parse(&status)?, status, process))
+        });
+        let Some((account, status, process)) = found else {
             absent.push(agent);
             continue;
         };
+        if claim.namespace.is_none() && is_systems(claim.pid, &status) {
+            strange.push(agent);
+            continue;
+        }
         if !door.lets_in(&account) {
             outside.push(agent);
         }
@@ -100,13 +138,18 @@ fn processes(claimed: &[(AgentId, Pid)], proc: &Path, door: &Door) -> Vec<Check>
             blind.push(agent);
         }
     }
-    let here = match absent.len() {
-        0 => Check::pass("claimed pids", format!("all {} are here", claimed.len())),
-        _ => Check::warn(
+    let wrong: Vec<String> = [("no such process here", &absent), ("processes of the system, not of agents", &strange)]
+        .into_iter()
+        .filter(|(_, agents)| !agents.is_empty())
+        .map(|(what, agents)| format!("{what}: {}", named(agents)))
+        .collect();
+    let here = match wrong.is_empty() {
+        true => Check::pass("claimed pids", format!("all {} are here", claimed.len())),
+        false => Check::warn(
             "claimed pids",
-            format!("no such process here: {}", named(&absent)),
+            wrong.join("; "),
             "if they have ended, the broker should say so; one in a container must register the pid that the host sees \
-             (NSpid in the host's /proc/PID/status shows both), or its container must run with --pid=host",
+             (NSpid in the host's /proc/PID/status shows both), or its pid namespace beside its own number (pidNs)",
         ),
     };
     let writers = match outside.len() {
@@ -240,22 +283,37 @@ mod tests {
     #[test]
     fn processes_that_are_here_or_not() {
         let proc = tempfile::tempdir().unwrap();
-        let agent = |id: &str, pid| (AgentId::new(id).unwrap(), Pid::new(pid).unwrap());
+        let agent =
+            |id: &str, pid| Claim { agent: AgentId::new(id).unwrap(), pid: Pid::new(pid).unwrap(), namespace: None };
         let show = |pid: &str, uid: u32| {
             let process = proc.path().join(pid);
             fs::create_dir(&process).unwrap();
-            fs::write(process.join("status"), format!("Uid:\t{uid}\t{uid}\nGid:\t9\t9\nGroups:\t\n")).unwrap();
+            let status = format!("Uid:\t{uid}\t{uid}\nGid:\t9\t9\nGroups:\t\nNSpid:\t{pid}\t3\nVmSize:\t7 kB\n");
+            fs::write(process.join("status"), status).unwrap();
+            fs::create_dir(process.join("ns")).unwrap();
+            std::os::unix::fs::symlink(format!("pid:[40{pid}]"), process.join("ns/pid")).unwrap();
             fs::write(process.join("io"), "").unwrap();
         };
         show("7", 1_000);
         show("8", 1_001);
         let door = Door { socket: "/run/s".into(), mode: 0o660, uid: 1_000, gid: 5, way: Vec::new() };
-        let outcomes = |claimed: &[(AgentId, Pid)]| -> Vec<Check> { processes(claimed, proc.path(), &door) };
+        let outcomes = |claimed: &[Claim]| -> Vec<Check> { processes(claimed, proc.path(), &door) };
         let fine = outcomes(&[agent("in", 7)]);
         assert!(fine.iter().all(|check| check.outcome == Outcome::Pass), "{fine:?}");
         let odd = outcomes(&[agent("in", 7), agent("out", 8), agent("gone", 9)]);
         let told = |name: &str| odd.iter().find(|check| check.name == name).unwrap();
         assert!(told("claimed pids").found.ends_with(": gone"), "{odd:?}");
         assert!(told("agents' access").found.ends_with("/run/s: out"), "{odd:?}");
+        // In a container: both are called 3 there, each in its own.
+        let within = |id: &str, namespace| Claim { namespace: Some(namespace), ..agent(id, 3) };
+        assert_eq!(outcomes(&[within("in", 407)])[0].outcome, Outcome::Pass);
+        assert!(outcomes(&[within("out", 408)])[1].found.ends_with("/run/s: out"), "it is that one");
+        assert!(outcomes(&[within("nowhere", 409)])[0].found.ends_with(": nowhere"));
+        // A number of a container that is somebody else's here.
+        show("1", 0);
+        show("2", 0);
+        fs::write(proc.path().join("2/status"), "Uid:\t0\nGid:\t0\nGroups:\t\n").unwrap();
+        let found = &outcomes(&[agent("first", 1), agent("kernels", 2), agent("gone", 9)])[0].found;
+        assert_eq!(found, "no such process here: gone; processes of the system, not of agents: first, kernels");
     }
 }

@@ -16,7 +16,8 @@ use crate::cli::{ClientOptions, ConfigOptions};
 use crate::client::{self, Client};
 use crate::failure::{Failure, Kind};
 use crate::output::print;
-use crate::table::{Colour, Look, harmless_json, printable};
+use crate::view::screen::{Look, Screen};
+use crate::view::text::{counted, harmless_json, printable, wrap};
 use crate::{environment, run};
 
 /// What came of one look.
@@ -67,7 +68,7 @@ impl Check {
 /// When a check fails, after all were printed.
 pub(crate) fn doctor(options: &ConfigOptions, json: bool) -> Result<(), Failure> {
     let checks = look(options)?;
-    print(&if json { document(&checks) } else { page(&checks, Colour::of_stdout()) })?;
+    print(&if json { document(&checks) } else { page(&checks, Screen::of_stdout(None)) })?;
     match checks.iter().filter(|check| matches!(check.outcome, Outcome::Fail(_))).count() {
         0 => Ok(()),
         1 => Err(anyhow!("a check failed").into()),
@@ -122,19 +123,35 @@ fn running(daemon: Option<&Endpoint>) -> Check {
     }
 }
 
-fn page(checks: &[Check], colour: Colour) -> String {
+fn page(checks: &[Check], screen: Screen) -> String {
     let mut text = String::new();
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
+    let room = screen.less(width + 8).width.map_or(usize::MAX, |room| room.max(20));
     for check in checks {
         let (word, look, remedy) = check.word();
-        let (word, found) = (colour.paint(look, word), printable(&check.found.replace('\n', "; ")));
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{word}  {:<width$}  {found}", check.name);
-        if let Some(remedy) = remedy {
-            let _ = writeln!(text, "      {:<width$}  → {}", "", printable(remedy));
+        let found = wrap(&printable(&check.found.replace('\n', "; ")), room);
+        let remedy = remedy.map(|remedy| wrap(&format!("→ {}", printable(remedy)), room)).unwrap_or_default();
+        for (place, line) in found.iter().chain(&remedy).enumerate() {
+            let (word, name) =
+                if place == 0 { (screen.paint(look, word), check.name) } else { ("    ".to_owned(), "") };
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{word}  {name:<width$}  {line}");
         }
     }
+    let (verdict, look) = verdict(checks);
+    let _ = writeln!(text, "\n{}", screen.paint(look, &verdict));
     text
+}
+
+/// What the checks come to. Last, where whoever ran them looks first.
+fn verdict(checks: &[Check]) -> (String, Look) {
+    let count = |word: &str| checks.iter().filter(|check| check.word().0 == word).count() as u64;
+    let warned = counted(count("WARN"), "warning");
+    match (count("FAIL"), count("WARN")) {
+        (0, 0) => (format!("✓ {} passed", counted(checks.len() as u64, "check")), Look::Good),
+        (0, _) => (format!("✓ nothing is in the way; {warned}: less is seen or kept than could be"), Look::Warning),
+        (failed, _) => (format!("✗ {} failed, {warned}", counted(failed, "check")), Look::Bad),
+    }
 }
 
 fn document(checks: &[Check]) -> String {
@@ -153,9 +170,14 @@ mod tests {
     #[test]
     fn both_ways_of_saying_it() {
         let checks = [Check::pass("socket", "is there"), Check::fail("port", "taken\nby \u{1b}[2J", "take another")];
-        let text = page(&checks, Colour(false));
-        let expected = "PASS  socket  is there\nFAIL  port    taken; by \u{fffd}[2J\n              → take another\n";
+        let text = page(&checks, Screen::pipe());
+        let expected = "PASS  socket  is there\nFAIL  port    taken; by \u{fffd}[2J\n              → take another\n\n✗ 1 check failed, 0 warnings\n";
         assert_eq!(text, expected);
+        let narrow = page(&checks, Screen::plain(30, agent_monitor::model::Timestamp::default()));
+        assert!(narrow.lines().all(|line| crate::view::text::width(line) <= 35), "{narrow}");
+        assert!(page(&checks[..1], Screen::pipe()).ends_with("✓ 1 check passed\n"));
+        let warned = [Check::warn("pressure", "none", "boot with psi=1")];
+        assert!(page(&warned, Screen::pipe()).contains("\n✓ nothing is in the way; 1 warning"));
         let value: serde_json::Value = serde_json::from_str(&document(&checks)).unwrap();
         assert_eq!(value["checks"][0]["remedy"], serde_json::Value::Null);
         assert_eq!(value["checks"][1]["status"], "FAIL");

@@ -1,25 +1,25 @@
 //! What the screen looks like.
 
+use agent_monitor::model::Timestamp;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 use serde_json::Value;
 
 use super::state::{Sort, State};
-use crate::agent;
 use crate::environment::variable;
-use crate::table::{Colour, UNKNOWN, counted, printable};
+use crate::view::bars::bars;
+use crate::view::screen::{Colour, Screen};
+use crate::view::text::{UNKNOWN, counted, printable, width};
+use crate::{agent, agents};
 
 /// Below this nothing readable fits.
 const LEAST: (u16, u16) = (20, 4);
 
 /// Alerts that are shown; of more, only how many.
 const ALERTS: usize = 3;
-
-/// Eighths of a line, lowest first.
-const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 const TRAIL: usize = 12;
 
@@ -74,8 +74,12 @@ fn header(state: &State) -> Line<'static> {
     Line::from(vec![Span::styled("agent-monitor", bold()), Span::raw(rest)])
 }
 
+fn firing(dashboard: &Value) -> &[Value] {
+    dashboard["alerts"].as_array().map_or(&[][..], Vec::as_slice)
+}
+
 fn alerts(dashboard: &Value) -> Vec<Line<'static>> {
-    let firing = dashboard["alerts"].as_array().map_or(&[][..], Vec::as_slice);
+    let firing = firing(dashboard);
     let word = |value: &Value| value.as_str().map(printable).unwrap_or_default();
     let line = |alert: &Value| {
         let colour = if alert["severity"] == "critical" { Color::Red } else { Color::Yellow };
@@ -136,7 +140,7 @@ const COLUMNS: [Column; 9] = [
         from: 64,
         cell: |agent, _| number(&agent["metrics"]["errorCount"], 6, 0),
     },
-    Column { title: "ALERTS AND REASON", width: Constraint::Fill(1), from: 72, cell: |agent, _| reason(agent) },
+    Column { title: "NOTES", width: Constraint::Fill(1), from: 72, cell: |agent, _| Cell::new(agents::notes(agent)) },
 ];
 
 fn list(state: &mut State, frame: &mut Frame<'_>, area: Rect) {
@@ -150,7 +154,10 @@ fn list(state: &mut State, frame: &mut Frame<'_>, area: Rect) {
     }
     let row = |agent: &&Value| Row::new(columns.iter().map(|column| (column.cell)(agent, state)).collect::<Vec<_>>());
     let rows: Vec<Row<'_>> = agents.iter().map(row).collect();
-    let table = Table::new(rows, columns.iter().map(|column| column.width))
+    let names = agents.iter().filter_map(|agent| agent["agentId"].as_str()).map(|id| width(&printable(id)));
+    let longest = u16::try_from(names.max().unwrap_or(0)).unwrap_or(u16::MAX).clamp(8, 28);
+    let room = |(place, column): (usize, &&Column)| if place == 0 { Constraint::Max(longest) } else { column.width };
+    let table = Table::new(rows, columns.iter().enumerate().map(room))
         .header(Row::new(columns.iter().map(|column| column.title)).style(bold()))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     frame.render_stateful_widget(table, area, &mut state.table);
@@ -174,14 +181,6 @@ fn status(agent: &Value) -> Cell<'static> {
     text(&agent["status"]).style(style)
 }
 
-fn reason(agent: &Value) -> Cell<'static> {
-    let alerts = agent["alerts"].as_array().into_iter().flatten().filter_map(Value::as_str).map(printable);
-    let left = agent["leftovers"]["processCount"].as_u64().filter(|count| *count > 0);
-    let left = left.map(|count| format!("{count} left behind"));
-    let all: Vec<String> = alerts.chain(left).chain(agent["stateReason"].as_str().map(printable)).collect();
-    Cell::new(all.join(", "))
-}
-
 fn trail(
     agent: &Value,
     state: &State,
@@ -193,30 +192,41 @@ fn trail(
     Cell::new(bars(&values[from..])).style(coloured(Color::Cyan))
 }
 
-/// A bar for each value, the highest being full; a gap where there is none.
-fn bars(values: &[Option<f64>]) -> String {
-    let highest = values.iter().flatten().fold(0.0_f64, |most, value| most.max(*value));
-    let step = |value: f64| (1_u8..8).filter(|eighth| value * 8.0 > highest * f64::from(*eighth)).count();
-    values.iter().map(|value| value.map_or(' ', |value| BARS[step(value)])).collect()
-}
-
 fn page(state: &mut State, id: &str, frame: &mut Frame<'_>, area: Rect) {
     let Some(document) = state.page() else {
-        frame.render_widget(Paragraph::new(format!("Asking for {}.", printable(id))), area);
+        let said = match &state.page_trouble {
+            Some(trouble) => format!("{}: {}", printable(id), printable(trouble)),
+            None => format!("Asking for {}.", printable(id)),
+        };
+        frame.render_widget(Paragraph::new(said).wrap(Wrap::default()), area);
         return;
     };
-    // The last hour, newest first.
-    let samples = document["metrics"].as_array().map_or(&[][..], Vec::as_slice);
-    let room = usize::from(area.width.saturating_sub(12));
-    let line = |name: &str, key: &str| {
-        let values: Vec<Option<f64>> = samples.iter().take(room).rev().map(|sample| sample[key].as_f64()).collect();
-        Line::from(vec![Span::raw(format!("{name:<12}")), Span::styled(bars(&values), coloured(Color::Cyan))])
-    };
-    let mut lines = vec![line("CPU", "cpu_percent"), line("memory", "memory_mb")];
-    lines.extend(agent::page(document, Colour(false)).lines().map(|line| Line::raw(line.to_owned())));
+    let alerts: Vec<Value> = firing(&state.dashboard).iter().filter(|alert| alert["agent_id"] == id).cloned().collect();
+    let now = state.dashboard["generatedAt"].as_str().and_then(|at| Timestamp::parse(at).ok()).unwrap_or_default();
+    let screen = Screen::part(Colour(variable("NO_COLOR").is_none()), area.width.into(), now);
+    let text = agent::page(document, &alerts, None, screen);
+    let lines: Vec<Line<'static>> = text.lines().map(styled).collect();
     let last = u16::try_from(lines.len()).unwrap_or(u16::MAX).saturating_sub(area.height);
     state.scroll = state.scroll.min(last);
     frame.render_widget(Paragraph::new(lines).scroll((state.scroll, 0)), area);
+}
+
+/// A line with the looks of [`Colour::paint`]; agents' text has no escapes of its own any more.
+fn styled(line: &str) -> Line<'static> {
+    let mut parts = line.split('\u{1b}');
+    let mut spans = vec![Span::raw(parts.next().unwrap_or_default().to_owned())];
+    for part in parts {
+        let (code, text) = part.strip_prefix('[').and_then(|part| part.split_once('m')).unwrap_or(("", part));
+        let style = match code {
+            "1" => bold(),
+            "31" => Style::new().fg(Color::Red),
+            "32" => Style::new().fg(Color::Green),
+            "33" => Style::new().fg(Color::Yellow),
+            _ => Style::new(),
+        };
+        spans.push(Span::styled(text.to_owned(), style));
+    }
+    Line::from(spans)
 }
 
 fn keys(state: &State) -> Line<'static> {
@@ -287,11 +297,14 @@ mod tests {
             "processes": [{"pid": 7, "ppid": 1, "command": "node", "state": "sleeping", "user": "me", "cpuPercent": 80.0, "memoryMb": 4.0, "threadCount": 3}],
             "events": [], "errors": [], "leftovers": []});
         let dashboard = state.dashboard.clone();
-        state.take(Ok(Views { dashboard, page: Some(page) }));
+        state.take(Ok(Views { dashboard, page: Some(Ok(page)) }));
         insta::assert_snapshot!("page", screen(&mut state, 78, 24));
         state.scroll = u16::MAX;
         let end = screen(&mut state, 78, 8);
-        assert!(end.contains("t1") && !end.contains("registry:"), "{end}");
+        assert!(end.contains("t1") && !end.contains("registry"), "{end}");
+        let dashboard = state.dashboard.clone();
+        state.take(Ok(Views { dashboard, page: Some(Err("404: no such agent".to_owned())) }));
+        assert!(screen(&mut state, 60, 5).contains("coder: 404: no such agent"));
     }
 
     #[test]
@@ -306,11 +319,5 @@ mod tests {
         assert!(text.contains("No agent fits") && text.contains("filter: zz_"), "{text}");
         state.take(Err("gone\nmore".to_owned()));
         assert!(screen(&mut state, 60, 5).contains("no answer, what is below is old: gone"));
-    }
-
-    #[test]
-    fn bars_are_eighths_of_the_highest() {
-        assert_eq!(bars(&[Some(0.0), Some(12.5), Some(12.6), None, Some(100.0)]), "▁▁▂ █");
-        assert_eq!((bars(&[Some(0.0); 3]), bars(&[])), ("▁▁▁".to_owned(), String::new()));
     }
 }

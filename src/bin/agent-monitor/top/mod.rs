@@ -7,10 +7,10 @@ mod state;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -45,9 +45,14 @@ pub(crate) fn top(options: ClientOptions) -> Result<(), Failure> {
     let (tell, told) = mpsc::channel();
     let (answered, answers) = mpsc::channel();
     std::thread::spawn(move || ask(&options, client, &told, &answered));
-    // Restores the terminal when the program panics too.
+    in_terminal(|terminal| show(terminal, &tell, &answers, &ended))
+}
+
+/// Takes the terminal, and gives it back on every way out.
+fn in_terminal(work: impl FnOnce(&mut DefaultTerminal) -> Result<(), Failure>) -> Result<(), Failure> {
+    // With a hook that gives it back before a panic of any thread is told.
     let mut terminal = ratatui::try_init().context("cannot use this terminal")?;
-    let outcome = show(&mut terminal, &tell, &answers, &ended);
+    let outcome = work(&mut terminal);
     ratatui::restore();
     outcome
 }
@@ -61,8 +66,13 @@ fn show(
     let mut state = State::default();
     let mut changed = true;
     while !state.is_over() && !ended.load(Ordering::Relaxed) {
-        for answer in answers.try_iter() {
-            state.take(answer);
+        loop {
+            match answers.try_recv() {
+                Ok(answer) => state.take(answer),
+                Err(TryRecvError::Empty) => break,
+                // It panicked, and the hook gave the terminal back.
+                Err(TryRecvError::Disconnected) => return Err(anyhow!("nobody asks the daemon any more: a bug").into()),
+            }
             changed = true;
         }
         if std::mem::take(&mut changed) {
@@ -80,7 +90,7 @@ fn show(
             state.press(key);
             let now = state.opened().map(str::to_owned);
             if now != before {
-                // Gone only if it panicked, which the hook told.
+                // Gone only if it panicked, which is looked at above.
                 let _ = tell.send(now);
             }
         }
@@ -89,15 +99,12 @@ fn show(
 }
 
 /// Asks for the dashboard each second, and for an agent's page while one is opened, at once when it is.
-fn ask(options: &ClientOptions, client: Client, told: &Receiver<Option<String>>, answered: &Sender<Answer>) {
-    let mut client = Some(client);
+fn ask(options: &ClientOptions, mut client: Client, told: &Receiver<Option<String>>, answered: &Sender<Answer>) {
     let mut opened: Option<String> = None;
+    let mut is_lost = false;
     loop {
-        let answer = get(options, &mut client, opened.as_deref());
-        if answer.is_err() {
-            // Another daemon may be there by the next time.
-            client = None;
-        }
+        let answer = get(options, &mut client, is_lost, opened.as_deref());
+        is_lost = answer.is_err();
         if answered.send(answer.map_err(|failure| failure.to_string())).is_err() {
             return;
         }
@@ -109,15 +116,93 @@ fn ask(options: &ClientOptions, client: Client, told: &Receiver<Option<String>>,
     }
 }
 
-fn get(options: &ClientOptions, client: &mut Option<Client>, opened: Option<&str>) -> Result<state::Views, Failure> {
-    let client = match client {
-        Some(client) => client,
-        None => client.insert(Client::find(options)?),
-    };
+fn get(
+    options: &ClientOptions,
+    client: &mut Client,
+    is_lost: bool,
+    opened: Option<&str>,
+) -> Result<state::Views, Failure> {
+    if is_lost {
+        // It may be there again by now.
+        client.renew(options)?;
+    }
     let dashboard = client.get("/api/monitoring/dashboard")?.value;
-    let page = match opened {
-        Some(id) => Some(client.get(&format!("/api/monitoring/agents/{}", encoded(id)))?.value),
+    let page = match opened.map(|id| client.get(&format!("/api/monitoring/agents/{}", encoded(id)))) {
+        // There is a daemon, but no such agent any more, or its database cannot be read now.
+        Some(Err(failure)) => Some(Err(failure.to_string())),
+        Some(Ok(document)) => Some(Ok(document.value)),
         None => None,
     };
     Ok(state::Views { dashboard, page })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use nix::pty::{Winsize, openpty};
+    use rustix::termios::{LocalModes, tcgetattr};
+
+    use super::*;
+
+    /// Roles that a test plays in a terminal of its own, by the name of this program's tests: nothing for anybody else.
+    #[test]
+    #[ignore = "a role of another test, which starts it in a terminal"]
+    fn a_panic_while_drawing() {
+        let _ = in_terminal(|terminal| {
+            terminal.draw(|_| panic!("drawn on purpose")).context("cannot draw")?;
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[ignore = "a role of another test, which starts it in a terminal"]
+    fn a_panic_while_asking() {
+        let (tell, _told) = mpsc::channel();
+        let (answered, answers) = mpsc::channel::<Answer>();
+        let outcome = in_terminal(|terminal| {
+            std::thread::spawn(move || {
+                let _gone_with_me = answered;
+                panic!("asked on purpose");
+            });
+            show(terminal, &tell, &answers, &AtomicBool::new(false))
+        });
+        panic!("{}", outcome.unwrap_err());
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_is_told() {
+        for (role, words) in [("a_panic_while_drawing", "drawn on purpose"), ("a_panic_while_asking", "nobody asks")] {
+            let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+            let pty = openpty(&size, None).unwrap();
+            let before = tcgetattr(&pty.slave).unwrap().local_modes;
+            let theirs = || Stdio::from(pty.slave.try_clone().unwrap());
+            let mut command = Command::new("/usr/bin/setsid");
+            command.arg("--ctty").arg(std::env::current_exe().unwrap());
+            command.args(["--exact", &format!("top::tests::{role}"), "--ignored", "--nocapture"]);
+            let mut child = command.stdin(theirs()).stdout(theirs()).stderr(theirs()).spawn().unwrap();
+            let mut master = File::from(pty.master.try_clone().unwrap());
+            // Reads on while it writes, and to the end when nobody has their end any more.
+            let reader = std::thread::spawn(move || {
+                let (mut all, mut some) = (Vec::new(), [0; 4096]);
+                while let Ok(count @ 1..) = master.read(&mut some) {
+                    all.extend_from_slice(&some[..count]);
+                }
+                String::from_utf8_lossy(&all).into_owned()
+            });
+            let status = child.wait().unwrap();
+            let after = tcgetattr(&pty.slave).unwrap().local_modes;
+            drop(command);
+            drop(pty.slave);
+            let text = reader.join().unwrap();
+            // xterm's control sequences, DECSET 1049: the other screen, and back.
+            let last = |what: &str| text.rfind(what).unwrap_or_else(|| panic!("{role}: no {what:?} in {text:?}"));
+            assert!(!status.success() && last("\u{1b}[?1049h") < last("\u{1b}[?1049l"), "{role}: {text:?}");
+            assert!(last("\u{1b}[?1049l") < last(words), "{role}: it is told where nobody sees it: {text:?}");
+            assert_eq!(before, after, "{role}: keys are as they were");
+            assert!(after.contains(LocalModes::ECHO | LocalModes::ICANON));
+        }
+    }
 }

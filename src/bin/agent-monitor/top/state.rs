@@ -15,8 +15,8 @@ pub(super) type Answer = Result<Views, String>;
 /// The daemon's documents.
 pub(super) struct Views {
     pub(super) dashboard: Value,
-    /// Of the agent that is opened.
-    pub(super) page: Option<Value>,
+    /// Of the agent that is opened, or why it cannot be had.
+    pub(super) page: Option<Result<Value, String>>,
 }
 
 /// Samples of an agent that are kept for its line.
@@ -44,6 +44,8 @@ pub(super) struct Trail {
 pub(super) struct State {
     pub(super) dashboard: Value,
     page: Option<Value>,
+    /// Why there is no page.
+    pub(super) page_trouble: Option<String>,
     /// Why nothing new was heard.
     pub(super) trouble: Option<String>,
     trails: HashMap<String, Trail>,
@@ -99,9 +101,13 @@ impl State {
         // Those of agents that are gone go with them.
         self.trails = trails;
         self.dashboard = dashboard;
-        if let Some(mut page) = page {
-            agent::put_host_beside_ends(&mut page);
-            self.page = Some(page);
+        match page {
+            Some(Ok(mut page)) => {
+                agent::put_host_beside_ends(&mut page);
+                (self.page, self.page_trouble) = (Some(page), None);
+            }
+            Some(Err(trouble)) => (self.page, self.page_trouble) = (None, Some(trouble)),
+            None => {}
         }
         self.follow();
     }
@@ -151,7 +157,7 @@ impl State {
             (KeyCode::PageUp, ..) => self.step(-10),
             (KeyCode::Enter | KeyCode::Right, _, false) => {
                 self.opened.clone_from(&self.selected);
-                (self.page, self.scroll) = (None, 0);
+                (self.page, self.page_trouble, self.scroll) = (None, None, 0);
             }
             (KeyCode::Char('/'), _, false) => self.writing = true,
             (KeyCode::Esc, ..) => self.filter.clear(),
