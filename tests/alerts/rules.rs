@@ -215,12 +215,12 @@ fn an_agent_that_is_down_is_not_also_busy() {
 #[test]
 fn trouble_of_the_daemon_itself_is_told() {
     let mut bench = Bench::new("");
-    bench.input(Input::Storage(Err("disk I/O error".into())));
+    bench.tell(Input::Storage(Err("disk I/O error".into())));
     bench.pass(10 * SECOND);
     let told = bench.told();
     assert_eq!((told.len(), &*told[0].rule, told[0].severity), (1, "storage_degraded", Severity::Critical));
     assert!(told[0].message.starts_with("agent-monitor cannot store: disk I/O error, since "), "{}", told[0].message);
-    bench.input(Input::Storage(Ok(())));
+    bench.tell(Input::Storage(Ok(())));
     bench.pass(10 * SECOND);
     assert_eq!(bench.heard(), ["storage_degraded resolved"]);
 

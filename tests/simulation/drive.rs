@@ -8,7 +8,8 @@ use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::model::{AgentId, Batch, Mono, Pid, ProcessKey, ProcessView, Record, Resume, Snapshot, Timestamp};
 use agent_monitor::monitor::{AgentDetail, Answer, Effect, Input, Monitor, SourceReading};
 
-use super::bench::{SECOND, config, record, resume};
+use super::bench::shared::resume;
+use super::bench::{SECOND, config, record};
 use super::mistakes::{Mistake, Onlooker};
 use super::world::World;
 
