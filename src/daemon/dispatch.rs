@@ -5,13 +5,13 @@ use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Receiver;
-use crate::delivery::{Outbox, Progress, Worker};
+use crate::delivery::{Outbox, Progress, Tap, Worker};
 use crate::feed::Feed;
 use crate::model::{Batch, Delivered};
 use crate::notify::{self, Courier, Origin};
@@ -31,6 +31,8 @@ pub(super) struct Route {
     pub(super) receiver: Receiver,
     key: Arc<str>,
     pub(super) progress: Arc<Progress>,
+    /// Its place in the outbox, which outlives its workers: what could not be stored is nowhere else.
+    tap: Arc<AsyncMutex<Tap>>,
 }
 
 /// What workers need.
@@ -49,9 +51,10 @@ impl Dispatch {
         let mut known: HashMap<Arc<str>, i64> =
             known.into_iter().filter_map(|one| Some((one.receiver, one.up_to?))).collect();
         let last = outbox.last_entry();
-        let routes = routes(receivers, |key| {
+        let routes = routes(receivers, |receiver, key| {
             // Never beyond the end: the database may have been put back to an earlier state.
-            Arc::new(Progress::new(known.remove(key).map_or(last, |up_to| up_to.min(last))))
+            let up_to = known.remove(&key).map_or(last, |up_to| up_to.min(last));
+            Route::new(receiver, key, up_to, &outbox)
         });
         note(store, &routes, known.into_keys());
         Dispatch { outbox, routes: Mutex::new(routes), changed: watch::Sender::new(()) }
@@ -62,9 +65,9 @@ impl Dispatch {
         let mut present = self.lock();
         let last = self.outbox.last_entry();
         let before = std::mem::take(&mut *present);
-        *present = routes(receivers, |key| match before.iter().find(|route| *route.key == *key) {
-            Some(route) => Arc::clone(&route.progress),
-            None => Arc::new(Progress::new(last)),
+        *present = routes(receivers, |receiver, key| match before.iter().find(|route| route.key == key) {
+            Some(route) => Route { receiver, ..route.clone() },
+            None => Route::new(receiver, key, last, &self.outbox),
         });
         drop(present);
         self.changed.send_replace(());
@@ -80,13 +83,21 @@ impl Dispatch {
     }
 }
 
+impl Route {
+    /// To one that was told everything up to this entry of the journal, and hears what is put into the outbox from now on.
+    fn new(receiver: Receiver, key: Arc<str>, up_to: i64, outbox: &Outbox) -> Route {
+        let (progress, tap) = (Arc::new(Progress::new(up_to)), Arc::new(AsyncMutex::new(outbox.tap())));
+        Route { receiver, key, progress, tap }
+    }
+}
+
 /// One for each receiver; the same kind and address twice is one receiver.
-fn routes(receivers: &[Receiver], mut progress: impl FnMut(&str) -> Arc<Progress>) -> Vec<Route> {
+fn routes(receivers: &[Receiver], mut route: impl FnMut(Receiver, Arc<str>) -> Route) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for receiver in receivers {
         let key = notify::key(receiver);
         if routes.iter().all(|route| route.key != key) {
-            routes.push(Route { receiver: receiver.clone(), progress: progress(&key), key });
+            routes.push(route(receiver.clone(), key));
         }
     }
     routes
@@ -139,15 +150,16 @@ pub(super) async fn dispatch(dispatch: Arc<Dispatch>, depot: Depot, stop: Cancel
             let stop = stop.child_token();
             place.insert((route.receiver.clone(), stop.clone()));
             seed += 1;
-            match worker(&route, &depot, &dispatch.outbox, seed) {
+            match worker(&route, &depot, seed) {
                 Ok(worker) => {
                     workers.spawn(async move {
                         stop.run_until_cancelled(worker.run()).await;
                     });
                 }
                 Err(error) => {
-                    let receiver = Courier::name(&route.receiver);
-                    tracing::error!(receiver, reason = %crate::discovery::in_one_line(&error), "a receiver cannot be used");
+                    let (receiver, reason) = (Courier::name(&route.receiver), crate::discovery::in_one_line(&error));
+                    tracing::error!(receiver, %reason, "a receiver cannot be used");
+                    route.progress.set_trouble(Some(reason));
                 }
             }
         }
@@ -165,13 +177,13 @@ pub(super) async fn dispatch(dispatch: Arc<Dispatch>, depot: Depot, stop: Cancel
     Ok(())
 }
 
-fn worker(route: &Route, depot: &Depot, outbox: &Outbox, seed: u64) -> Result<Worker, notify::NotifyError> {
+fn worker(route: &Route, depot: &Depot, seed: u64) -> Result<Worker, notify::NotifyError> {
     Ok(Worker {
         courier: Courier::new(route.receiver.clone(), depot.origin.clone())?,
         name: Courier::name(&route.receiver).into(),
         key: Arc::clone(&route.key),
         progress: Arc::clone(&route.progress),
-        tap: outbox.tap(),
+        tap: Arc::clone(&route.tap),
         journal: depot.journal.clone(),
         store: depot.store.clone(),
         feed: depot.feed.clone(),

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Handle, url};
+use super::{Handle, host_name, url};
 use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Past, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
@@ -97,6 +97,7 @@ fn own(
         let config = live.config();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         OwnFacts {
+            hostname: host_name(),
             pid: std::process::id(),
             started_at: started.wall,
             uptime: clock.now().mono.since(started.mono),

@@ -47,8 +47,8 @@ impl Progress {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns what was in the way before.
-    fn set_trouble(&self, trouble: Option<Arc<str>>) -> Option<Arc<str>> {
+    /// Says what is in the way, and returns what was before.
+    pub fn set_trouble(&self, trouble: Option<Arc<str>>) -> Option<Arc<str>> {
         std::mem::replace(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner), trouble)
     }
 }

@@ -46,6 +46,8 @@ pub struct Tap {
     shared: Arc<Shared>,
     changed: watch::Receiver<u64>,
     next: u64,
+    /// What was shown and not passed yet.
+    shown: Option<Arc<Recorded>>,
     unstored: u64,
     journal: u32,
 }
@@ -107,6 +109,7 @@ impl Outbox {
             shared: Arc::clone(&self.0),
             changed: self.0.put.subscribe(),
             next: shelf.put,
+            shown: None,
             unstored: shelf.unstored,
             journal: shelf.journal,
         }
@@ -114,10 +117,11 @@ impl Outbox {
 }
 
 impl Tap {
-    /// Waits for what comes next. Nothing is lost when the waiting is given up.
+    /// Waits for what comes next. Nothing is lost when the waiting is given up, nor when who was told ends before it has
+    /// [`passed`](Tap::pass) what it was told: that comes next again.
     pub async fn next(&mut self) -> Next {
         loop {
-            if let Some(next) = self.take() {
+            if let Some(next) = self.look() {
                 return next;
             }
             if self.changed.changed().await.is_err() {
@@ -127,12 +131,20 @@ impl Tap {
         }
     }
 
-    /// How much waits here.
+    /// What was told is dealt with.
+    pub fn pass(&mut self) {
+        self.shown = None;
+    }
+
+    /// How much waits here behind what was told.
     pub fn waiting(&self) -> u64 {
         self.shared.lock().put - self.next
     }
 
-    fn take(&mut self) -> Option<Next> {
+    fn look(&mut self) -> Option<Next> {
+        if let Some(told) = &self.shown {
+            return Some(Next::Told(Arc::clone(told)));
+        }
         let shelf = self.shared.lock();
         self.changed.mark_unchanged();
         if self.next == shelf.put {
@@ -152,6 +164,7 @@ impl Tap {
         }
         self.next += 1;
         self.unstored = item.unstored_before + u64::from(item.told.id.is_none());
+        self.shown = Some(Arc::clone(&item.told));
         Some(Next::Told(Arc::clone(&item.told)))
     }
 }
@@ -183,9 +196,13 @@ mod tests {
     }
 
     fn ids(tap: &mut Tap) -> Vec<Option<Option<i64>>> {
-        let next = |tap: &mut Tap| match tap.take()? {
-            Next::Told(told) => Some(Some(told.id)),
-            Next::Missed { .. } | Next::Anew => Some(None),
+        let next = |tap: &mut Tap| {
+            let next = tap.look()?;
+            tap.pass();
+            match next {
+                Next::Told(told) => Some(Some(told.id)),
+                Next::Missed { .. } | Next::Anew => Some(None),
+            }
         };
         std::iter::from_fn(|| next(tap)).collect()
     }
@@ -198,7 +215,7 @@ mod tests {
         let event = EventReport { event_type: "x".into(), message: "x".into(), metadata: JsonObject::default() };
         let event = Recorded { id: Some(8), entry: Entry { body: Body::Event(event), ..told(None).entry } };
         outbox.put(&[event]);
-        assert_eq!((first.take(), outbox.last_entry()), (None, 7), "only alerts");
+        assert_eq!((first.look(), outbox.last_entry()), (None, 7), "only alerts");
         outbox.put(&[told(Some(9)), told(None)]);
         let mut second = outbox.tap();
         outbox.put(&[told(Some(10))]);
@@ -216,7 +233,7 @@ mod tests {
         assert_eq!(ids(&mut tap).len(), 3);
         let many: Vec<Recorded> = (2..).map(|id| told((id % 4 > 0).then_some(id))).take(LIMIT + 8).collect();
         outbox.put(&many);
-        assert_eq!(tap.take(), Some(Next::Missed { unstored: 2 }), "of the first eight");
+        assert_eq!(tap.look(), Some(Next::Missed { unstored: 2 }), "of the first eight");
         assert_eq!(ids(&mut tap), many[8..].iter().map(|told| Some(told.id)).collect::<Vec<_>>());
     }
 
@@ -227,5 +244,19 @@ mod tests {
         let mut tap = outbox.tap();
         outbox.put(&[told(Some(101)), told(Some(1)), told(Some(2))]);
         assert_eq!(ids(&mut tap), [Some(Some(101)), None, Some(Some(1)), Some(Some(2))]);
+    }
+
+    #[test]
+    fn what_was_not_passed_comes_again_even_after_the_shelf_has_let_it_go() {
+        let outbox = Outbox::default();
+        let mut tap = outbox.tap();
+        outbox.put(&[told(None), told(Some(1))]);
+        let first = Some(Next::Told(Arc::new(told(None))));
+        assert_eq!((tap.look(), tap.waiting()), (first, 1));
+        outbox.put(&vec![told(Some(2)); LIMIT]);
+        let again = Some(Next::Told(Arc::new(told(None))));
+        assert_eq!(tap.look(), again);
+        tap.pass();
+        assert_eq!(tap.look(), Some(Next::Missed { unstored: 0 }), "the first is not among what is lost");
     }
 }

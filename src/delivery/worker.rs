@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio::time::{self, MissedTickBehavior, interval};
 
 use super::Progress;
@@ -45,8 +46,9 @@ pub struct Worker {
     pub key: Arc<str>,
     /// How far it is.
     pub progress: Arc<Progress>,
-    /// What is told from now on; what was told before is read in the journal.
-    pub tap: Tap,
+    /// What is told from now on; what was told before is read in the journal. The receiver's, not this worker's: the one
+    /// that replaces it begins with what this one has not passed, once this one has let go of it.
+    pub tap: Arc<Mutex<Tap>>,
     /// The journal.
     pub journal: Reader,
     /// Where its progress is kept.
@@ -64,30 +66,37 @@ pub struct Worker {
 impl Worker {
     /// Delivers for ever. May be given up at any moment: what was not noted as delivered is delivered again.
     pub async fn run(mut self) {
+        let tap = Arc::clone(&self.tap);
+        let mut tap = tap.lock().await;
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset_after(FIRST_REFRESH);
         let mut unread = 0;
         loop {
             if self.behind {
-                self.behind = !self.catch_up().await;
+                self.behind = !self.catch_up(&tap).await;
                 unread = if self.behind { unread + 1 } else { 0 };
             }
             let (behind, wait) = (self.behind, self.wait(unread));
             let next = tokio::select! {
                 biased; // what happened goes before what goes on
-                next = self.tap.next() => next,
+                next = tap.next() => next,
                 () = time::sleep(wait), if behind => continue,
                 _ = refresh.tick(), if self.courier.wants_refreshing() => {
                     self.refresh().await;
                     continue;
                 }
             };
-            self.count_waiting();
+            self.count_waiting(&tap);
             match next {
-                // It was read in the journal already, or will be.
-                Next::Told(told) if told.id.is_some_and(|id| self.behind || id <= self.up_to()) => {}
-                Next::Told(told) => self.deliver(&told).await,
+                Next::Told(told) => {
+                    // It was read in the journal already, or will be.
+                    let elsewhere = told.id.is_some_and(|id| self.behind || id <= self.up_to());
+                    if !elsewhere {
+                        self.deliver(&told, &tap).await;
+                    }
+                    tap.pass();
+                }
                 Next::Missed { unstored } => {
                     add(&self.progress.lost, unstored);
                     self.behind = true;
@@ -97,8 +106,8 @@ impl Worker {
         }
     }
 
-    fn count_waiting(&self) {
-        self.progress.waiting.store(self.tap.waiting(), Ordering::Relaxed);
+    fn count_waiting(&self, tap: &Tap) {
+        self.progress.waiting.store(tap.waiting(), Ordering::Relaxed);
     }
 
     fn wait(&self, failures: u32) -> Duration {
@@ -111,14 +120,14 @@ impl Worker {
 
     /// Delivers what the journal has and this receiver was not told. False if the journal cannot be read now: what is
     /// in no journal must not wait for that.
-    async fn catch_up(&mut self) -> bool {
+    async fn catch_up(&mut self, tap: &Tap) -> bool {
         loop {
             let (journal, up_to) = (self.journal.clone(), self.up_to());
             match aside(move || journal.alerts_after(up_to, PAGE)).await {
                 Ok(page) if page.is_empty() => return true,
                 Ok(page) => {
                     for told in page {
-                        self.deliver(&told).await;
+                        self.deliver(&told, tap).await;
                     }
                 }
                 Err(error) => {
@@ -131,11 +140,11 @@ impl Worker {
     }
 
     /// Tells one thing until it is taken, refused, or a day old.
-    async fn deliver(&mut self, told: &Recorded) {
+    async fn deliver(&mut self, told: &Recorded, tap: &Tap) {
         let Some(notification) = Notification::of(told) else { return };
         let mut failures = 0;
         loop {
-            self.count_waiting();
+            self.count_waiting(tap);
             match self.courier.tell(&notification, self.clock.now().wall).await {
                 Answer::Taken(_) => {
                     self.works();

@@ -13,15 +13,26 @@ use super::hook::{Hook, free_address};
 const PROGRAM: &str = "prometheus-alertmanager";
 
 /// Killed when dropped.
-struct Alertmanager {
+pub(crate) struct Alertmanager {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     _directory: TempDir,
 }
 
 impl Alertmanager {
     /// Tells the hook of every alert, after a second.
     fn start(hook: &Hook) -> Alertmanager {
+        let alertmanager = Alertmanager::with(hook, &[]);
+        let address = alertmanager.address;
+        until("Alertmanager answers", || match std::net::TcpStream::connect(address) {
+            Ok(_) if get_json(address, "/api/v2/status").is_some() => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        alertmanager
+    }
+
+    /// The same with these options; it may not answer yet.
+    pub(crate) fn with(hook: &Hook, options: &[String]) -> Alertmanager {
         let directory = tempfile::tempdir().unwrap();
         let url = hook.config("").split('"').nth(3).unwrap().to_owned();
         let config = format!(
@@ -35,16 +46,12 @@ impl Alertmanager {
             .arg(format!("--storage.path={}", directory.path().join("data").display()))
             .arg(format!("--web.listen-address={address}"))
             .arg("--cluster.listen-address=")
+            .args(options)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("{PROGRAM} of Debian's package of that name: {error}"));
-        let alertmanager = Alertmanager { child, address, _directory: directory };
-        until("Alertmanager answers", || match std::net::TcpStream::connect(address) {
-            Ok(_) if get_json(address, "/api/v2/status").is_some() => Ok(()),
-            other => Err(format!("{other:?}")),
-        });
-        alertmanager
+        Alertmanager { child, address, _directory: directory }
     }
 
     /// What fires, as it shows it.

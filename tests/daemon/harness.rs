@@ -319,9 +319,9 @@ impl Daemon {
         self.child.id()
     }
 
-    /// The dashboard's address.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}/", self.address)
+    /// Where its endpoint listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A document of the endpoint.

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 use super::harness::PATIENCE;
@@ -68,6 +69,15 @@ impl Hook {
 
     /// The same, at an address that is free.
     pub(crate) fn at(address: SocketAddr, script: &[Manner]) -> Hook {
+        Hook::serve(address, script, None)
+    }
+
+    /// Takes everything over TLS, with the certificate of this moment.
+    pub(crate) fn over_tls(tls: Arc<Mutex<Arc<ServerConfig>>>) -> Hook {
+        Hook::serve("127.0.0.1:0".parse().unwrap(), &[], Some(tls))
+    }
+
+    fn serve(address: SocketAddr, script: &[Manner], tls: Option<Arc<Mutex<Arc<ServerConfig>>>>) -> Hook {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let script = Arc::new(Mutex::new(script.iter().copied().collect::<VecDeque<_>>()));
@@ -77,16 +87,22 @@ impl Hook {
             for stream in listener.incoming().map_while(Result::ok) {
                 let manner = manners.lock().unwrap().pop_front().unwrap_or(OK);
                 let tell = tell.clone();
-                std::thread::spawn(move || {
-                    if let Some(request) = read(&stream) {
-                        // Told before it is answered: whoever is told may look at what has come by then.
-                        let _ = tell.send(request);
-                        answer(stream, manner);
+                let tls = tls.as_ref().map(|config| Arc::clone(&config.lock().unwrap()));
+                std::thread::spawn(move || match tls {
+                    None => exchange(&stream, &stream, manner, &tell),
+                    Some(config) => {
+                        let connection = ServerConnection::new(config).unwrap();
+                        exchange(StreamOwned::new(connection, &stream), &stream, manner, &tell);
                     }
                 });
             }
         });
         Hook { address, script, told }
+    }
+
+    /// The port of its address.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// The next requests are treated like this.
@@ -129,7 +145,16 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn read(stream: &TcpStream) -> Option<Told> {
+fn exchange(mut stream: impl Read + Write, below: &TcpStream, manner: Manner, tell: &Sender<Told>) {
+    // None came from a client that does not trust us.
+    if let Some(request) = read(&mut stream) {
+        // Told before it is answered: whoever is told may look at what has come by then.
+        let _ = tell.send(request);
+        answer(stream, below, manner);
+    }
+}
+
+fn read(stream: impl Read) -> Option<Told> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -145,12 +170,12 @@ fn read(stream: &TcpStream) -> Option<Told> {
     Some(Told { head, body: serde_json::from_str(&text).unwrap(), text })
 }
 
-fn answer(mut stream: TcpStream, manner: Manner) {
+fn answer(mut stream: impl Read + Write, below: &TcpStream, manner: Manner) {
     match manner {
         Manner::Answer(status, headers) => {
             let _ = write!(stream, "HTTP/1.1 {status}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n");
         }
-        Manner::Reset => set_socket_linger(&stream, Some(Duration::ZERO)).unwrap(),
+        Manner::Reset => set_socket_linger(below, Some(Duration::ZERO)).unwrap(),
         Manner::Silent => drop(stream.read(&mut [0])),
         Manner::Endless => {
             let _ = write!(stream, "HTTP/1.1 200 OK\r\n");

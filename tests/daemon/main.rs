@@ -24,6 +24,7 @@ mod registry;
 mod routes;
 mod stop;
 mod streams;
+mod tls;
 mod tree;
 mod verdicts;
 mod ways;

@@ -10,14 +10,14 @@ use super::harness::{BRISK, Daemon, Place, outcome, program, until};
 use super::hook::{Hook, Manner, OK, config, free_address};
 
 /// An agent that does nothing; killed when dropped.
-struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Agent {
-    fn start() -> Agent {
+    pub(crate) fn start() -> Agent {
         Agent(Command::new("sleep").arg("1000").spawn().unwrap())
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -30,7 +30,7 @@ impl Drop for Agent {
 }
 
 /// Agents of these names, which the registry goes on to claim.
-fn register(place: &Place, agents: &[(&str, &Agent)]) {
+pub(crate) fn register(place: &Place, agents: &[(&str, &Agent)]) {
     let list = agents.iter().map(|(id, agent)| json!({ "agentId": id, "pid": agent.0.id(), "status": "busy" }));
     place.register(&Value::Array(list.collect()));
 }
@@ -51,7 +51,7 @@ fn receiver(daemon: &Daemon) -> Value {
     daemon.get("/api/monitoring/status")["receivers"][0].clone()
 }
 
-fn until_receiver(daemon: &Daemon, what: &str, seen: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until_receiver(daemon: &Daemon, what: &str, seen: impl Fn(&Value) -> bool) -> Value {
     until(what, || {
         let now = receiver(daemon);
         if seen(&now) { Ok(now) } else { Err(now.to_string()) }
@@ -267,6 +267,29 @@ fn what_cannot_be_stored_is_delivered_all_the_same() {
     place.register(&json!([]));
     assert_eq!(hook.next().what(), "agent_down resolved");
     assert_eq!(hook.rest().len(), 0, "nothing twice");
+}
+
+/// A receiver that gets another worker goes on hearing what is in no journal: what was on its way, and what waited.
+#[test]
+fn what_cannot_be_stored_outlives_a_reload() {
+    let unavailable = [Manner::Answer("503 Service Unavailable", ""); 100];
+    let hook = Hook::start(&unavailable);
+    let (place, daemon, mut agent) = watched(&hook.config(""));
+    let other = rusqlite::Connection::open(place.state().join("agent-monitor.db")).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    assert_eq!(hook.next().what(), "storage_degraded firing");
+    agent.kill();
+    until_receiver(&daemon, "both wait", |now| now["status"] == "failing" && now["waiting"] == 1);
+    std::fs::write(place.path("token"), "swordfish\n").unwrap();
+    place.configure(&format!("{BRISK}{}", hook.config(&format!("token_file = {:?}", place.path("token")))));
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.until_logged("the configuration was read again");
+    hook.behave(&[]);
+    let last = hook.hears("agent_down firing");
+    assert_eq!(last.header("authorization"), "Bearer swordfish", "by the new worker");
+    until_receiver(&daemon, "none is lost", |now| now["delivered"] == 2 && now["waiting"] == 0 && now["lost"] == 0);
+    other.execute_batch("rollback").unwrap();
+    assert_eq!(hook.next().what(), "storage_degraded resolved");
 }
 
 #[test]
