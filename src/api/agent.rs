@@ -1,26 +1,26 @@
 //! One agent whole: what the heart knows of it now, and what the database has of its past.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
-use axum::http::StatusCode;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
 use tokio::sync::oneshot;
 
 use super::error::Problem;
-use super::render::{elsewhere, json};
+use super::render::{PATIENCE, elsewhere, json_unless_known};
 use super::routes::Shared;
 use super::wire::{self, AgentPage, Kept, Living};
 use super::{AgentHistory, Sources};
 use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observed};
 use crate::monitor::{AgentDetail, Answer};
 
-/// How long the heart and the store may take to answer, each.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-
-pub(super) async fn agent(State(shared): State<Arc<Shared>>, AgentPath(id): AgentPath) -> Result<Response, Problem> {
+pub(super) async fn agent(
+    State(shared): State<Arc<Shared>>,
+    AgentPath(id): AgentPath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let detail = inspect(&shared.sources, &id).await;
     let look_up = Arc::clone(&shared.sources.history);
     let snapshot = shared.sources.feed.present().snapshot;
@@ -33,7 +33,7 @@ pub(super) async fn agent(State(shared): State<Arc<Shared>>, AgentPath(id): Agen
         page(listed.map(|view| &**view), &detail, &history)
     });
     match tokio::time::timeout(PATIENCE, page).await {
-        Ok(text) => Ok(json(StatusCode::OK, text?)),
+        Ok(text) => Ok(json_unless_known(&headers, text?)),
         Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
     }
 }

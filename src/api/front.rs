@@ -54,7 +54,15 @@ const DRAINED: usize = 1 << 20;
 /// How long nothing may come until a client is taken to wait for its answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
-async fn drain(mut body: Body) {
+/// How long all of this may take: one that goes on sending, however slowly, waits for no answer.
+const DRAINED_FOR: Duration = Duration::from_secs(2);
+
+/// Reads on for a while, and throws it away.
+async fn drain(body: Body) {
+    let _ = tokio::time::timeout(DRAINED_FOR, drain_all(body)).await;
+}
+
+async fn drain_all(mut body: Body) {
     let mut left = DRAINED;
     while left > 0 {
         let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));

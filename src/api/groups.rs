@@ -2,93 +2,48 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::Deserialize;
 
-use super::agent::PATIENCE;
 use super::error::Problem;
-use super::lists::LIMIT;
-use super::render::{elsewhere, json};
+use super::lists::{Asked, Question, answer};
 use super::routes::Shared;
 use super::wire;
-use crate::model::{AgentId, ErrorGroup, GroupPage, GroupState, Timestamp};
-
-/// What the list is asked with. An empty value is as good as none.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-pub(super) struct Asked {
-    agent: String,
-    r#type: String,
-    resolved: String,
-    state: String,
-    limit: String,
-    before: String,
-}
+use crate::model::{ErrorGroup, GroupPage, GroupState, Timestamp};
 
 pub(super) async fn groups(
     State(shared): State<Arc<Shared>>,
-    asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
+    asked: Question,
 ) -> Result<Response, Problem> {
     let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    let mut page = asked.page().map_err(Problem::bad_request)?;
-    let limit = page.limit as usize;
-    // One more, to know whether there is a next page.
-    page.limit += 1;
-    let look = Arc::clone(&shared.sources.lists.groups);
-    let answer = elsewhere(move || {
-        let mut rows = look(&page)?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(cursor);
-        Ok::<_, String>(wire::groups(&rows, next))
-    });
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(text)) => Ok(json(StatusCode::OK, text)),
-        Ok(Err(reason)) => {
-            tracing::debug!(reason, "cannot read a list");
-            Err(Problem::unavailable("the database cannot be read right now"))
-        }
-        Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
-    }
+    let page = page(&asked).map_err(Problem::bad_request)?;
+    let limit = page.limit;
+    let page = GroupPage { limit: limit + 1, ..page };
+    answer(&headers, page, limit, &shared.sources.lists.groups, cursor, wire::groups).await
 }
 
-impl Asked {
-    fn page(self) -> Result<GroupPage, String> {
-        let given = |text: String| Some(text).filter(|text| !text.is_empty());
-        let agent = given(self.agent).map(|text| AgentId::new(&text)).transpose();
-        let unresolved = vec![GroupState::Open, GroupState::Regressed];
-        let states = match (&*self.state, &*self.resolved) {
-            ("", "") => Vec::new(),
-            ("", "false") => unresolved,
-            ("", "true") => vec![GroupState::Resolved],
-            ("", _) => return Err("resolved is false or true".to_owned()),
-            (word, "") => match GroupState::ALL.into_iter().find(|state| state.word() == word) {
-                Some(state) => vec![state],
-                None => return Err("state is open, resolved or regressed".to_owned()),
-            },
-            _ => return Err("give state or resolved, not both".to_owned()),
-        };
-        let limit = match &*self.limit {
-            "" => LIMIT.0,
-            text => match text.parse() {
-                Ok(0) | Err(_) => return Err(format!("limit is a number from 1 to {}", LIMIT.1)),
-                Ok(number) => LIMIT.1.min(number),
-            },
-        };
-        let before = given(self.before)
-            .map(|text| place(&text).ok_or("before is `next` of another answer of this list, as it was"))
-            .transpose()?;
-        Ok(GroupPage {
-            agent: agent.map_err(|error| format!("agent: {error}"))?,
-            error_type: given(self.r#type).map(Into::into),
-            states,
-            before,
-            limit,
-        })
-    }
+fn page(asked: &Asked) -> Result<GroupPage, String> {
+    let unresolved = vec![GroupState::Open, GroupState::Regressed];
+    let states = match (&*asked.state, &*asked.resolved) {
+        ("", "") => Vec::new(),
+        ("", "false") => unresolved,
+        ("", "true") => vec![GroupState::Resolved],
+        ("", _) => return Err("resolved is false or true".to_owned()),
+        (word, "") => match GroupState::ALL.into_iter().find(|state| state.word() == word) {
+            Some(state) => vec![state],
+            None => return Err("state is open, resolved or regressed".to_owned()),
+        },
+        _ => return Err("give state or resolved, not both".to_owned()),
+    };
+    Ok(GroupPage {
+        agent: asked.agent()?,
+        error_type: asked.kind(),
+        states,
+        before: asked.before(place)?,
+        limit: asked.limit()?,
+    })
 }
 
 /// When a problem was seen last, and which it was: a problem that is seen again moves to the front.

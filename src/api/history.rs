@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::agent::{AgentPath, PATIENCE};
+use super::agent::AgentPath;
 use super::error::Problem;
-use super::render::{elsewhere, json};
+use super::render::{json_unless_known, looked_up};
 use super::routes::Shared;
 use super::wire;
 use crate::model::{AgentId, Step, Timestamp};
@@ -45,25 +45,21 @@ pub(super) async fn history(
     State(shared): State<Arc<Shared>>,
     AgentPath(agent): AgentPath,
     asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let past = asked.past(agent, shared.sources.clock.now().wall, (shared.sources.interval)())?;
     let look = Arc::clone(&shared.sources.past);
     let listed = shared.sources.feed.present().snapshot;
-    let answer = elsewhere(move || {
+    let text = looked_up("an agent's past", move || {
         let history = look(&past)?;
         // One that was first seen a moment ago is in the lists before it is in the database.
         let known = history.is_some() || listed.agents.iter().any(|view| view.id == past.agent);
-        Ok::<_, String>(known.then(|| wire::text(&wire::History::new(&past, history.as_ref()))))
+        Ok(known.then(|| wire::text(&wire::History::new(&past, history.as_ref()))))
     });
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(Some(text))) => Ok(json(StatusCode::OK, text)),
-        Ok(Ok(None)) => Err(Problem::not_found("no agent of this id was ever seen")),
-        Ok(Err(reason)) => {
-            tracing::debug!(reason, "cannot read an agent's past");
-            Err(Problem::unavailable("the database cannot be read right now"))
-        }
-        Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
+    match text.await? {
+        Some(text) => Ok(json_unless_known(&headers, text)),
+        None => Err(Problem::not_found("no agent of this id was ever seen")),
     }
 }
 

@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::agent::PATIENCE;
 use super::error::Problem;
-use super::render::{elsewhere, json};
+use super::render::{json_unless_known, looked_up};
 use super::routes::Shared;
 use super::{Look, wire};
 use crate::model::{AgentId, Page};
 
 /// Rows of one answer, where the question names no number, and at most.
-pub(super) const LIMIT: (u32, u32) = (50, 500);
+const LIMIT: (u32, u32) = (50, 500);
 
 /// What a list is asked with. An empty value is as good as none.
 #[derive(Deserialize, Default)]
@@ -25,37 +24,57 @@ pub(super) const LIMIT: (u32, u32) = (50, 500);
 pub(super) struct Asked {
     agent: String,
     r#type: String,
-    resolved: String,
-    state: String,
+    pub(super) resolved: String,
+    pub(super) state: String,
     limit: String,
     before: String,
 }
 
-type Question = Result<Query<Asked>, QueryRejection>;
+pub(super) type Question = Result<Query<Asked>, QueryRejection>;
 
-pub(super) async fn events(State(shared): State<Arc<Shared>>, asked: Question) -> Result<Response, Problem> {
+pub(super) async fn events(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    asked: Question,
+) -> Result<Response, Problem> {
     let id = |row: &crate::model::Recorded| row.id.expect("what is in the database has an id");
-    list(asked, None, JOURNAL, &shared.sources.lists.events, id, wire::events).await
+    list(&headers, asked, None, JOURNAL, &shared.sources.lists.events, id, wire::events).await
 }
 
-pub(super) async fn errors(State(shared): State<Arc<Shared>>, asked: Question) -> Result<Response, Problem> {
+pub(super) async fn errors(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    asked: Question,
+) -> Result<Response, Problem> {
     let open = Some(("resolved", "false", "true"));
-    list(asked, open, JOURNAL, &shared.sources.lists.errors, |listed| listed.row.id, wire::errors).await
+    list(&headers, asked, open, JOURNAL, &shared.sources.lists.errors, |listed| listed.row.id, wire::errors).await
 }
 
-pub(super) async fn alerts(State(shared): State<Arc<Shared>>, asked: Question) -> Result<Response, Problem> {
+pub(super) async fn alerts(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    asked: Question,
+) -> Result<Response, Problem> {
     let open = Some(("state", "firing", "resolved"));
-    list(asked, open, JOURNAL, &shared.sources.lists.alerts, |episode| episode.id, wire::alerts).await
+    list(&headers, asked, open, JOURNAL, &shared.sources.lists.alerts, |episode| episode.id, wire::alerts).await
 }
 
-pub(super) async fn runs(State(shared): State<Arc<Shared>>, asked: Question) -> Result<Response, Problem> {
+pub(super) async fn runs(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    asked: Question,
+) -> Result<Response, Problem> {
     let open = Some(("state", "running", "ended"));
-    list(asked, open, RUNS, &shared.sources.lists.runs, |listed| listed.id, wire::runs).await
+    list(&headers, asked, open, RUNS, &shared.sources.lists.runs, |listed| listed.id, wire::runs).await
 }
 
-pub(super) async fn leftovers(State(shared): State<Arc<Shared>>, asked: Question) -> Result<Response, Problem> {
+pub(super) async fn leftovers(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+    asked: Question,
+) -> Result<Response, Problem> {
     let open = Some(("state", "running", "ended"));
-    list(asked, open, LEFTOVERS, &shared.sources.lists.leftovers, |listed| listed.id, wire::leftovers).await
+    list(&headers, asked, open, LEFTOVERS, &shared.sources.lists.leftovers, |listed| listed.id, wire::leftovers).await
 }
 
 /// What cursors of these lists begin with: places in one sequence mean nothing in another.
@@ -67,6 +86,7 @@ const LEFTOVERS: char = 'l';
 type OpenFilter = Option<(&'static str, &'static str, &'static str)>;
 
 async fn list<R: Send + 'static>(
+    headers: &HeaderMap,
     asked: Question,
     open: OpenFilter,
     sequence: char,
@@ -75,34 +95,35 @@ async fn list<R: Send + 'static>(
     render: fn(&[R], Option<String>) -> Vec<u8>,
 ) -> Result<Response, Problem> {
     let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    let mut page = asked.page(open, sequence).map_err(Problem::bad_request)?;
-    let limit = page.limit as usize;
-    // One more, to know whether there is a next page.
-    page.limit += 1;
-    let look = Arc::clone(look);
-    let answer = elsewhere(move || {
+    let page = asked.page(open, sequence).map_err(Problem::bad_request)?;
+    let limit = page.limit;
+    let page = Page { limit: limit + 1, ..page };
+    answer(headers, page, limit, look, move |row| cursor(sequence, id(row)), render).await
+}
+
+/// A page of a list: at most `limit` rows of those that `look` finds, which was asked for one more, to know whether there is
+/// a next page.
+pub(super) async fn answer<P: Send + 'static, R: Send + 'static>(
+    headers: &HeaderMap,
+    page: P,
+    limit: u32,
+    look: &Look<P, Vec<R>>,
+    cursor: impl Fn(&R) -> String + Send + 'static,
+    render: fn(&[R], Option<String>) -> Vec<u8>,
+) -> Result<Response, Problem> {
+    let (look, limit) = (Arc::clone(look), limit as usize);
+    let text = looked_up("a list", move || {
         let mut rows = look(&page)?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(|last| cursor(sequence, id(last)));
-        Ok::<_, String>(render(&rows, next))
+        let next = rows.last().filter(|_| more).map(cursor);
+        Ok(render(&rows, next))
     });
-    match tokio::time::timeout(PATIENCE, answer).await {
-        Ok(Ok(text)) => Ok(json(StatusCode::OK, text)),
-        Ok(Err(reason)) => {
-            tracing::debug!(reason, "cannot read a list");
-            Err(Problem::unavailable("the database cannot be read right now"))
-        }
-        Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
-    }
+    Ok(json_unless_known(headers, text.await?))
 }
 
 impl Asked {
     fn page(self, open: OpenFilter, sequence: char) -> Result<Page, String> {
-        let agent = match &*self.agent {
-            "" => None,
-            text => Some(AgentId::new(text).map_err(|error| format!("agent: {error}"))?),
-        };
         let mut is_open = None;
         for (name, given) in [("resolved", &self.resolved), ("state", &self.state)] {
             is_open = match (open, &**given) {
@@ -113,21 +134,48 @@ impl Asked {
                 _ => return Err(format!("this list has no filter {name}")),
             };
         }
-        let limit = match &*self.limit {
-            "" => LIMIT.0,
+        Ok(Page {
+            agent: self.agent()?,
+            open: is_open,
+            before: self.before(|text| place(sequence, text))?,
+            limit: self.limit()?,
+            kind: self.kind(),
+        })
+    }
+
+    pub(super) fn agent(&self) -> Result<Option<AgentId>, String> {
+        match &*self.agent {
+            "" => Ok(None),
+            text => AgentId::new(text).map(Some).map_err(|error| format!("agent: {error}")),
+        }
+    }
+
+    pub(super) fn kind(&self) -> Option<Arc<str>> {
+        (!self.r#type.is_empty()).then(|| self.r#type.as_str().into())
+    }
+
+    /// How many rows are shown.
+    pub(super) fn limit(&self) -> Result<u32, String> {
+        match &*self.limit {
+            "" => Ok(LIMIT.0),
             text => match text.parse() {
-                Ok(number @ 1..) => LIMIT.1.min(number),
+                Ok(number @ 1..) => Ok(LIMIT.1.min(number)),
                 // However large.
-                Err(error) if *error.kind() == IntErrorKind::PosOverflow => LIMIT.1,
-                Ok(0) | Err(_) => return Err(format!("limit is a number from 1 to {}", LIMIT.1)),
+                Err(error) if *error.kind() == IntErrorKind::PosOverflow => Ok(LIMIT.1),
+                Ok(0) | Err(_) => Err(format!("limit is a number from 1 to {}", LIMIT.1)),
             },
-        };
-        let before = match &*self.before {
-            "" => None,
-            text => Some(place(sequence, text).ok_or("before is `next` of another answer of this list, as it was")?),
-        };
-        let kind = (!self.r#type.is_empty()).then(|| self.r#type.into());
-        Ok(Page { agent, kind, open: is_open, before, limit })
+        }
+    }
+
+    /// The place from which the answer goes on.
+    pub(super) fn before<T>(&self, place: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, String> {
+        match &*self.before {
+            "" => Ok(None),
+            text => {
+                let found = place(text).ok_or("before is `next` of another answer of this list, as it was")?;
+                Ok(Some(found))
+            }
+        }
     }
 }
 

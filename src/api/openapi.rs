@@ -1,12 +1,22 @@
 //! What the endpoint says of itself.
 
+use std::sync::LazyLock;
+
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
-use super::render::json;
-use axum::http::StatusCode;
+use super::render::{Tag, json};
 
 const TEXT: &str = include_str!("openapi.json");
 
-pub(super) async fn openapi() -> Response {
-    json(StatusCode::OK, TEXT.replacen("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\""), 1))
+static DOCUMENT: LazyLock<(Bytes, Tag)> = LazyLock::new(|| {
+    let text = TEXT.replacen("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+    let tag = Tag::of(text.as_bytes());
+    (Bytes::from(text), tag)
+});
+
+pub(super) async fn openapi(headers: HeaderMap) -> Response {
+    let (document, tag) = &*DOCUMENT;
+    tag.unless_known(&headers, || json(StatusCode::OK, document.clone()))
 }

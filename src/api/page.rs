@@ -1,12 +1,14 @@
 //! The page for people. Its files are part of the program, and it reads what everyone can read over the API.
 
+use std::sync::Arc;
+
 use axum::Router;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::agent::AgentPath;
-use super::error::Problem;
+use super::render::Tag;
 
 const HTML: &str = include_str!("page/index.html");
 
@@ -33,20 +35,35 @@ const FILES: [(&str, &str, &str); 14] = [
 ];
 
 pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    let page = File::new("text/html; charset=utf-8", HTML);
+    let same = page.clone();
+    // The same page for each agent: its script reads the id from the address.
+    let agent = get(async move |_: AgentPath, headers: HeaderMap| same.answer(&headers));
     let pages = Router::new()
-        .route("/", get(|| async { file("text/html; charset=utf-8", HTML) }))
-        .route("/agents/", get(agent))
-        .route("/agents/{agentId}", get(agent));
-    FILES
-        .into_iter()
-        .fold(pages, |router, (path, kind, text)| router.route(path, get(move || async { file(kind, text) })))
+        .route("/", get(async move |headers: HeaderMap| page.answer(&headers)))
+        .route("/agents/", agent.clone())
+        .route("/agents/{agentId}", agent);
+    FILES.into_iter().fold(pages, |router, (path, kind, text)| {
+        let file = File::new(kind, text);
+        router.route(path, get(async move |headers: HeaderMap| file.answer(&headers)))
+    })
 }
 
-/// The same page: its script reads the id from the address.
-async fn agent(_: AgentPath) -> Result<Response, Problem> {
-    Ok(file("text/html; charset=utf-8", HTML))
+/// A file of the page: asked for at each visit, sent once.
+#[derive(Clone)]
+struct File {
+    content_type: &'static str,
+    text: &'static str,
+    tag: Arc<Tag>,
 }
 
-fn file(content_type: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, content_type)], text).into_response()
+impl File {
+    fn new(content_type: &'static str, text: &'static str) -> File {
+        File { content_type, text, tag: Arc::new(Tag::of(text.as_bytes())) }
+    }
+
+    fn answer(&self, headers: &HeaderMap) -> Response {
+        let answer = || ([(header::CONTENT_TYPE, self.content_type)], self.text).into_response();
+        self.tag.unless_known(headers, answer)
+    }
 }

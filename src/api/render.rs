@@ -1,13 +1,20 @@
-//! Documents that many ask for: rendered on the first request after a change, then shared.
+//! How answers come about: documents that many ask for, rendered on the first request after a change and then shared;
+//! what is looked up for one; and nothing sent that the client has already.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
+use super::error::Problem;
 use crate::feed::{Feed, Present};
+
+/// How long the heart and the store may take to answer, each.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A rendering of how things are now.
 pub(super) struct Document {
@@ -50,6 +57,21 @@ pub(super) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send
     }
 }
 
+/// Looks something up in the database, which may take so long and no longer.
+pub(super) async fn looked_up<T: Send + 'static>(
+    what: &'static str,
+    look: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::time::timeout(PATIENCE, elsewhere(look)).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(reason)) => {
+            tracing::debug!(reason, what, "cannot read the database");
+            Err(Problem::unavailable("the database cannot be read right now"))
+        }
+        Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
+    }
+}
+
 /// Names versions of answers (RFC 9110, 8.8.3). Versions count from zero in each life of the daemon, hence the prefix.
 pub(super) struct Tags {
     prefix: String,
@@ -70,6 +92,14 @@ impl Tags {
 pub(super) struct Tag(Arc<str>);
 
 impl Tag {
+    /// Of an answer that has no version: a digest of its bytes.
+    pub(super) fn of(body: &[u8]) -> Tag {
+        let digest: [u8; 32] = Sha256::digest(body).into();
+        // Of half the bytes: enough for no two answers to share one, whoever writes what is in them.
+        let half = u128::from_be_bytes(digest[..16].try_into().expect("half of 32 bytes"));
+        Tag(format!("\"{half:032x}\"").into())
+    }
+
     /// Whether the client has this version already: `If-None-Match`, weak comparison (RFC 9110, 13.1.2).
     pub(super) fn is_known_to(&self, headers: &HeaderMap) -> bool {
         headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
@@ -87,12 +117,22 @@ impl Tag {
         self.put_on(json(StatusCode::OK, body))
     }
 
+    /// This answer, or 304 for a client that has it.
+    pub(super) fn unless_known(&self, headers: &HeaderMap, answer: impl FnOnce() -> Response) -> Response {
+        if self.is_known_to(headers) { self.unchanged() } else { self.put_on(answer()) }
+    }
+
     fn put_on(&self, mut answer: Response) -> Response {
-        let tag = HeaderValue::try_from(&*self.0).expect("hex digits, a hyphen and quotes");
+        let tag = HeaderValue::try_from(&*self.0).expect("hex digits, hyphens and quotes");
         answer.headers_mut().insert(header::ETAG, tag);
         answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         answer
     }
+}
+
+/// An answer in JSON that was made for this request, unless the client has it already.
+pub(super) fn json_unless_known(headers: &HeaderMap, body: Vec<u8>) -> Response {
+    Tag::of(&body).unless_known(headers, || json(StatusCode::OK, body))
 }
 
 /// An answer in JSON.
@@ -133,6 +173,13 @@ mod tests {
             assert_eq!(RENDERED.load(Ordering::Relaxed) as u64, tick);
             feed.publish(snapshot(tick + 1));
         }
+    }
+
+    #[test]
+    fn a_digest_tells_answers_apart() {
+        // FIPS 180-4: the digest of "abc" begins with these.
+        assert_eq!(&*Tag::of(b"abc").0, "\"ba7816bf8f01cfea414140de5dae2223\"");
+        assert_ne!(Tag::of(b"abd").0, Tag::of(b"abc").0);
     }
 
     #[test]

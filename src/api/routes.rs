@@ -1,6 +1,7 @@
 //! The routes: what is asked, and where the answer comes from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     agents: Document,
     pub(super) counts: Arc<Counts>,
     pub(super) hub: Arc<Hub>,
+    /// How long a request's body may take.
+    pub(super) body_timeout: Duration,
 }
 
 impl Shared {
@@ -42,6 +45,7 @@ impl Shared {
             dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
             agents: Document::new(all),
             counts,
+            body_timeout: limits.body_timeout,
         }
     }
 }
@@ -83,8 +87,7 @@ async fn dashboard(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Res
 
 async fn shared_document(shared: &Shared, document: &Document, headers: &HeaderMap) -> Response {
     let (version, body) = document.of(&shared.sources.feed).await;
-    let tag = shared.tags.tag(version);
-    if tag.is_known_to(headers) { tag.unchanged() } else { tag.json(body) }
+    shared.tags.tag(version).unless_known(headers, || json(StatusCode::OK, body))
 }
 
 /// Which agents of a list are wanted. An empty value means all.
@@ -119,7 +122,7 @@ async fn agents(
     let now = shared.sources.feed.present();
     let tag = shared.tags.tag(now.version);
     if tag.is_known_to(&headers) {
-        return Ok(tag.unchanged());
+        return Ok(tag.unchanged()); // not even rendered
     }
     let body = elsewhere(move || {
         let wanted = now.snapshot.agents.iter().filter(|view| filter.takes(view));

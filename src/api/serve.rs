@@ -44,6 +44,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// A request's body (413).
     pub body_bytes: usize,
+    /// For the whole body (408): one that comes a byte at a time moves, and would keep its connection for ever.
+    pub body_timeout: Duration,
     /// Streams at once (503), over all listeners.
     pub streams: usize,
     /// How often a stream says something, should nothing happen. Less than `stall_timeout`, or it is taken for dead.
@@ -58,6 +60,7 @@ impl Default for Limits {
             stall_timeout: Duration::from_secs(30),
             head_bytes: 16 * 1024,
             body_bytes: 64 * 1024,
+            body_timeout: Duration::from_secs(10),
             streams: 64,
             heartbeat: Duration::from_secs(15),
         }

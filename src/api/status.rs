@@ -19,6 +19,8 @@ use crate::model::Timestamp;
 /// What the daemon knows of itself beside its snapshot.
 #[derive(Clone, PartialEq, Debug)]
 pub struct OwnFacts {
+    /// The name by which this host tells itself from others.
+    pub hostname: String,
     /// Its process.
     pub pid: u32,
     /// When it began to work.

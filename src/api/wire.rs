@@ -3,6 +3,7 @@
 
 mod groups;
 mod history;
+mod host;
 mod rows;
 mod status;
 mod stream;
@@ -14,7 +15,8 @@ use serde_json::value::RawValue;
 
 use self::groups::Group;
 pub(super) use self::history::History;
-use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Host, Id, Leftover, Metric, Process, Run, Time};
+use self::host::Host;
+use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
 use self::rows::{event, mib, one_decimal, raw, seconds};
 pub(super) use self::status::{Refused, Status};
 pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Extension, FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{patch, post};
@@ -82,7 +82,29 @@ struct Thrown {
     stack: Option<String>,
 }
 
-type Told = Result<Bytes, BytesRejection>;
+/// The body of a request, which came whole and in time.
+struct Told(Bytes);
+
+impl FromRequest<Arc<Shared>> for Told {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Told, Problem> {
+        let limit = shared.body_timeout;
+        match tokio::time::timeout(limit, Bytes::from_request(request, shared)).await {
+            Ok(Ok(bytes)) => Ok(Told(bytes)),
+            Ok(Err(rejection)) => {
+                let status = rejection.into_response().status();
+                let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
+                let detail = if too_large { "the body is too large" } else { "the body cannot be read" };
+                Err(Problem::new(status, detail))
+            }
+            Err(_) => {
+                let limit = humantime::format_duration(limit);
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {limit}")))
+            }
+        }
+    }
+}
 
 async fn event(
     State(shared): State<Arc<Shared>>,
@@ -181,13 +203,7 @@ async fn on_disk<T>(shared: &Shared, pending: Pending<T>) -> Result<T, Problem> 
 }
 
 /// The body as what it should be: 400 when it is no JSON, 422 when it is other JSON, with the place.
-fn parse<T: DeserializeOwned>(body: Told) -> Result<T, Problem> {
-    let bytes = body.map_err(|rejection| {
-        let rejected = rejection.into_response().status();
-        let detail =
-            if rejected == StatusCode::PAYLOAD_TOO_LARGE { "the body is too large" } else { "the body cannot be read" };
-        Problem::new(rejected, detail)
-    })?;
+fn parse<T: DeserializeOwned>(Told(bytes): Told) -> Result<T, Problem> {
     // What is no object could still be taken for one: serde reads a struct from a list, too.
     if bytes.trim_ascii_start().first().is_some_and(|byte| *byte != b'{')
         && serde_json::from_slice::<Value>(&bytes).is_ok()

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -83,6 +84,45 @@ fn slow_heads_are_cut_off() {
     }
     assert_eq!(silent.read(&mut [0]).unwrap(), 0);
     assert_eq!(Limits::default().head_timeout, Duration::from_secs(5), "the contract's");
+}
+
+/// A body that comes a byte at a time keeps the connection moving, but not for ever.
+#[test]
+fn slow_bodies_are_cut_off() {
+    let server = server(Limits { body_timeout: SHORT, ..Limits::default() });
+    let target = "/api/monitoring/agents/coder-1/events";
+    let slow = |stream: &mut UnixStream| {
+        let head = head("POST", target, "localhost", &["Content-Length: 60000"]);
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let answer = trickled(stream);
+        Answer::parse(std::str::from_utf8(&answer).unwrap())
+    };
+    let answer = slow(&mut UnixStream::connect(&server.socket).unwrap());
+    assert_eq!((answer.status, answer.header("content-type")), (408, Some("application/problem+json")));
+    assert_eq!(answer.json()["detail"], "the body did not come within 200ms");
+    assert_eq!(Limits::default().body_timeout, Duration::from_secs(10), "as docs/writing.md says");
+
+    // Nor does one that is refused, whose body is thrown away: well before hyper would give up on the whole of it.
+    let mut stream = server.connect();
+    stream.write_all(head("POST", target, "evil.example", &["Content-Length: 60000"]).as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let answer = trickled(&mut stream);
+    assert!(answer.starts_with(b"HTTP/1.1 403 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// Sends a byte at each turn, until something comes back, nothing can be sent any more, or it was enough; what came back.
+fn trickled(stream: &mut (impl Read + Write)) -> Vec<u8> {
+    let mut answer = Vec::new();
+    for _ in 0..1_000 {
+        if !answer.is_empty() || stream.write_all(b" ").is_err() {
+            break;
+        }
+        let _ = stream.read_to_end(&mut answer);
+    }
+    // The rest of it, and what came before the connection broke.
+    let _ = stream.read_to_end(&mut answer);
+    answer
 }
 
 #[test]

@@ -268,6 +268,40 @@ fn an_unchanged_document_is_not_sent_again() {
     assert_eq!(server.get(DASHBOARD).json()["recentEvents"].as_array().unwrap().len(), 5);
 }
 
+/// What is made for one who asks is not sent again either while it is the same: its tag is made of its bytes.
+#[test]
+fn an_unchanged_answer_is_not_sent_again() {
+    let server = Server::start(sources());
+    let lists = ["events", "errors", "error-groups", "alerts", "runs", "leftovers"];
+    let lists = lists.map(|list| (format!("/api/monitoring/{list}"), format!("/api/monitoring/{list}?limit=2")));
+    let agents = "/api/monitoring/agents/coder-1";
+    let others = [
+        (agents.to_owned(), format!("{agents}/history")),
+        (format!("{agents}/history"), agents.to_owned()),
+        ("/openapi.json".to_owned(), "/".to_owned()),
+        ("/page/page.js".to_owned(), "/page/dom.js".to_owned()),
+        ("/agents/coder-1".to_owned(), "/page/page.css".to_owned()),
+    ];
+    for (target, another) in lists.into_iter().chain(others) {
+        let first = server.get(&target);
+        let tag = first.header("etag").unwrap_or_else(|| panic!("{target} has no tag")).to_owned();
+        assert_eq!(first.header("cache-control"), Some("private, no-cache"));
+        let again = server.ask("GET", &target, &[&format!("If-None-Match: {tag}")]);
+        assert_eq!(
+            (again.status, again.body.as_str(), again.header("etag")),
+            (304, "", Some(tag.as_str())),
+            "{target}"
+        );
+        assert_eq!(server.ask("GET", &another, &[&format!("If-None-Match: {tag}")]).status, 200, "{another}");
+        assert_eq!(server.get(&another).header("etag").unwrap().len(), tag.len());
+        assert_ne!(server.get(&another).header("etag"), Some(tag.as_str()), "{another}");
+    }
+    assert_eq!(server.get("/agents/coder-1").header("etag"), server.get("/").header("etag"), "one page");
+    for target in ["/healthz", "/metrics", "/api/monitoring/status", "/nothing"] {
+        assert_eq!(server.get(target).header("etag"), None, "{target} is of the moment");
+    }
+}
+
 #[test]
 fn the_page_is_part_of_the_program() {
     let server = Server::start(sources());

@@ -401,6 +401,7 @@ fn groups(page: &GroupPage) -> Vec<ErrorGroup> {
 
 pub(crate) fn own() -> OwnFacts {
     OwnFacts {
+        hostname: "workshop".into(),
         pid: 4711,
         started_at: NEW_YEAR,
         uptime: Duration::from_millis(65_999),

@@ -42,6 +42,8 @@ test("who is in trouble, and why, is seen without a click", async () => {
   for (const [id, why] of [["planner", /SIGKILL/], ["tester", /2 processes left behind/],
     ["indexer", /high_memory/], ["reviewer", /4 unresolved errors/]]) {
     await says(row(page, id), why);
+    const line = row(page, id).locator(".why");
+    assert.ok(await line.evaluate((node) => node.scrollWidth <= node.clientWidth), `${await text(line)} is cut off`);
   }
   await says(page.locator(".alerts"), /planner[\s\S]*agent_down[\s\S]*SIGKILL/);
   const order = await page.locator(".agents a.agent").allInnerTexts();
@@ -126,6 +128,36 @@ test("an agent's page: ranges, marks, errors with their stack, commands", async 
   await says(page.locator("#runs"), /SIGKILL/);
   await page.goto(`${place.url}/agents/nobody`);
   await says(page.locator(".one .empty").first(), /ever seen[\s\S]*agent-monitor event nobody/);
+  await closed(page);
+});
+
+test("thirty days are there to be seen, and a time when the monitor was away", async () => {
+  const page = await browser.page(`${place.url}/agents/indexer?range=24h`);
+  const line = page.locator(".plot .line").last();
+  const drawn = async () => ((await line.getAttribute("d")) ?? "").split(/[ML]/).length;
+  let before = "";
+  for (const [range, days] of [["24h", 1], ["7d", 7], ["30d", 30]]) {
+    await page.locator(".ranges button", { hasText: new RegExp(`^${range}$`) }).click();
+    // The past fills the chart from its beginning to its end.
+    await until(`a line over ${range}`, async () => (await line.getAttribute("d")) !== before && (await drawn()) > 60);
+    before = await line.getAttribute("d");
+    const [first] = /^M([\d.]+)/.exec(before).slice(1).map(Number);
+    assert.ok(first < 100, `${range} begins at ${first}`);
+    const gaps = await page.locator(".plot").last().locator(".gap").evaluateAll((nodes) =>
+      nodes.map((node) => Number(node.getAttribute("width"))));
+    assert.equal(gaps.some((width) => width > 5), days >= 7, `${range}: ${gaps}`);
+    const labels = await page.locator(".plot").last().locator(".label.x").allTextContents();
+    assert.ok(labels.length >= 2 && (days === 1 || labels.some((label) => /[A-Z]/.test(label))), `${range}: ${labels}`);
+  }
+  await says(page.locator("#runs"), /SIGTERM stopped/);
+  await says(page.locator(".facts"), /Restarts\s+2\d/);
+  await closed(page);
+});
+
+test("an agent that has died is not said to be up", async () => {
+  const page = await browser.page(`${place.url}/agents/planner`);
+  await says(page.locator(".facts div", { hasText: "Up" }), /^Up\s+–$/);
+  await says(page.locator(".reason"), /^ended \(SIGKILL\)/);
   await closed(page);
 });
 

@@ -1,6 +1,7 @@
-// A host with five agents: one works, one leaks, one reports errors, one has died, one left processes behind.
+// A host with five agents: one works, one leaks, one reports errors, one has died, one left processes behind. The monitor
+// has known them for thirty days.
 
-import { BUSY, LEAKING, PARENT, Place, STEADY, endLeftovers, until } from "./world.js";
+import { BUSY, LEAKING, PARENT, Place, STEADY, endLeftovers, holding, until } from "./world.js";
 
 const STACK = `TypeError: Cannot read properties of undefined (reading 'score')
     at rank (/srv/reviewer/src/rank.js:41:23)
@@ -10,9 +11,10 @@ const STACK = `TypeError: Cannot read properties of undefined (reading 'score')
 /** The place, with its daemon running and everything having happened. */
 export async function scene() {
   const place = new Place();
-  place.agent("coder", BUSY, { name: "Coder", messageCount: 218 });
+  place.past();
+  place.agent("coder", holding(30, BUSY), { name: "Coder", messageCount: 218 });
   place.agent("indexer", LEAKING, { name: "Repository indexer", messageCount: 12 });
-  place.agent("reviewer", STEADY, { name: "Reviewer", messageCount: 64 });
+  place.agent("reviewer", holding(12, STEADY), { name: "Reviewer", messageCount: 64 });
   const planner = place.agent("planner", STEADY, { name: "Planner", messageCount: 31 });
   const tester = place.agent("tester", PARENT, { name: "Tester", messageCount: 7 });
   await place.start();

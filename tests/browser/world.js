@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const PROGRAM = process.env.AGENT_MONITOR ?? new URL("../../target/debug/agent-monitor", import.meta.url).pathname;
+const PAST = process.env.AGENT_MONITOR_PAST ?? new URL("../../target/debug/examples/past", import.meta.url).pathname;
 const BROWSER = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Longer than anything takes on a busy machine. */
 export const PATIENCE_MS = 60_000;
@@ -96,6 +97,12 @@ export class Place {
     const path = join(this.path, name);
     if (!existsSync(path)) symlinkSync("/usr/bin/python3", path);
     return path;
+  }
+
+  /** Thirty days of history of the agents of `scene.js`, before the first daemon starts here. */
+  past() {
+    const { status, stderr } = spawnSync(PAST, [join(this.path, "state"), join(this.path, "agents.json")]);
+    if (status !== 0) throw new Error(`no past: ${stderr}`);
   }
 
   /** Starts a daemon; the next one listens where the first did. */
@@ -201,6 +208,8 @@ export const row = (page, id) => page.locator(".agents tbody tr", { has: page.lo
 
 /** Sleeps until it is killed. */
 export const STEADY = "import time\nwhile True: time.sleep(60)";
+/** The same, and holds so many MiB. */
+export const holding = (mib, script) => `held = bytearray(b"x" * ${mib} * 1048576)\n${script}`;
 /** Works, with its memory growing by so many MiB each second up to 400. */
 export const LEAKING = `
 import time

@@ -1,6 +1,6 @@
 // One agent: how it went over a range of time, and everything that is known of it now.
 
-import { ago, count, h, memory, percent, say, span } from "./dom.js";
+import { ago, count, h, memory, percent, say, span, worked } from "./dom.js";
 import { Chart, bucketed } from "./chart.js";
 import { trouble } from "./model.js";
 import { alertLine, renderEvents } from "./overview.js";
@@ -18,7 +18,7 @@ export class AgentView {
   #stopped = new AbortController();
 
   constructor(model, id) {
-    Object.assign(this, { model, id, title: `${id} · agent-monitor` });
+    Object.assign(this, { model, id, title: id });
     const given = new URLSearchParams(location.search).get("range");
     this.range = RANGES.find(([key]) => key === given) ?? RANGES[1];
     const point = (ms) => this.charts.forEach((chart) => chart.mark(ms));
@@ -43,7 +43,8 @@ export class AgentView {
         h("header", {}, h("h2", {}, "History"), h("div", { class: "ranges", role: "group", "aria-label": "Time range" },
           ...this.buttons), this.note),
         ...this.charts.map(({ node }) => node), legend()),
-      ...Object.values(this.panels).map(({ node }) => node));
+      ...[["processes", "errors", "events"], ["leftovers", "runs", "metadata", "commands"]].map((column) =>
+        h("div", { class: "column" }, ...column.map((key) => this.panels[key].node))));
     this.missing = h("div", { class: "panel empty", hidden: true });
     this.node = h("div", { class: "one" },
       h("nav", {}, h("a", { href: "/" }, "← All agents")),
@@ -127,10 +128,11 @@ export class AgentView {
       this.alerts.hidden = firing.length === 0;
       this.alerts.replaceChildren(...firing.map(alertLine));
     }
-    const up = agent.startedAt === null ? "–" : span((Date.now() - Date.parse(agent.startedAt)) / 1000);
+    const runs = agent.state === "running" && agent.startedAt !== null;
+    const up = runs ? span((Date.now() - Date.parse(agent.startedAt)) / 1000) : "–";
     const facts = [["CPU", percent(metrics.cpuPercent)], ["Memory", memory(metrics.memoryMb)],
       ["Processes", count(metrics.processCount)], ["Threads", count(metrics.threadCount)],
-      ["CPU time", metrics.cpuSeconds === null ? "–" : `${metrics.cpuSeconds.toFixed(1)} s`],
+      ["CPU time", worked(metrics.cpuSeconds)],
       ["PID", agent.pid === null ? "–" : String(agent.pid)], ["Up", up], ["Restarts", count(agent.restarts)],
       ["Messages", count(metrics.messageCount)], ["Registry says", agent.registryStatus ?? "–"],
       ["Observed", agent.state], ["Source", agent.source]];
@@ -151,9 +153,9 @@ export class AgentView {
         process.pid, percent(process.cpuPercent), memory(process.memoryMb), process.threadCount, process.user ?? "–"]));
     rows(leftovers, one.leftovers, "Nothing outlived this agent.", ["Process", "PID", "Since", "Memory", "CPU time"],
       (list) => list.map((left) => [left.command, left.pid, ago(left.since), memory(left.memory_mb),
-        `${left.cpu_seconds.toFixed(1)} s`]));
+        worked(left.cpu_seconds)]));
     rows(runs, one.runs, "No run was observed yet.", ["Began", "PID", "End", "CPU time", "Peak memory"],
-      (list) => list.map((run) => [ago(run.started_at), run.pid, howItEnded(run), `${run.cpu_seconds.toFixed(1)} s`,
+      (list) => list.map((run) => [ago(run.started_at), run.pid, howItEnded(run), worked(run.cpu_seconds),
         memory(run.peak_memory_mb)]));
     renderErrors(errors.content, this.groups, one.errors);
     if (one.events === null) events.content.replaceChildren(unknown());
@@ -234,9 +236,11 @@ export function tree(processes) {
 
 function howItEnded(run) {
   if (run.ended_at === null) return h("span", { class: "pill", "data-shape": "good" }, "running");
-  const how = run.oom_killed ? "out of memory" : run.exit_signal ?? (run.exit_code === null ? "unknown" : `exit ${run.exit_code}`);
+  const how = run.oom_killed ? "out of memory" : run.exit_signal ?? (run.exit_code === null ? null : `exit ${run.exit_code}`);
   const bad = run.oom_killed || run.reason === "error";
-  return h("span", {}, h("span", { class: "pill", "data-shape": bad ? "bad" : "off" }, how), " ", run.reason ?? "", ", ", ago(run.ended_at));
+  const word = how === null || run.reason === null ? "" : ` ${run.reason},`;
+  return h("span", {}, h("span", { class: "pill", "data-shape": bad ? "bad" : "off" }, how ?? run.reason ?? "unknown"),
+    `${word} `, ago(run.ended_at));
 }
 
 /** Problems, each with one occurrence and its stack; single occurrences where none were told apart. */

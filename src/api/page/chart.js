@@ -126,9 +126,9 @@ export class Chart {
       y: FRAME.top, width: Math.max(1, x(end) - x(start)).toFixed(1), height: floor - FRAME.top }));
     const levels = [0, top / 2, top].flatMap((value) => [
       svg("line", { class: "grid", x1: FRAME.left, x2: FRAME.left + width, y1: y(value), y2: y(value) }),
-      svg("text", { class: "label y", x: FRAME.left - 8, y: y(value) + 4 }, this.unit(value)),
+      svg("text", { class: "label y", x: FRAME.left - 8, y: y(value) + 4 }, this.unit(value).replace(".0 ", " ")),
     ]);
-    const times = ticks(from, to, Math.max(2, Math.floor(width / 110))).map(([ms, text]) =>
+    const times = ticks(from, to, Math.max(2, Math.floor(width / 84))).map(([ms, text]) =>
       svg("text", { class: "label x", x: x(ms).toFixed(1), y: FRAME.height - 4 }, text));
     const marks = this.#marks.filter(({ ms }) => ms >= from && ms <= to).map(({ ms, kind, text, target }) =>
       svg("g", { class: `mark ${kind}`, onclick: () => this.pick(target) }, svg("title", {}, text),
@@ -195,15 +195,15 @@ function round(value) {
 }
 
 const MINUTE = 60_000;
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400].map((minutes) => minutes * MINUTE);
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 4320, 7200, 14400].map((minutes) => minutes * MINUTE);
 
 /** Times to write below, at most so many, at full local minutes, hours or days. */
 function ticks(from, to, most) {
   const step = STEPS.find((size) => (to - from) / size <= most) ?? STEPS.at(-1);
   const zone = new Date(to).getTimezoneOffset() * MINUTE;
-  const days = step >= 1440 * MINUTE;
-  const write = (ms) => new Date(ms).toLocaleString([], days ? { month: "short", day: "numeric" }
-    : { hour: "2-digit", minute: "2-digit", hour12: false });
+  // A day's name at its beginning; with less than a day between two of them, the time at the others.
+  const write = (ms) => new Date(ms).toLocaleString([], (ms - zone) % (1440 * MINUTE) === 0
+    ? { month: "short", day: "numeric" } : { hour: "2-digit", minute: "2-digit", hour12: false });
   const found = [];
   for (let ms = Math.ceil((from - zone) / step) * step + zone; ms < to; ms += step) found.push([ms, write(ms)]);
   return found;

@@ -64,6 +64,13 @@ export function span(seconds) {
 
 const NONE = "–";
 
+/** Processor time, seconds. */
+export function worked(seconds) {
+  if (seconds === null) return NONE;
+  const [size, unit] = [[86_400, "d"], [3600, "h"], [60, "min"]].find(([size]) => seconds >= size) ?? [1, "s"];
+  return `${(seconds / size).toFixed(1)} ${unit}`;
+}
+
 /** Percent of one core. */
 export const percent = (value) => (value === null || value === undefined ? NONE : `${fixed(value)} %`);
 

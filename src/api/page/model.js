@@ -134,21 +134,29 @@ export const worstFirst = (a, b) =>
  */
 export function trouble(agent, alerts) {
   const reasons = [];
-  const down = agent.status === "offline" && agent.registryStatus !== null && agent.state !== "running";
-  if (agent.stateReason !== null) reasons.push([down ? 3 : 1, agent.stateReason]);
-  else if (down) reasons.push([3, `process ${agent.state}`]);
-  for (const alert of alerts) reasons.push([RANK[alert.severity] ?? 1, brief(alert)]);
-  const { errorCount } = agent.metrics;
   const left = agent.leftovers.processCount;
+  const down = agent.status === "offline" && agent.registryStatus !== null && agent.state !== "running";
+  // Its pid is said elsewhere; here every word counts.
+  if (agent.stateReason !== null) reasons.push([down ? 3 : 1, agent.stateReason.replace(/^process \d+ (?=ended)/, "")]);
+  else if (down) reasons.push([3, `process ${agent.state}`]);
+  for (const alert of alerts) {
+    const rank = RANK[alert.severity] ?? 1;
+    // What these two would say is said in fewer words.
+    if (alert.type === "agent_down" && down) reasons[0][0] = rank;
+    else if (alert.type !== "leftovers" || left === 0) reasons.push([rank, `${alert.type}: ${inBrief(alert)}`]);
+  }
+  const { errorCount } = agent.metrics;
   if (errorCount > 0) reasons.push([2, `${errorCount} unresolved ${errorCount === 1 ? "error" : "errors"}`]);
   if (left > 0) reasons.push([2, `${left} ${left === 1 ? "process" : "processes"} left behind`]);
   reasons.sort((a, b) => b[0] - a[0]);
   return { rank: reasons[0]?.[0] ?? 0, why: reasons.map(([, text]) => text) };
 }
 
-const brief = (alert) => `${alert.type}: ${withoutAgent(alert)}`;
-
-/** An alert's message without the agent it begins with. */
+/** An alert's message without the agent it begins with, and without since when: both are shown beside it. */
 export function withoutAgent({ agent_id: id, message }) {
-  return id !== null && message.startsWith(id) ? message.slice(id.length).replace(/^[\s:,]+/, "") : message;
+  const rest = id !== null && message.startsWith(id) ? message.slice(id.length).replace(/^[\s:,]+/, "") : message;
+  return rest.replace(/, since \d{4}-\d\d-\d\dT[\d:.]+Z/, "");
 }
+
+/** The same in a row: nothing of single processes, nor of the metric where the rule's name says it. */
+const inBrief = (alert) => withoutAgent(alert).replace(/; heaviest: .*$/s, "").replace(/^[a-z_]+ (?=[\d.]+ (above|below) )/, "");

@@ -28,7 +28,7 @@ export class Overview {
     const feed = h("section", { class: "panel feed", "aria-labelledby": "events-title" },
       h("header", {}, h("h2", { id: "events-title" }, "Recent events")), this.events);
     this.node = h("div", { class: "overview" }, this.alerts, this.tiles, this.table.node, feed);
-    this.title = "agent-monitor";
+    this.title = "";
   }
 
   close() {
@@ -42,7 +42,6 @@ export class Overview {
     this.#renderTiles();
     this.table.render();
     renderEvents(this.events, model.events.slice(0, EVENTS_SHOWN), true);
-    this.title = `${model.alerts.length > 0 ? `(${model.alerts.length}) ` : ""}agent-monitor`;
   }
 
   key(key) {
@@ -129,7 +128,7 @@ function tile(title) {
   };
 }
 
-const LOSSES = ["ticksSkipped", "samplesDropped", "entriesDropped", "runsDropped"];
+const LOSSES = ["samplesDropped", "entriesDropped", "runsDropped"];
 
 /** What the monitor costs, and what ails it: text, words, whether that is bad. */
 function ownCost({ status, cpuSeconds, uptime, memoryMb, database, registry, counters, ownCpu }) {
@@ -139,7 +138,9 @@ function ownCost({ status, cpuSeconds, uptime, memoryMb, database, registry, cou
   const failing = registry.find((source) => source.status === "failing");
   const trouble = database.error ?? failing?.error ?? (lost > 0 ? `${lost} samples or entries lost` : null);
   if (trouble !== null) return [text, trouble, true];
-  return [text, `${memory(memoryMb)}, database ${memory(database.sizeBytes / 1048576)}`, status !== "ready"];
+  const { ticksSkipped: skipped } = counters;
+  const late = skipped > 0 ? `, ${count(skipped)} ${skipped === 1 ? "pass" : "passes"} skipped` : "";
+  return [text, `${memory(memoryMb)}, database ${memory(database.sizeBytes / 1048576)}${late}`, status !== "ready"];
 }
 
 /** A firing alert on one line. */

@@ -31,7 +31,8 @@ function draw() {
   requestAnimationFrame(() => {
     drawing = false;
     view.render();
-    document.title = view.title;
+    const firing = model.alerts.length > 0 ? `(${model.alerts.length}) ` : "";
+    document.title = firing + [view.title, model.status?.hostname, "agent-monitor"].filter(Boolean).join(" · ");
     sayConnection();
     refreshAges(node("content"), Date.now());
   });
@@ -120,7 +121,9 @@ async function askStatus() {
   status.ownCpu = seconds > 5 ? ((status.cpuSeconds - before.cpuSeconds) / seconds) * 100 : before?.ownCpu ?? null;
   if (before === null || seconds > 5 || before.startedAt !== status.startedAt) model.status = status;
   model.intervalMs = status.sampling.interval * 1000;
-  say(node("about"), `${location.host} · ${status.version} · up ${span(status.uptime)}`);
+  say(node("host"), status.hostname);
+  say(node("about"), `${status.version} · up ${span(status.uptime)}`);
+  mark(node("about"), "title", `agent-monitor ${status.version} at ${location.host}`);
   draw();
 }
 

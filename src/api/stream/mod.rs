@@ -16,9 +16,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::agent::PATIENCE;
 use super::error::Problem;
-use super::render::elsewhere;
+use super::render::{elsewhere, looked_up};
 use super::{Counts, Limits, Look};
 use crate::feed::{Episodes, Feed, Present, Update};
 use crate::model::{Body, Missed, Recorded, Replay, Retold, Snapshot, Turn};
@@ -171,22 +170,15 @@ impl Subscription {
     ) -> Result<Vec<Bytes>, Problem> {
         let Some(after) = after else { return Ok(Vec::new()) };
         let (look, missed) = (Arc::clone(look), self.filter.missed(after, REPLAY));
-        let rendered = elsewhere(move || {
+        let rendered = looked_up("what a stream missed", move || {
             let Replay { after, gap, told } = look(&missed)?;
             // The database knows of a line before the feed does: what the client has may be told again there.
             let last = told.last().and_then(|told| told.recorded.id).unwrap_or(after);
             let gap = gap.map(|(from, to)| message::gap(format, from, to));
             let texts = told.iter().map(|told| Message::entry(format, told).text);
-            Ok::<_, String>((last, gap.into_iter().chain(texts).collect()))
+            Ok((last, gap.into_iter().chain(texts).collect()))
         });
-        let (last, texts) = match tokio::time::timeout(PATIENCE, rendered).await {
-            Ok(Ok(rendered)) => rendered,
-            Ok(Err(reason)) => {
-                tracing::debug!(reason, "cannot read what a stream missed");
-                return Err(Problem::unavailable("the database cannot be read right now"));
-            }
-            Err(_) => return Err(Problem::unavailable("the database takes too long to answer")),
-        };
+        let (last, texts) = rendered.await?;
         self.seen = last;
         Ok(texts)
     }

@@ -9,8 +9,8 @@ use super::AgentMetrics;
 use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, HostMinute,
-    JsonObject, LeftoverRow, Metrics, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
+    ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, JsonObject,
+    LeftoverRow, Metrics, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
 };
 
 /// METRIC: the same numbers as a row.
@@ -236,42 +236,6 @@ impl<'a> Run<'a> {
             cpu_seconds: seconds(row.cpu_us),
             peak_memory_mb: row.peak_memory_bytes.map(mib),
             last_memory_mb: row.last_memory_bytes.map(mib),
-        }
-    }
-}
-
-/// The host in one minute: loads and pressures the highest, available memory the lowest that was seen.
-#[derive(Serialize)]
-pub(super) struct Host {
-    timestamp: Time,
-    load1: Option<f64>,
-    load5: Option<f64>,
-    load15: Option<f64>,
-    cpu_count: Option<u32>,
-    memory_total_mb: Option<f64>,
-    memory_available_mb: Option<f64>,
-    cpu_pressure: Option<f64>,
-    memory_pressure: Option<f64>,
-    memory_pressure_full: Option<f64>,
-    io_pressure: Option<f64>,
-    io_pressure_full: Option<f64>,
-}
-
-impl From<&HostMinute> for Host {
-    fn from(HostMinute { at, host, pressure }: &HostMinute) -> Host {
-        Host {
-            timestamp: Time(*at),
-            load1: host.load_1m,
-            load5: host.load_5m,
-            load15: host.load_15m,
-            cpu_count: host.cpu_count,
-            memory_total_mb: host.memory_total_bytes.map(mib),
-            memory_available_mb: host.memory_available_bytes.map(mib),
-            cpu_pressure: pressure.cpu_some.map(one_decimal),
-            memory_pressure: pressure.memory_some.map(one_decimal),
-            memory_pressure_full: pressure.memory_full.map(one_decimal),
-            io_pressure: pressure.io_some.map(one_decimal),
-            io_pressure_full: pressure.io_full.map(one_decimal),
         }
     }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::rows::{Time, mib, one_decimal, seconds};
+use super::host::HostNow;
+use super::rows::{Time, mib, seconds};
 use crate::api::{OwnFacts, ReceiverFacts, Reloads};
 use crate::feed::Present;
-use crate::model::{HostPressure, HostReading, MessagesState, SourceState, Timestamp};
+use crate::model::{MessagesState, SourceState, Timestamp};
 
 /// `GET /api/monitoring/status`.
 #[derive(Serialize)]
@@ -16,6 +17,7 @@ pub(in crate::api) struct Status<'a> {
     /// As in `/readyz`: `ready`, `degraded`, or `failing` where that answers 503.
     status: &'static str,
     version: &'static str,
+    hostname: String,
     pid: u32,
     url: String,
     socket: String,
@@ -26,7 +28,7 @@ pub(in crate::api) struct Status<'a> {
     cpu_seconds: f64,
     memory_mb: Option<f64>,
     sampling: Sampling,
-    host: Host,
+    host: HostNow,
     registry: Vec<Source<'a>>,
     /// Where messages are counted in a broker's database.
     messages: Option<Messages<'a>>,
@@ -51,41 +53,6 @@ struct Sampling {
     tick_duration: Option<f64>,
     /// How children are found: `events` where the kernel tells of every fork, else `scan`; null before the first step.
     discovery: Option<&'static str>,
-}
-
-/// The host now. Pressures: percent of the last ten seconds in which a task waited, or (`Full`) in which none went on.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Host {
-    load1: Option<f64>,
-    load5: Option<f64>,
-    load15: Option<f64>,
-    cpu_count: Option<u32>,
-    memory_total_mb: Option<f64>,
-    memory_available_mb: Option<f64>,
-    cpu_pressure: Option<f64>,
-    memory_pressure: Option<f64>,
-    memory_pressure_full: Option<f64>,
-    io_pressure: Option<f64>,
-    io_pressure_full: Option<f64>,
-}
-
-impl Host {
-    fn new(host: &HostReading, pressure: &HostPressure) -> Host {
-        Host {
-            load1: host.load_1m,
-            load5: host.load_5m,
-            load15: host.load_15m,
-            cpu_count: host.cpu_count,
-            memory_total_mb: host.memory_total_bytes.map(mib),
-            memory_available_mb: host.memory_available_bytes.map(mib),
-            cpu_pressure: pressure.cpu_some.map(one_decimal),
-            memory_pressure: pressure.memory_some.map(one_decimal),
-            memory_pressure_full: pressure.memory_full.map(one_decimal),
-            io_pressure: pressure.io_some.map(one_decimal),
-            io_pressure_full: pressure.io_full.map(one_decimal),
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -259,6 +226,7 @@ impl<'a> Status<'a> {
         Status {
             status,
             version: env!("CARGO_PKG_VERSION"),
+            hostname: own.hostname,
             pid: own.pid,
             started_at: Time(own.started_at),
             generated_at: Time(now),
@@ -272,7 +240,7 @@ impl<'a> Status<'a> {
                 tick_duration: present.tick_took.map(|took| took.as_secs_f64()),
                 discovery: Some(sampled.discovery).filter(|way| !way.is_empty()),
             },
-            host: Host::new(&snapshot.host, &snapshot.pressure),
+            host: HostNow::new(&snapshot.host, &snapshot.pressure),
             registry: sampled.sources.iter().map(|state| Source::new(state, now)).collect(),
             messages: sampled.messages.as_ref().map(Messages::from),
             database: Database {
