@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::reader::Resident;
 use super::tree::Tree;
 use crate::model::{Pid, ProcessKey};
 use crate::process::{ReadError, Watch};
@@ -18,7 +19,7 @@ use crate::process::{ReadError, Watch};
 const FILES_MAX: usize = 2048;
 /// Descriptors left to the rest of the program.
 const RESERVED: usize = 512;
-/// Descriptors that one process takes.
+/// Descriptors that one process takes, at most.
 const FILES_EACH: usize = 2;
 
 /// Raises the number of files that this program may have open to the most it may ask for, and says how many that is:
@@ -34,13 +35,21 @@ pub fn raise_open_files() -> usize {
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) stat: OwnedFd,
-    pub(super) statm: OwnedFd,
+    /// Opened when it is first needed.
+    statm: Option<OwnedFd>,
 }
 
 impl Files {
-    /// Both files may belong to different processes until `stat`, read afterwards, shows that the first lives.
     pub(super) fn open(tree: &Tree, pid: Pid) -> Result<Files, ReadError> {
-        Ok(Files { stat: tree.open_file(pid, "stat")?, statm: tree.open_file(pid, "statm")? })
+        Ok(Files { stat: tree.open_file(pid, "stat")?, statm: None })
+    }
+
+    /// May belong to another process than `stat` until that, read afterwards, shows that its own lives.
+    pub(super) fn statm(&mut self, tree: &Tree, pid: Pid) -> Result<&OwnedFd, ReadError> {
+        match &mut self.statm {
+            Some(statm) => Ok(statm),
+            none => Ok(none.insert(tree.open_file(pid, "statm")?)),
+        }
     }
 }
 
@@ -50,6 +59,8 @@ pub(super) struct Kept {
     rank: Rank,
     /// Its open files, while there is room for them.
     pub(super) files: Option<Files>,
+    /// Its memory at the last reading.
+    pub(super) memory: Option<Resident>,
     /// Whether its `io` was once refused: it is not asked for again.
     pub(super) io_denied: bool,
     /// What counts the out-of-memory kills of its cgroup: known while it lives, asked when it has ended.
@@ -88,7 +99,7 @@ impl Descriptors {
             Watch::Exit => Rank::Root,
             Watch::Counters => Rank::Member,
         };
-        self.kept.insert(process, Kept { rank, files: None, io_denied: false, oom_counter: None });
+        self.kept.insert(process, Kept { rank, files: None, memory: None, io_denied: false, oom_counter: None });
     }
 
     /// Every kept process, and how it is watched.
@@ -158,7 +169,7 @@ mod tests {
 
     fn files() -> Files {
         let null = || rustix::fs::open("/dev/null", rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty()).unwrap();
-        Files { stat: null(), statm: null() }
+        Files { stat: null(), statm: Some(null()) }
     }
 
     /// Which of the processes 1 to 5 have their files kept.

@@ -40,7 +40,7 @@ use self::images::Images;
 use self::listing::{Lister, Memory, Met};
 use self::namespaces::Namespaces;
 use self::pss::Pss;
-use self::reader::{Reader, since_boot};
+use self::reader::{Reader, Resident, since_boot};
 use self::tree::{TEXT_BYTES, Tree};
 use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
@@ -272,20 +272,23 @@ impl ProcessSource for LinuxSource {
 
     /// Also of a process that is not kept, at the price of opening its files.
     fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
-        let kept = self.descriptors.get(process);
+        let mut kept = self.descriptors.get(process);
         let io_denied = kept.as_ref().is_some_and(|kept| kept.io_denied);
+        // As seldom as storage I/O it is read whatever the signs say: some may give memory back without any.
+        let known = kept.as_ref().and_then(|kept| kept.memory);
+        let known = if io { known.map(Resident::unsettled) } else { known };
         let mut opened = None;
-        let files = match kept.and_then(|kept| kept.files.as_ref()) {
+        let files = match kept.as_mut().and_then(|kept| kept.files.as_mut()) {
             Some(files) => files,
             None => opened.insert(Files::open(&self.reader.tree, process.pid)?),
         };
-        let mut reading = self.reader.reading(process, files, io && !io_denied)?;
+        let (mut reading, memory) = self.reader.reading(process, files, known, io && !io_denied)?;
         if io && io_denied {
             reading.io = IoReading::Denied;
-        } else if reading.io == IoReading::Denied
-            && let Some(kept) = self.descriptors.get(process)
-        {
-            kept.io_denied = true;
+        }
+        if let Some(kept) = kept {
+            kept.memory = Some(memory);
+            kept.io_denied = io_denied || reading.io == IoReading::Denied;
         }
         reading.pss = self.pss.of(process);
         if let Some(files) = opened {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::descriptors::Files;
-use super::stat::{self, Stat};
+use super::stat::{self, MemorySign, Stat};
 use super::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
 use crate::model::{IoReading, Pid, ProcessKey, ProcessRow, PssReading, Reading};
@@ -31,6 +31,22 @@ impl Machine {
             ticks_per_second: NonZeroU64::new(rustix::param::clock_ticks_per_second())
                 .unwrap_or(NonZeroU64::new(100).expect("not zero")),
         }
+    }
+}
+
+/// Resident memory as it was read last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resident {
+    pages: u64,
+    sign: MemorySign,
+    /// Whether it stays so while the sign does.
+    settled: bool,
+}
+
+impl Resident {
+    /// To be read again, whatever its sign.
+    pub(super) fn unsettled(self) -> Resident {
+        Resident { settled: false, ..self }
     }
 }
 
@@ -70,18 +86,46 @@ impl Reader {
         })
     }
 
-    pub(super) fn reading(&self, process: ProcessKey, files: &Files, io: bool) -> Result<Reading, ReadError> {
+    /// `known`: of the reading before. Memory that is settled costs no file of its own as long as `stat` shows no sign that
+    /// it is another: most processes sleep most of the time.
+    pub(super) fn reading(
+        &self,
+        process: ProcessKey,
+        files: &mut Files,
+        known: Option<Resident>,
+        io: bool,
+    ) -> Result<(Reading, Resident), ReadError> {
         let pid = process.pid;
         let mut buffer = [0; TEXT_BYTES];
         let io = if io { self.io(pid, &mut buffer)? } else { IoReading::Skipped };
-        let text = self.tree.read(&files.statm, &mut buffer, pid, "statm")?;
+        if let Some(memory) = known.filter(|memory| memory.settled) {
+            let stat = self.stat_of(process, files, &mut buffer)?;
+            if stat.memory == memory.sign {
+                return Ok((self.counters(&stat, memory.pages, io), memory));
+            }
+        }
+        let statm = files.statm(&self.tree, pid)?;
+        let text = self.tree.read(statm, &mut buffer, pid, "statm")?;
         let pages = stat::resident_pages(text).map_err(|what| self.tree.odd(what, pid, "statm"))?;
         // Read last: whoever is shown was not reaped before, so the rest is its own.
-        let stat = self.stat(&files.stat, pid, &mut buffer)?;
-        if stat.start_ticks != process.start_ticks {
-            return Err(ReadError::Gone);
-        }
-        Ok(Reading {
+        let stat = self.stat_of(process, files, &mut buffer)?;
+        // It was read between two readings that show no sign of a change.
+        let settled = known.is_some_and(|before| before.sign == stat.memory);
+        Ok((self.counters(&stat, pages, io), Resident { pages, sign: stat.memory, settled }))
+    }
+
+    fn stat_of<'b>(
+        &self,
+        process: ProcessKey,
+        files: &Files,
+        buffer: &'b mut [u8; TEXT_BYTES],
+    ) -> Result<Stat<'b>, ReadError> {
+        let stat = self.stat(&files.stat, process.pid, buffer)?;
+        if stat.start_ticks == process.start_ticks { Ok(stat) } else { Err(ReadError::Gone) }
+    }
+
+    fn counters(&self, stat: &Stat<'_>, pages: u64, io: IoReading) -> Reading {
+        Reading {
             read_at: monotonic(),
             parent: stat.parent,
             state: stat.state,
@@ -90,7 +134,7 @@ impl Reader {
             pss: PssReading::Unknown,
             threads: stat.threads,
             io,
-        })
+        }
     }
 
     /// Not finding the file is as being refused: a kernel without I/O accounting has none.

@@ -9,7 +9,7 @@ use crate::model::{Cpu, ExitStatus, Io, Pid, ProcessState};
 /// The bit of the kernel's flags word that marks its own threads: `PF_KTHREAD`, include/linux/sched.h.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// The fields of `/proc/PID/stat`, proc_pid_stat(5), up to the 22nd.
+/// The fields of `/proc/PID/stat`, proc_pid_stat(5), up to the 24th.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Stat<'a> {
     /// Field 2 without its parentheses: any bytes, chosen by the process.
@@ -22,8 +22,18 @@ pub(super) struct Stat<'a> {
     pub(super) cpu: CpuTicks,
     pub(super) threads: u32,
     pub(super) start_ticks: u64,
-    /// The fields from the 23rd on.
+    pub(super) memory: MemorySign,
+    /// The fields from the 25th on.
     rest: &'a [u8],
+}
+
+/// What changes when resident memory grows, and nearly always when it shrinks: how many pages were faulted in (fields 10 and
+/// 12), and how many are resident by a rough count (field 24), from which each processor may hold back some. `statm` adds up
+/// what is held back: Linux commit 82241a83cd15, "mm: fix the inaccurate memory statistics issue for users".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct MemorySign {
+    faults: u64,
+    rough_pages: u64,
 }
 
 /// Processor time in clock ticks: fields 14 to 17.
@@ -57,7 +67,10 @@ impl<'a> Stat<'a> {
         let session = fields.pid().ok_or("field 6 (session) is no number")?;
         fields.skip(2); // tty_nr, tpgid
         let flags = fields.number().ok_or("field 9 (flags) is no number")?;
-        fields.skip(4); // page faults
+        let minor = fields.number().ok_or("field 10 (minflt) is no number")?;
+        fields.skip(1); // those of children
+        let major = fields.number().ok_or("field 12 (majflt) is no number")?;
+        fields.skip(1);
         let user = fields.number().ok_or("field 14 (utime) is no number")?;
         let system = fields.number().ok_or("field 15 (stime) is no number")?;
         let children_user = fields.number().ok_or("field 16 (cutime) is no number")?;
@@ -66,6 +79,8 @@ impl<'a> Stat<'a> {
         let threads = fields.number().ok_or("field 20 (num_threads) is no number")?;
         fields.skip(1); // itrealvalue
         let start_ticks = fields.number().ok_or("field 22 (starttime) is no number")?;
+        fields.skip(1); // vsize
+        let rough_pages = fields.number().ok_or("field 24 (rss) is no number")?;
         Ok(Stat {
             name,
             state: state(letter, threads),
@@ -76,6 +91,7 @@ impl<'a> Stat<'a> {
             cpu: CpuTicks { own: user.saturating_add(system), children: children_user.saturating_add(children_system) },
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
             start_ticks,
+            memory: MemorySign { faults: minor.saturating_add(major), rough_pages },
             rest: fields.0,
         })
     }
@@ -84,7 +100,7 @@ impl<'a> Stat<'a> {
     /// proves nothing by itself.
     pub(super) fn wait_status(&self) -> Option<i32> {
         let mut fields = Fields(self.rest);
-        fields.skip(29);
+        fields.skip(27);
         i32::try_from(fields.number()?).ok()
     }
 

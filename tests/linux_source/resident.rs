@@ -1,0 +1,100 @@
+//! Resident memory, which is not read again while nothing shows that it is another.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroU64;
+use std::process::{Command, Stdio};
+
+use agent_monitor::model::ProcessKey;
+use agent_monitor::process::linux::{LinuxSource, Machine};
+use agent_monitor::process::{ProcessSource, Watch};
+
+use crate::children::{ENOUGH, pid, source, status_rss_bytes};
+
+#[test]
+fn memory_is_asked_for_again_when_its_sign_changes_and_when_everything_is() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    put("proc/sys/kernel/random/boot_id", "a-boot\n");
+    put("proc/7/io", "read_bytes: 0\nwrite_bytes: 0\n");
+    let sign = |minor: u64, major: u64, pages: u64| {
+        let faults = format!("{minor} 9 {major} 9");
+        put("proc/7/stat", &format!("7 (agent) S 1 7 7 0 -1 4194304 {faults} 5 2 0 0 20 0 1 0 1000 4096 {pages} 0\n"));
+    };
+    let resident = |pages: u64| put("proc/7/statm", &format!("900 {pages} 3 1 0 9 0\n"));
+    let machine = Machine { page_bytes: 1, ticks_per_second: NonZeroU64::new(100).unwrap() };
+    let mut source = LinuxSource::rooted(root.path(), machine, ENOUGH).unwrap();
+    let key = ProcessKey { pid: pid(7), start_ticks: 1000 };
+    sign(1, 1, 1);
+    resident(10);
+    source.keep(key, Watch::Counters).unwrap();
+    let mut read = |io| source.read(key, io).unwrap().rss_bytes;
+    assert_eq!(read(false), 10);
+    // What grew while the first reading went on is seen by the second: only then it is settled.
+    resident(11);
+    assert_eq!(read(false), 11);
+    resident(12);
+    assert_eq!(read(false), 11, "nothing says that it is another");
+    for changed in [(2, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 1)] {
+        resident(20);
+        sign(changed.0, changed.1, changed.2);
+        assert_eq!(read(false), 20, "{changed:?}");
+        resident(21);
+        assert_eq!(read(false), 21, "it may have grown since it was read, and before its sign was");
+        resident(22);
+        assert_eq!(read(false), 21);
+    }
+    assert_eq!(read(true), 22, "all is read now and then");
+    resident(23);
+    assert_eq!(read(false), 22);
+}
+
+/// Takes memory at each line it reads, and gives it back at the next.
+const BREATHES: &str = "
+import mmap, sys
+for line in sys.stdin:
+    held = mmap.mmap(-1, 64 << 20)
+    for place in range(0, len(held), 4096): held[place] = 1
+    print(flush=True)
+    sys.stdin.readline()
+    held.close()
+    print(flush=True)
+";
+
+#[test]
+fn what_a_process_takes_and_gives_back_is_seen_at_once() {
+    let mut child = Command::new("python3")
+        .args(["-c", BREATHES])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is installed");
+    let (mut ask, mut answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut breathe = || {
+        ask.write_all(b"\n").unwrap();
+        answers.read_line(&mut String::new()).unwrap();
+    };
+    let mut source = source();
+    let child_pid = pid(child.id());
+    let key = source.look(child_pid).unwrap().key;
+    source.keep(key, Watch::Counters).unwrap();
+    let mut seen = Vec::new();
+    for round in 0..4 {
+        breathe();
+        // It waits for the next line now, so that nothing changes between the two.
+        let reading = source.read(key, false).unwrap();
+        assert_eq!(reading.rss_bytes, status_rss_bytes(child_pid), "round {round}");
+        for _ in 0..round {
+            assert_eq!(source.read(key, false).unwrap().rss_bytes, reading.rss_bytes);
+        }
+        seen.push(reading.rss_bytes);
+    }
+    let (most, least) = (seen[0].min(seen[2]), seen[1].max(seen[3]));
+    assert!(most >= least + (60 << 20), "{seen:?}");
+    drop(ask);
+    child.wait().unwrap();
+}
