@@ -27,8 +27,10 @@ pub(super) struct Sum {
     pub processes: u32,
     /// Processes that have, and that nobody has waited for.
     pub zombies: u32,
-    /// The threads of those that have not.
+    /// The threads of those that have not, as far as they are known.
     pub threads: u32,
+    /// Whether those of one of them are not known.
+    pub threads_missing: bool,
     /// Their resident memory, bytes.
     pub rss_bytes: u64,
     /// Their proportional set sizes, as far as they are known, bytes.
@@ -68,7 +70,8 @@ impl Sum {
             self.zombies += 1;
         } else {
             self.processes += 1;
-            self.threads += reading.threads;
+            self.threads += reading.threads.unwrap_or(0);
+            self.threads_missing |= reading.threads.is_none();
             self.add_memory(reading);
         }
     }
@@ -133,7 +136,7 @@ impl Account {
         let mut seen = member.seen.unwrap_or_else(|| Seen {
             state: reading.state,
             rss_bytes: 0,
-            threads: 0,
+            threads: None,
             cpu_percent: None,
             read_at: reading.read_at,
             cpu: Share::default(),
@@ -141,9 +144,14 @@ impl Account {
         });
         let own_before = seen.cpu.last().own;
         seen.cpu = enter(&mut self.cpu, member.seen.map(|seen| seen.cpu), cpu, member.born);
-        if let IoReading::Known(io) = reading.io {
+        let counted = match reading.io {
             // What a process reads itself cannot be told from what came from children: all of it counts as theirs.
-            let lump = |bytes| Counter { own: 0, children: bytes };
+            IoReading::Known(io) => Some((io, (|bytes| Counter { own: 0, children: bytes }) as fn(u64) -> Counter)),
+            // Nothing of a child ever comes up in its parent: what is gone is held against nothing.
+            IoReading::Own(io) => Some((io, (|bytes| Counter { own: bytes, children: 0 }) as fn(u64) -> Counter)),
+            IoReading::Denied | IoReading::Skipped => None,
+        };
+        if let Some((io, lump)) = counted {
             let before = member.seen.and_then(|seen| seen.io).unzip();
             seen.io = Some((
                 enter(&mut self.read, before.0, lump(io.read_bytes), member.born),
@@ -193,7 +201,7 @@ pub(super) fn seen_before(row: &MemberRow, read_at: Mono) -> Option<Seen> {
         read_at,
         state: ProcessState::Sleeping,
         rss_bytes: 0,
-        threads: 0,
+        threads: None,
         cpu_percent: None,
         cpu: Share::resume(row.cpu_us?),
         io: row.io_bytes.map(|(read, written)| (Share::resume(read), Share::resume(written))),

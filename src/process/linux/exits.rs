@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 use rustix::thread::CapabilitySet;
 
-use super::Wake;
+use crate::process::common::Wake;
 use super::kernel::{ExitInfo, exit_info};
 use super::stat::Stat;
 use super::tree::{Owner, TEXT_BYTES, Tree};
