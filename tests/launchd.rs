@@ -156,7 +156,8 @@ fn every_key_is_one_that_launchd_knows() {
     assert_eq!(names, ["agent-monitor.plist", "agent-monitor.user.plist"]);
     let mut labels = Vec::new();
     for path in &plists {
-        let job = parse(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let job =
+            parse(&fs::read_to_string(path).unwrap()).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // The name by which launchd and its file are found.
         assert_eq!(path.file_stem().unwrap().to_str(), Some(&*job.label));
         assert_eq!(job.run_at_load, Some(true));

@@ -276,3 +276,6 @@ fn token(api: &config::Api) -> Result<Option<String>, (PathBuf, std::io::Error)>
         token => Ok(Some(token.to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,11 @@ use std::error::Error;
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use super::portable as system;
+use super::{ProcessSource, common};
 #[cfg(target_os = "linux")]
 use super::{linux as system, linux::Forks, linux::LinuxSource};
 #[cfg(target_os = "macos")]
 use super::{macos as system, macos::MacSource};
-use super::{ProcessSource, common};
 
 pub use self::system::{identify, own_memory_bytes};
 pub use super::common::{Wake, raise_open_files};

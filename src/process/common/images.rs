@@ -5,8 +5,8 @@
 //! is left to its thread, another one goes on with the others, and the first ends when its read does.
 
 use std::io;
-use std::path::PathBuf;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;

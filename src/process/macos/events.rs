@@ -63,15 +63,18 @@ impl Events {
     ///
     /// # Errors
     /// When the kernel has no queue or thread for us.
-    pub(super) fn start(exits: Sender<ProcessEvent>, others: SyncSender<ProcessEvent>, wake: Wake) -> io::Result<Events> {
+    pub(super) fn start(
+        exits: Sender<ProcessEvent>,
+        others: SyncSender<ProcessEvent>,
+        wake: Wake,
+    ) -> io::Result<Events> {
         let shared = Arc::new(Shared {
             queue: Kqueue::new()?,
             watched: Mutex::new(HashMap::new()),
             failed: AtomicBool::new(false),
         });
         shared.change(EventFilter::EVFILT_USER, 0, EvFlags::EV_ADD | EvFlags::EV_CLEAR, FilterFlag::empty(), STOP)?;
-        let waiter =
-            Waiter { shared: shared.clone(), exits: exits.clone(), others, lost: false, wake: wake.clone() };
+        let waiter = Waiter { shared: shared.clone(), exits: exits.clone(), others, lost: false, wake: wake.clone() };
         let thread = std::thread::Builder::new()
             .name("process-events".to_owned())
             .stack_size(STACK_BYTES)
@@ -235,7 +238,8 @@ impl Waiter {
         if ended {
             let told = what.contains(FilterFlag::NOTE_EXITSTATUS);
             // The lower half: above are reasons that we did not ask for.
-            let status = if told { ExitStatus::from_wait(i32::try_from(data & 0xffff).unwrap_or(0)) } else { seen(process) };
+            let status =
+                if told { ExitStatus::from_wait(i32::try_from(data & 0xffff).unwrap_or(0)) } else { seen(process) };
             send_end(&self.exits, process, status);
         }
         ended

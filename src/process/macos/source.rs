@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
     PssCounts, Reading, Script, Timestamp,
 };
-use crate::process::common::{Images, Shown, Wake};
+use crate::process::common::{Images, Shown, Wake, kin};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 use crate::recognise;
 
@@ -215,14 +214,12 @@ fn boot() -> io::Result<BootId> {
 }
 
 fn row(facts: &Facts, now: Timestamp) -> ProcessRow {
-    let raw = i32::try_from(facts.pid.get()).ok().and_then(rustix::process::Pid::from_raw);
-    let session = rustix::process::getsid(raw).ok();
     let started = Timestamp::from_unix_ms(i64::try_from(facts.start_us / 1_000).unwrap_or(i64::MAX));
     ProcessRow {
         key: facts.key(),
         parent: facts.parent,
         group: facts.group,
-        session: session.and_then(|session| Pid::new(session.as_raw_nonzero().get().into())),
+        session: kin::session(facts.pid),
         state: facts.state(None),
         kernel: facts.kernel,
         name: facts.name.clone(),

@@ -21,7 +21,7 @@ use crate::model::{
     BootId, Cpu, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
     ProcessState, PssCounts, PssReading, Reading, Script,
 };
-use crate::process::common::{Shown, line};
+use crate::process::common::{Shown, kin, line};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 use crate::recognise;
 
@@ -156,7 +156,8 @@ impl ProcessSource for PortableSource {
         let what = ProcessRefreshKind::nothing().with_cpu().with_memory().with_tasks();
         let found = self.ask_known(process, what)?;
         let state = state(found.status());
-        let threads = found.tasks().and_then(|tasks| u32::try_from(tasks.len()).ok());
+        // Those beside the first one.
+        let threads = found.tasks().and_then(|tasks| u32::try_from(tasks.len() + 1).ok());
         Ok(Reading {
             read_at: monotonic(),
             parent: found.parent().and_then(|parent| Pid::new(parent.as_u32().into())),
@@ -195,7 +196,8 @@ impl ProcessSource for PortableSource {
 /// # Errors
 /// As [`look`](ProcessSource::look).
 pub fn identify(pid: Pid) -> Result<(ProcessKey, BootId), ReadError> {
-    let unknown = |error: StartError| ReadError::Io { path: "this system".into(), source: std::io::Error::other(error) };
+    let unknown =
+        |error: StartError| ReadError::Io { path: "this system".into(), source: std::io::Error::other(error) };
     let mut system = system().map_err(unknown)?;
     let key = key(ask(&mut system, pid, ProcessRefreshKind::nothing())?).ok_or(ReadError::Gone)?;
     Ok((key, boot().map_err(unknown)?))
@@ -244,14 +246,12 @@ fn row(process: &Process) -> Option<ProcessRow> {
         return None;
     }
     let key = key(process)?;
-    let raw = i32::try_from(key.pid.get()).ok().and_then(rustix::process::Pid::from_raw);
-    let known = |pid: rustix::process::Pid| Pid::new(pid.as_raw_nonzero().get().into());
     Some(ProcessRow {
         key,
         parent: process.parent().and_then(|parent| Pid::new(parent.as_u32().into())),
         // sysinfo's group is that of the account.
-        group: rustix::process::getpgid(raw).ok().and_then(known),
-        session: rustix::process::getsid(raw).ok().and_then(known),
+        group: kin::group(key.pid),
+        session: kin::session(key.pid),
         state: state(process.status()),
         kernel: matches!(process.thread_kind(), Some(sysinfo::ThreadKind::Kernel)),
         name: process.name().to_string_lossy().into(),

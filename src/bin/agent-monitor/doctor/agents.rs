@@ -235,8 +235,7 @@ mod tests {
         };
         let mut source = agent_monitor::process::here::source(std::sync::Arc::new(|| ())).unwrap();
         let door = Door { socket: "/run/s".into(), mode: 0o600, uid: 1, gid: 1, way: Vec::new() };
-        let mut outcomes =
-            |claimed: &[Claim]| processes(claimed, |claim| by_source::seen(claim, &mut *source), &door);
+        let mut outcomes = |claimed: &[Claim]| processes(claimed, |claim| by_source::seen(claim, &mut *source), &door);
         let fine = outcomes(&[claim("us", std::process::id().into())]);
         let names: Vec<&str> = fine.iter().map(|check| check.name).collect();
         assert_eq!(names, ["claimed pids", "storage I/O"], "nobody told on whose behalf we open files");

@@ -29,8 +29,12 @@ fn starts(source: Result<&dyn ProcessSource, &String>) -> Check {
     match source.map(ProcessSource::tells_forks) {
         Ok(true) => Check::pass(NAME, "the kernel tells of every start and end"),
         // There is no other way here, so it is no warning.
-        Ok(false) => Check::pass(NAME, "children are found by looking; one that is left by its parent at once may be missed"),
-        Err(error) => Check::fail(NAME, error.clone(), "see that this system and its version are among those in the README"),
+        Ok(false) => {
+            Check::pass(NAME, "children are found by looking; one that is left by its parent at once may be missed")
+        }
+        Err(error) => {
+            Check::fail(NAME, error.clone(), "see that this system and its version are among those in the README")
+        }
     }
 }
 
@@ -45,6 +49,8 @@ mod tests {
         assert!(matches!(others(false).outcome, Outcome::Warn(remedy) if remedy.contains("root")));
         let source = source(Arc::new(|| ())).unwrap();
         assert_eq!(starts(Ok(&*source)).outcome, Outcome::Pass);
-        assert!(matches!(starts(Err(&"no queue".to_owned())), Check { outcome: Outcome::Fail(_), found, .. } if found == "no queue"));
+        assert!(
+            matches!(starts(Err(&"no queue".to_owned())), Check { outcome: Outcome::Fail(_), found, .. } if found == "no queue")
+        );
     }
 }
