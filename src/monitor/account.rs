@@ -227,3 +227,61 @@ pub(super) fn percent(used_us: u64, at: Mono, before: Mono) -> Option<f64> {
     let rate = (!span.is_zero()).then(|| used_us as f64 / span.as_secs_f64() / 10_000.0);
     rate
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Cpu, Io, Pid, ProcessRow, PssReading, Timestamp};
+    use crate::tree::{AgentIndex, Forest, Owner};
+
+    /// A parent reads 10 bytes and its child 100; the child ends, and the parent reads 50 more: 160, whether the kernel adds
+    /// what children did to their parent (Linux) or to nobody (macOS).
+    #[test]
+    fn what_a_child_read_counts_once_however_it_is_told() {
+        type Tell = fn(Io) -> IoReading;
+        for (tell, at_last) in [(IoReading::Known as Tell, 160), (IoReading::Own as Tell, 60)] {
+            let mut forest = Forest::default();
+            let [parent, child] = [7, 8].map(|pid| ProcessKey { start_ticks: 1, pid: Pid::new(pid).unwrap() });
+            for key in [parent, child] {
+                let row = ProcessRow {
+                    key,
+                    parent: (key == child).then_some(parent.pid),
+                    group: None,
+                    session: None,
+                    state: ProcessState::Running,
+                    kernel: false,
+                    name: "x".into(),
+                    uid: None,
+                    age: Duration::ZERO,
+                };
+                let owner = Owner { agent: AgentIndex(0), left: false };
+                forest.insert(&row, owner, Timestamp::default(), true);
+            }
+            let mut account = Account::default();
+            let mut read = |account: &mut Account, key: ProcessKey, bytes: u64| {
+                let reading = Reading {
+                    read_at: Mono(1),
+                    parent: None,
+                    state: ProcessState::Running,
+                    cpu: Cpu::default(),
+                    rss_bytes: 0,
+                    pss: PssReading::Unknown,
+                    threads: None,
+                    io: tell(Io { read_bytes: bytes, written_bytes: 2 * bytes }),
+                };
+                let member = forest.get_mut(key).unwrap();
+                let seen = account.take(member, &reading);
+                member.seen = Some(seen);
+                seen
+            };
+            let charge = |account: &mut Account| (account.read.charge(), account.written.charge());
+            read(&mut account, parent, 10);
+            let gone = read(&mut account, child, 100);
+            assert_eq!(charge(&mut account), (110, 220));
+            account.vanished(&gone);
+            read(&mut account, parent, at_last);
+            assert_eq!(charge(&mut account), (50, 100));
+            assert_eq!((account.read.total(), account.written.total()), (160, 320));
+        }
+    }
+}
