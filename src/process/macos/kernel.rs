@@ -175,7 +175,8 @@ impl Host {
     pub(super) fn this() -> Host {
         #[expect(deprecated, reason = "mach2 is recommended, for one function that will not change")]
         // SAFETY: takes nothing, and gives a number.
-        Host(unsafe { libc::mach_host_self() })
+        let port = unsafe { libc::mach_host_self() };
+        Host(port)
     }
 
     /// Pages that can be had without swapping: free ones, and those that have not been used for a while. None when Mach

@@ -1,6 +1,7 @@
 //! Held to the source of Linux, about the same real processes.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -101,25 +102,29 @@ fn a_tree() {
     found.iter().zip(&seen).for_each(|(portable, linux)| same(portable, linux));
 }
 
-/// Everyone that is there for a while is found by both, and no thread is taken for a process.
+/// Everyone that is there for a while is found by both, and no thread is taken for a process, also when threads were
+/// counted just before.
 #[test]
 fn a_scan_finds_who_is_there() {
     let (mut portable, mut linux) = both();
-    let threads: Vec<_> = (0..3)
-        .map(|_| {
-            let (end, ended) = std::sync::mpsc::channel::<()>();
-            (end, std::thread::spawn(move || ended.recv().is_err()))
-        })
-        .collect();
-    let pids = |found: Vec<ProcessRow>| found.iter().map(|row| row.key.pid).collect::<std::collections::BTreeSet<_>>();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || ended.recv().is_err());
+    let pids = |found: Vec<ProcessRow>| found.iter().map(|row| row.key.pid).collect::<BTreeSet<_>>();
+    let ourselves = portable.own_pid().unwrap();
+    let key = portable.look(ourselves).unwrap().key;
+    assert!(portable.read(key, false).unwrap().threads > Some(1));
     let before = pids(rows(&mut linux, Scan::All));
     let found = pids(rows(&mut portable, Scan::All));
     let after = pids(rows(&mut linux, Scan::All));
     let stayed: Vec<_> = before.intersection(&after).copied().collect();
     assert!(stayed.len() > 1 && stayed.iter().all(|pid| found.contains(pid)), "{stayed:?} {found:?}");
-    let come = found.difference(&before).filter(|pid| after.contains(pid)).count();
-    let odd: Vec<_> = found.iter().filter(|pid| !before.contains(pid) && !after.contains(pid)).collect();
-    assert!(odd.len() + come < 50, "threads among the processes: {odd:?}");
+    let task =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
+    let ours: BTreeSet<Pid> = std::fs::read_dir("/proc/self/task").unwrap().map(task).filter_map(Pid::new).collect();
+    assert!(ours.len() > 1);
+    assert_eq!(ours.intersection(&found).copied().collect::<Vec<_>>(), [ourselves], "threads are no processes");
+    drop(end);
+    assert!(thread.join().unwrap());
     let new = rows(&mut portable, Scan::New);
     assert!(new.iter().all(|row| !found.contains(&row.key.pid)), "shown before");
     let child = Kept::start("sleep", &["1000"]);
@@ -128,10 +133,6 @@ fn a_scan_finds_who_is_there() {
     assert_eq!(times(rows(&mut portable, Scan::New)), 1, "a look is no scan");
     assert_eq!(times(rows(&mut portable, Scan::New)), 0);
     assert_eq!(times(rows(&mut portable, Scan::All)), 1);
-    for (end, thread) in threads {
-        drop(end);
-        assert!(thread.join().unwrap());
-    }
 }
 
 /// Stopped after some work, so that both read the same moment: processor time to the tick of the kernel's account, resident
