@@ -158,9 +158,9 @@ pub(super) fn children(pid: Pid) -> Vec<Pid> {
 pub(super) const CHILDREN: usize = 1024;
 
 /// What a tick of the machine's clock lasts.
+#[expect(deprecated, reason = "mach2 is recommended, for one function that will not change")]
 pub(super) fn timebase() -> Option<Timebase> {
     let mut info = libc::mach_timebase_info { numer: 0, denom: 0 };
-    #[expect(deprecated, reason = "mach2 is recommended, for one function that will not change")]
     // SAFETY: `info` is what it fills.
     let code = unsafe { libc::mach_timebase_info(&raw mut info) };
     if code == libc::KERN_SUCCESS { Timebase::new(info.numer, info.denom) } else { None }
