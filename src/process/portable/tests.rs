@@ -68,11 +68,16 @@ fn who_is_who() {
     assert!(matches!(portable.look_inside(InnerPid { namespace: 1, pid: ourselves }), Err(ReadError::Gone)));
 }
 
+/// Whether it has become the program that it is to be, and waits: from then on every look shows the same.
+fn rests_as(row: &ProcessRow, name: &str) -> bool {
+    &*row.name == name && row.state == ProcessState::Sleeping
+}
+
 impl Kept {
     fn until_it_is(&self, name: &str, source: &mut dyn ProcessSource) {
         let begun = monotonic();
-        while &*source.look(self.pid()).unwrap().name != name {
-            assert!(monotonic().since(begun) < Duration::from_secs(30), "it never became {name}");
+        while !rests_as(&source.look(self.pid()).unwrap(), name) {
+            assert!(monotonic().since(begun) < Duration::from_secs(30), "it never became {name}, or never rested");
             std::thread::yield_now();
         }
     }
@@ -92,7 +97,7 @@ fn a_tree() {
     let begun = monotonic();
     let seen = loop {
         let seen = members(rows(&mut linux, Scan::All));
-        if seen.len() == 2 && seen.iter().all(|row| &*row.name == "cat") {
+        if seen.len() == 2 && seen.iter().all(|row| rests_as(row, "cat")) {
             break seen;
         }
         assert!(monotonic().since(begun) < Duration::from_secs(30), "{seen:?}");
