@@ -3,15 +3,20 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeVal;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 use serde_json::json;
 
 use super::herd::Herd;
+
+/// What is measured.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_agent-monitor");
 
 /// A daemon of its own state, which watches a herd from a registry file.
 pub(crate) struct Daemon {
@@ -21,6 +26,9 @@ pub(crate) struct Daemon {
     /// Of its endpoint.
     pub(crate) address: SocketAddr,
 }
+
+/// The type of the events that are told.
+const TOLD: &str = "task";
 
 /// What it holds, in bytes and numbers of descriptors.
 pub(crate) struct Held {
@@ -48,7 +56,7 @@ impl Daemon {
         fs::write(path("agents.json"), json!(records).to_string()).unwrap();
         // Nothing of this machine's own configuration.
         fs::write(path("agent-monitor.toml"), config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_agent-monitor"))
+        let mut child = Command::new(PROGRAM)
             .args(["run", "--interval", interval, "--listen", "127.0.0.1:0"])
             .arg("--config")
             .arg(path("agent-monitor.toml"))
@@ -88,10 +96,52 @@ impl Daemon {
         named.map(|task| text(&task, "schedstat").split(' ').next().unwrap().parse::<u64>().unwrap()).sum()
     }
 
+    /// How often one of its threads went to sleep of itself: `voluntary_ctxt_switches` of proc_pid_status(5).
+    pub(crate) fn wake_ups(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let text = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let slept = |status: String| {
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap_or("0");
+            line.trim().parse::<u64>().unwrap()
+        };
+        tasks.flatten().map(text).map(slept).sum()
+    }
+
+    /// Tells it of an event by the command, and returns the processor time that the command took.
+    pub(crate) fn tell_event(&self) -> Duration {
+        let before = children_cpu();
+        let status = Command::new(PROGRAM)
+            .arg("event")
+            .arg("--socket")
+            .arg(self.directory.path().join("socket"))
+            .args(["agent-00000", TOLD, "The parser is rewritten"])
+            .status()
+            .unwrap();
+        assert!(status.success(), "{status}: {}", self.log());
+        children_cpu() - before
+    }
+
+    /// How many of those are stored.
+    pub(crate) fn events_told(&self) -> u64 {
+        self.ask(&format!("select count(*) from agent_events where event_type = '{TOLD}'"))
+    }
+
+    /// The processes of all agents at the last tick.
+    pub(crate) fn processes(&self) -> u64 {
+        self.ask(
+            "select sum(process_count) from agent_metrics where timestamp = (select max(timestamp) from agent_metrics)",
+        )
+    }
+
     /// How many samples have memory added up exactly.
     pub(crate) fn exact_samples(&self) -> u64 {
+        self.ask("select count(*) from agent_metrics where memory_method = 'pss'")
+    }
+
+    /// A number from its database.
+    fn ask(&self, sql: &str) -> u64 {
         let database = self.directory.path().join("state/agent-monitor.db");
-        count(&database, "select count(*) from agent_metrics where memory_method = 'pss'")
+        rusqlite::Connection::open(database).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     /// What it holds now.
@@ -113,8 +163,7 @@ impl Daemon {
         kill(pid_of(&self.child), Signal::SIGTERM).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}: {}", self.log());
-        let database = self.directory.path().join("state/agent-monitor.db");
-        count(&database, "select count(*) from agent_metrics where cpu_seconds is not null")
+        self.ask("select count(*) from agent_metrics where cpu_seconds is not null")
     }
 
     fn log(&self) -> String {
@@ -138,6 +187,9 @@ fn resident_kib(status: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-fn count(database: &Path, sql: &str) -> u64 {
-    rusqlite::Connection::open(database).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+/// Processor time of all children that ended and were waited for: getrusage(2).
+fn children_cpu() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
+    let span = |at: TimeVal| Duration::new(at.tv_sec().unsigned_abs(), 1000 * u32::try_from(at.tv_usec()).unwrap());
+    span(usage.user_time()) + span(usage.system_time())
 }

@@ -1,45 +1,56 @@
-//! The processes that are watched, and the floor: both are the program `benches/floor.c`.
+//! The processes that are watched, and the floors: both are the programs `benches/floor.c` and `benches/trees.c`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// The compiled floor.
-pub(crate) struct Floor(PathBuf);
+/// The compiled floors.
+pub(crate) struct Floor {
+    single: PathBuf,
+    trees: PathBuf,
+}
 
 impl Floor {
-    /// Compiles it into a directory.
+    /// Compiles them into a directory.
     pub(crate) fn compile(directory: &Path) -> Floor {
-        let program = directory.join("floor");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/floor.c");
-        let status = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(source).status();
-        assert!(status.expect("a C compiler called cc").success(), "{source} cannot be compiled");
-        Floor(program)
+        let compiled = |name: &str| {
+            let program = directory.join(name);
+            let source = format!("{}/benches/{name}.c", env!("CARGO_MANIFEST_DIR"));
+            let status = Command::new("cc").args(["-O2", "-o"]).arg(&program).arg(&source).status();
+            assert!(status.expect("a C compiler called cc").success(), "{source} cannot be compiled");
+            program
+        };
+        Floor { single: compiled("floor"), trees: compiled("trees") }
     }
 }
 
 /// Processes that sleep, until dropped.
 pub(crate) struct Herd {
     child: Child,
-    /// Who they are.
+    /// Who they are; of trees, their roots.
     pub(crate) pids: Vec<u32>,
 }
 
 impl Herd {
     /// None when the machine does not allow so many.
     pub(crate) fn start(floor: &Floor, size: usize) -> Option<Herd> {
-        Herd::sharing(floor, size, &[])
+        Herd::spawned(&floor.single, size, &[])
+    }
+
+    /// So many trees, of a parent and its children each: none when the machine does not allow so many processes.
+    pub(crate) fn trees(floor: &Floor, size: usize, processes: usize) -> Option<Herd> {
+        Herd::spawned(&floor.trees, size, &[processes.to_string()])
     }
 
     /// Processes that share so many MiB of 4 KiB pages, which count as resident in each, in two mappings a MiB.
     pub(crate) fn large(floor: &Floor, size: usize, mib: u32) -> Option<Herd> {
-        Herd::sharing(floor, size, &[mib.to_string()])
+        Herd::spawned(&floor.single, size, &[mib.to_string()])
     }
 
-    fn sharing(floor: &Floor, size: usize, mib: &[String]) -> Option<Herd> {
-        let mut child = Command::new(&floor.0)
+    fn spawned(program: &Path, size: usize, how: &[String]) -> Option<Herd> {
+        let mut child = Command::new(program)
             .args(["spawn", &size.to_string()])
-            .args(mib)
+            .args(how)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -69,15 +80,19 @@ pub(crate) struct Rounds {
 impl Rounds {
     /// `way`: `pread` or `open`, see the program.
     pub(crate) fn start(floor: &Floor, way: &str, herd: &Herd) -> Rounds {
-        let mut child = Command::new(&floor.0)
-            .arg(way)
-            .args(herd.pids.iter().map(u32::to_string))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let pids = herd.pids.iter().map(u32::to_string);
+        Rounds::asking(Command::new(&floor.single).arg(way).args(pids), herd.pids.len())
+    }
+
+    /// Scans of all processes, their cost shared out among `size`.
+    pub(crate) fn scans(floor: &Floor, size: usize) -> Rounds {
+        Rounds::asking(Command::new(&floor.trees).arg("scan"), size)
+    }
+
+    fn asking(command: &mut Command, size: usize) -> Rounds {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (ask, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Rounds { child, ask, answers, size: herd.pids.len() }
+        Rounds { child, ask, answers, size }
     }
 
     /// Microseconds of processor time for each process of the herd.

@@ -8,8 +8,10 @@
 
 mod daemon;
 mod endpoint;
+mod growth;
 mod herd;
 mod member;
+mod program;
 mod pss;
 mod report;
 mod storage;
@@ -96,6 +98,8 @@ fn measure(options: &Options) -> Report {
     for size in whole::SIZES {
         whole::measure(&mut report, &floor, size, options);
     }
+    growth::measure(&mut report, &floor, options);
+    program::measure(&mut report, &floor, options);
     endpoint::measure(&mut report, &floor, options);
     report
 }

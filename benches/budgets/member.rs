@@ -6,6 +6,7 @@ use agent_monitor::model::{Pid, ProcessKey};
 use agent_monitor::process::here::raise_open_files;
 use agent_monitor::process::linux::{Forks, LinuxSource};
 use agent_monitor::process::{ProcessSource, Watch};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::herd::{Floor, Rounds, each};
@@ -25,6 +26,7 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, quick: bool) {
         key
     };
     let keys: Vec<ProcessKey> = herd.pids.iter().map(keep).collect();
+    let _same_core = OneCore::enter();
     let mut bare = Rounds::start(floor, "pread", &herd);
     let (mut ours, mut floors) = (Vec::new(), Vec::new());
     let (warm_up, rounds) = if quick { (5, 50) } else { (20, 400) };
@@ -43,6 +45,26 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, quick: bool) {
         bound: Bound::Ratio { floor: median(&floors), of: "pread of stat and statm", most: MOST },
         notes: vec![format!("medians of {rounds} rounds over {SIZE} processes, each by turns")],
     });
+}
+
+/// Until dropped, this thread and what it starts share one core: cores that carry other loads differ by half in speed,
+/// and who got which would decide.
+struct OneCore(CpuSet);
+
+impl OneCore {
+    fn enter() -> OneCore {
+        let all = sched_getaffinity(None).unwrap();
+        let mut one = CpuSet::new();
+        one.set((0..CpuSet::MAX_CPU).find(|core| all.is_set(*core)).unwrap());
+        sched_setaffinity(None, &one).unwrap();
+        OneCore(all)
+    }
+}
+
+impl Drop for OneCore {
+    fn drop(&mut self) {
+        sched_setaffinity(None, &self.0).unwrap();
+    }
 }
 
 /// Microseconds of processor time for each.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io::{Write, stderr};
 
 use serde_json::{Value, json};
 
@@ -82,7 +83,9 @@ impl Report {
         Report { machine, load, quick, measured: Vec::new(), left_out: Vec::new() }
     }
 
+    /// Says it on standard error too: it takes minutes, and a later part may fail.
     pub(crate) fn add(&mut self, measured: Measured) {
+        let _ = write!(stderr(), "{measured}");
         self.measured.push(measured);
     }
 
@@ -112,25 +115,32 @@ impl fmt::Display for Report {
         }
         writeln!(f, "\n{:<4} {:<52} {:>9} {:>9} {:>6} {:>8}", "", "", "ours", "floor", "ratio", "budget")?;
         for measured in &self.measured {
-            let Measured { budget, what, ours, unit, bound, notes } = measured;
-            let (floor, ratio, most) = match bound {
-                Bound::Ratio { floor, most, .. } => {
-                    (format!("{floor:.2} {unit}"), format!("{:.2}", ours / floor), format!("{most:.1}"))
-                }
-                Bound::Most(most) => (String::new(), String::new(), format!("{most} {unit}")),
-            };
-            let ours = format!("{ours:.2} {unit}");
-            let verdict = if measured.holds() { "ok" } else { "OVER" };
-            writeln!(f, "{budget:<4} {what:<52} {ours:>9} {floor:>9} {ratio:>6} {most:>8} {verdict}")?;
-            if let Bound::Ratio { of, .. } = bound {
-                writeln!(f, "     floor: {of}")?;
-            }
-            for note in notes {
-                writeln!(f, "     {note}")?;
-            }
+            write!(f, "{measured}")?;
         }
         for (budget, why) in &self.left_out {
             writeln!(f, "{budget:<4} not measured: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Measured { budget, what, ours, unit, bound, notes } = self;
+        let (floor, ratio, most) = match bound {
+            Bound::Ratio { floor, most, .. } => {
+                (format!("{floor:.2} {unit}"), format!("{:.2}", ours / floor), format!("{most:.1}"))
+            }
+            Bound::Most(most) => (String::new(), String::new(), format!("{most} {unit}")),
+        };
+        let ours = format!("{ours:.2} {unit}");
+        let verdict = if self.holds() { "ok" } else { "OVER" };
+        writeln!(f, "{budget:<4} {what:<52} {ours:>9} {floor:>9} {ratio:>6} {most:>8} {verdict}")?;
+        if let Bound::Ratio { of, .. } = bound {
+            writeln!(f, "     floor: {of}")?;
+        }
+        for note in notes {
+            writeln!(f, "     {note}")?;
         }
         Ok(())
     }

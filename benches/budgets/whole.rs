@@ -31,19 +31,7 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, (size, most): (usize, 
     };
     let mut opens = Rounds::start(floor, "open", &herd);
     let daemon = Daemon::start(&herd, "1s");
-    pause(10 * TICK);
-    let mut at = quiet_moment(&daemon);
-    let (mut ours, mut floors) = (Vec::new(), Vec::new());
-    let mut before = daemon.cpu_ns();
-    for _ in 0..ticks {
-        floors.push(opens.round());
-        at = at + TICK;
-        pause(at.since(monotonic()));
-        let after = daemon.cpu_ns();
-        #[expect(clippy::cast_precision_loss, reason = "a second in nanoseconds")]
-        ours.push(each((after - before) as f64, size));
-        before = after;
-    }
+    let Ticks { ours, floors } = by_turns(&daemon, &mut opens, size, ticks);
     let held = daemon.held();
     let rows = daemon.stop();
     assert!(rows >= (size * ticks) as u64, "only {rows} rows of history in {ticks} s");
@@ -78,6 +66,30 @@ pub(crate) fn measure(report: &mut Report, floor: &Floor, (size, most): (usize, 
             )],
         });
     }
+}
+
+/// Microseconds of processor time a tick, for each of `size`.
+pub(crate) struct Ticks {
+    pub(crate) ours: Vec<f64>,
+    pub(crate) floors: Vec<f64>,
+}
+
+/// Ticks of a daemon with an interval of a second, and between two of them a round of the floor.
+pub(crate) fn by_turns(daemon: &Daemon, floor: &mut Rounds, size: usize, ticks: usize) -> Ticks {
+    pause(10 * TICK);
+    let mut at = quiet_moment(daemon);
+    let (mut ours, mut floors) = (Vec::new(), Vec::new());
+    let mut before = daemon.cpu_ns();
+    for _ in 0..ticks {
+        floors.push(floor.round());
+        at = at + TICK;
+        pause(at.since(monotonic()));
+        let after = daemon.cpu_ns();
+        #[expect(clippy::cast_precision_loss, reason = "a second in nanoseconds")]
+        ours.push(each((after - before) as f64, size));
+        before = after;
+    }
+    Ticks { ours, floors }
 }
 
 /// A moment half way between two ticks of the daemon.

@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU64;
 
+use memchr::{memchr, memrchr};
+
 use crate::model::{Cpu, ExitStatus, Io, Pid, ProcessState};
 
 /// The bit of the kernel's flags word that marks its own threads: `PF_KTHREAD`, include/linux/sched.h.
@@ -45,8 +47,8 @@ impl<'a> Stat<'a> {
     /// # Errors
     /// Names the field that is missing or no number.
     pub(super) fn parse(text: &'a [u8]) -> Result<Stat<'a>, &'static str> {
-        let open = text.iter().position(|&byte| byte == b'(').ok_or("field 2 (comm) has no parentheses")?;
-        let close = text.iter().rposition(|&byte| byte == b')').ok_or("field 2 (comm) has no parentheses")?;
+        let open = memchr(b'(', text).ok_or("field 2 (comm) has no parentheses")?;
+        let close = memrchr(b')', text).ok_or("field 2 (comm) has no parentheses")?;
         let name = text.get(open + 1..close).ok_or("field 2 (comm) has its parentheses the wrong way round")?;
         let mut fields = Fields(&text[close + 1..]);
         let letter = *fields.field().and_then(<[u8]>::first).ok_or("field 3 (state) is missing")?;
@@ -127,39 +129,51 @@ pub(super) fn labelled(text: &[u8], label: &[u8]) -> Option<u64> {
 
 /// The decimal number that `digits` are, and nothing else.
 pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, &byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 { None } else { number.checked_mul(10)?.checked_add(u64::from(digit)) }
-    })
+    let mut fields = Fields(digits);
+    let number = fields.digits()?;
+    fields.0.is_empty().then_some(number)
 }
 
-/// The rest of a line, taken field by field at the blanks.
+/// The rest of a line, taken field by field at the blanks. Each byte is looked at once: this runs for every process at
+/// every tick.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn field(&mut self) -> Option<&'a [u8]> {
-        let blank = |byte: &u8| matches!(byte, b' ' | b'\n' | b'\t');
-        let start = self.0.iter().position(|byte| !blank(byte))?;
-        let from = &self.0[start..];
-        let (field, rest) = from.split_at(from.iter().position(blank).unwrap_or(from.len()));
+        let from = self.0.trim_ascii_start();
+        let end = from.iter().position(u8::is_ascii_whitespace).unwrap_or(from.len());
+        let (field, rest) = from.split_at(end);
         self.0 = rest;
-        Some(field)
+        (!field.is_empty()).then_some(field)
     }
 
+    /// The decimal number that is the next field.
     fn number(&mut self) -> Option<u64> {
-        decimal(self.field()?)
+        self.0 = self.0.trim_ascii_start();
+        let number = self.digits()?;
+        self.0.first().is_none_or(u8::is_ascii_whitespace).then_some(number)
+    }
+
+    /// The number that begins here, as far as its digits go.
+    fn digits(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        let mut length = 0;
+        while let Some(digit) = self.0.get(length).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+            number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
+            length += 1;
+        }
+        self.0 = &self.0[length..];
+        (length > 0).then_some(number)
     }
 
     /// A process id; the inner `None` is 0 or negative: no process.
     fn pid(&mut self) -> Option<Option<Pid>> {
-        let field = self.field()?;
-        let Some(digits) = field.strip_prefix(b"-") else {
-            return Some(Pid::new(i64::try_from(decimal(field)?).ok()?));
+        self.0 = self.0.trim_ascii_start();
+        let Some(digits) = self.0.strip_prefix(b"-") else {
+            return Some(Pid::new(i64::try_from(self.number()?).ok()?));
         };
-        decimal(digits).map(|_| None)
+        self.0 = digits;
+        self.number().map(|_| None)
     }
 
     fn skip(&mut self, count: usize) {
