@@ -28,10 +28,21 @@ impl Clock for SystemClock {
 }
 
 /// `CLOCK_MONOTONIC`, clock_gettime(2).
+#[cfg(target_os = "linux")]
 pub fn monotonic() -> Mono {
     let at = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = u64::try_from(at.tv_sec).unwrap_or(0);
     Mono(seconds * 1_000_000_000 + u64::try_from(at.tv_nsec).unwrap_or(0))
+}
+
+/// What Rust takes for the monotonic clock, counted from a second before it was first asked here. On macOS that is the one that
+/// stands still while the machine sleeps, which its `CLOCK_MONOTONIC` does not.
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::disallowed_methods, reason = "the one owner of the monotonic clock")]
+pub fn monotonic() -> Mono {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    let now = std::time::Instant::now();
+    Mono(1_000_000_000) + now.saturating_duration_since(*FIRST.get_or_init(|| now))
 }
 
 /// Processor time that this process used, `CLOCK_PROCESS_CPUTIME_ID`, clock_gettime(2).

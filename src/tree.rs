@@ -71,8 +71,8 @@ pub struct Seen {
     pub state: ProcessState,
     /// Resident memory, bytes.
     pub rss_bytes: u64,
-    /// Its threads.
-    pub threads: u32,
+    /// Its threads; none where the system does not tell.
+    pub threads: Option<u32>,
     /// What it used itself since the reading before, percent of one core; none at the first.
     pub cpu_percent: Option<f64>,
     /// Its part in the ledger of processor time, microseconds.

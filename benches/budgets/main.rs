@@ -21,7 +21,7 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use agent_monitor::process::linux::raise_open_files;
+use agent_monitor::process::here::raise_open_files;
 
 use self::herd::{Floor, Herd};
 use self::report::Report;

@@ -27,7 +27,7 @@ use crate::ingest::Socket;
 use crate::model::{AlertKey, Recorded, Resume, Snapshot};
 use crate::monitor::{Input, Monitor};
 use crate::notify::Origin;
-use crate::process::ProcessSource;
+use crate::process::{ProcessSource, here};
 use crate::store::{self, Committed, JournalPage, Opened, Reader, StateLock};
 use crate::supervise;
 
@@ -58,12 +58,8 @@ pub struct Parts {
 
 impl Parts {
     /// This machine.
-    #[cfg(target_os = "linux")]
     pub fn system() -> Parts {
-        use crate::process::linux::{Forks, LinuxSource, raise_open_files};
-        let processes: MakeSource =
-            Box::new(|waker| Ok(Box::new(LinuxSource::new(raise_open_files(), Forks::Told, waker)?)));
-        Parts { clock: Arc::new(SystemClock), processes }
+        Parts { clock: Arc::new(SystemClock), processes: Box::new(here::source) }
     }
 }
 
@@ -280,3 +276,6 @@ fn token(api: &config::Api) -> Result<Option<String>, (PathBuf, std::io::Error)>
         token => Ok(Some(token.to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests;

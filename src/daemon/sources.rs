@@ -9,6 +9,7 @@ use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
 use crate::model::{AgentId, Sample, Timestamp};
 use crate::monitor::Input;
+use crate::process::here::own_memory_bytes;
 use crate::store::{self, JournalPage, Reader, StoreError, StoreStats};
 
 /// How far back an agent's page shows every sample, and at most how many.
@@ -102,7 +103,7 @@ fn own(
             started_at: started.wall,
             uptime: clock.now().mono.since(started.mono),
             cpu: own_cpu_time(),
-            memory_bytes: own_memory_bytes(),
+            memory_bytes: own_memory_bytes().ok(),
             url: url(address),
             socket: config.ingest.socket.clone(),
             database: DatabaseFacts {
@@ -120,16 +121,6 @@ fn own(
             log_lines_dropped: live.log_lines_dropped(),
         }
     })
-}
-
-#[cfg(target_os = "linux")]
-fn own_memory_bytes() -> Option<u64> {
-    crate::process::linux::own_memory_bytes().ok()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn own_memory_bytes() -> Option<u64> {
-    None
 }
 
 /// What is kept of one agent.

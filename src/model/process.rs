@@ -46,13 +46,14 @@ impl fmt::Display for InnerPid {
     }
 }
 
-/// Which boot of the machine: on Linux the text of `/proc/sys/kernel/random/boot_id`.
+/// Which boot of the machine: on Linux the text of `/proc/sys/kernel/random/boot_id`, on macOS that of `kern.bootsessionuuid`.
 pub type BootId = Arc<str>;
 
 /// A process, told apart from every other of the same boot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ProcessKey {
     /// When it started, in the source's own ticks. On Linux clock ticks since boot: field 22 of `/proc/PID/stat`, proc(5).
+    /// On macOS microseconds since the Unix epoch, as they were counted then.
     pub start_ticks: u64,
     /// Its process id.
     pub pid: Pid,
@@ -149,20 +150,22 @@ impl fmt::Debug for Image {
     }
 }
 
-/// Bytes that a process caused to be read from and written to storage, children that it waited for included.
+/// Bytes that a process caused to be read from and written to storage.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Io {
-    /// `read_bytes` of `/proc/PID/io`.
+    /// Read: `read_bytes` of `/proc/PID/io`.
     pub read_bytes: u64,
-    /// `write_bytes` of `/proc/PID/io`.
+    /// Written: `write_bytes` of `/proc/PID/io`.
     pub written_bytes: u64,
 }
 
 /// What is known of a process's storage I/O at a reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IoReading {
-    /// The counters.
+    /// The counters, with what children did that it waited for.
     Known(Io),
+    /// The counters of the process alone: what its children did is in nobody's.
+    Own(Io),
     /// We may not see them, which is not zero.
     Denied,
     /// Not looked at this time; the last known counters stand.
@@ -212,8 +215,8 @@ pub struct Reading {
     pub rss_bytes: u64,
     /// Its proportional set size, of some time before.
     pub pss: PssReading,
-    /// Its threads.
-    pub threads: u32,
+    /// Its threads; none where the system does not tell.
+    pub threads: Option<u32>,
     /// Its storage I/O.
     pub io: IoReading,
 }

@@ -122,8 +122,8 @@ pub struct ProcessView {
     pub cpu_percent: Option<f64>,
     /// Resident memory, bytes.
     pub memory_bytes: u64,
-    /// Its threads.
-    pub thread_count: u32,
+    /// Its threads; none where the system does not tell.
+    pub thread_count: Option<u32>,
 }
 
 /// Everything there is to say at one moment.

@@ -27,8 +27,10 @@ pub(super) struct Sum {
     pub processes: u32,
     /// Processes that have, and that nobody has waited for.
     pub zombies: u32,
-    /// The threads of those that have not.
+    /// The threads of those that have not, as far as they are known.
     pub threads: u32,
+    /// Whether those of one of them are not known.
+    pub threads_missing: bool,
     /// Their resident memory, bytes.
     pub rss_bytes: u64,
     /// Their proportional set sizes, as far as they are known, bytes.
@@ -68,7 +70,8 @@ impl Sum {
             self.zombies += 1;
         } else {
             self.processes += 1;
-            self.threads += reading.threads;
+            self.threads += reading.threads.unwrap_or(0);
+            self.threads_missing |= reading.threads.is_none();
             self.add_memory(reading);
         }
     }
@@ -133,7 +136,7 @@ impl Account {
         let mut seen = member.seen.unwrap_or_else(|| Seen {
             state: reading.state,
             rss_bytes: 0,
-            threads: 0,
+            threads: None,
             cpu_percent: None,
             read_at: reading.read_at,
             cpu: Share::default(),
@@ -141,9 +144,14 @@ impl Account {
         });
         let own_before = seen.cpu.last().own;
         seen.cpu = enter(&mut self.cpu, member.seen.map(|seen| seen.cpu), cpu, member.born);
-        if let IoReading::Known(io) = reading.io {
+        let counted = match reading.io {
             // What a process reads itself cannot be told from what came from children: all of it counts as theirs.
-            let lump = |bytes| Counter { own: 0, children: bytes };
+            IoReading::Known(io) => Some((io, (|bytes| Counter { own: 0, children: bytes }) as fn(u64) -> Counter)),
+            // Nothing of a child ever comes up in its parent: what is gone is held against nothing.
+            IoReading::Own(io) => Some((io, (|bytes| Counter { own: bytes, children: 0 }) as fn(u64) -> Counter)),
+            IoReading::Denied | IoReading::Skipped => None,
+        };
+        if let Some((io, lump)) = counted {
             let before = member.seen.and_then(|seen| seen.io).unzip();
             seen.io = Some((
                 enter(&mut self.read, before.0, lump(io.read_bytes), member.born),
@@ -193,7 +201,7 @@ pub(super) fn seen_before(row: &MemberRow, read_at: Mono) -> Option<Seen> {
         read_at,
         state: ProcessState::Sleeping,
         rss_bytes: 0,
-        threads: 0,
+        threads: None,
         cpu_percent: None,
         cpu: Share::resume(row.cpu_us?),
         io: row.io_bytes.map(|(read, written)| (Share::resume(read), Share::resume(written))),
@@ -218,4 +226,62 @@ pub(super) fn percent(used_us: u64, at: Mono, before: Mono) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a rate of one decimal")]
     let rate = (!span.is_zero()).then(|| used_us as f64 / span.as_secs_f64() / 10_000.0);
     rate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Cpu, Io, Pid, ProcessRow, PssReading, Timestamp};
+    use crate::tree::{AgentIndex, Forest, Owner};
+
+    /// A parent reads 10 bytes and its child 100; the child ends, and the parent reads 50 more: 160, whether the kernel adds
+    /// what children did to their parent (Linux) or to nobody (macOS).
+    #[test]
+    fn what_a_child_read_counts_once_however_it_is_told() {
+        type Tell = fn(Io) -> IoReading;
+        for (tell, at_last) in [(IoReading::Known as Tell, 160), (IoReading::Own as Tell, 60)] {
+            let mut forest = Forest::default();
+            let [parent, child] = [7, 8].map(|pid| ProcessKey { start_ticks: 1, pid: Pid::new(pid).unwrap() });
+            for key in [parent, child] {
+                let row = ProcessRow {
+                    key,
+                    parent: (key == child).then_some(parent.pid),
+                    group: None,
+                    session: None,
+                    state: ProcessState::Running,
+                    kernel: false,
+                    name: "x".into(),
+                    uid: None,
+                    age: Duration::ZERO,
+                };
+                let owner = Owner { agent: AgentIndex(0), left: false };
+                forest.insert(&row, owner, Timestamp::default(), true);
+            }
+            let mut account = Account::default();
+            let mut read = |account: &mut Account, key: ProcessKey, bytes: u64| {
+                let reading = Reading {
+                    read_at: Mono(1),
+                    parent: None,
+                    state: ProcessState::Running,
+                    cpu: Cpu::default(),
+                    rss_bytes: 0,
+                    pss: PssReading::Unknown,
+                    threads: None,
+                    io: tell(Io { read_bytes: bytes, written_bytes: 2 * bytes }),
+                };
+                let member = forest.get_mut(key).unwrap();
+                let seen = account.take(member, &reading);
+                member.seen = Some(seen);
+                seen
+            };
+            let charge = |account: &mut Account| (account.read.charge(), account.written.charge());
+            read(&mut account, parent, 10);
+            let gone = read(&mut account, child, 100);
+            assert_eq!(charge(&mut account), (110, 220));
+            account.vanished(&gone);
+            read(&mut account, parent, at_last);
+            assert_eq!(charge(&mut account), (50, 100));
+            assert_eq!((account.read.total(), account.written.total()), (160, 320));
+        }
+    }
 }

@@ -279,7 +279,7 @@ impl Monitor {
             memory_bytes: memory.map(|(bytes, _)| bytes),
             memory_method: memory.map(|(_, method)| method).unwrap_or_default(),
             process_count: lives.then_some(sum.processes),
-            thread_count: (lives && !sum.failed).then_some(sum.threads),
+            thread_count: (lives && !sum.failed && !sum.threads_missing).then_some(sum.threads),
             cpu_us: known.then(|| agent.tree.cpu.total()),
             io: (known && !sum.io_denied)
                 .then(|| Io { read_bytes: agent.tree.read.total(), written_bytes: agent.tree.written.total() }),

@@ -1,7 +1,13 @@
 //! Where facts about processes come from.
 
+pub(crate) mod common;
+pub mod here;
 #[cfg(target_os = "linux")]
 pub mod linux;
+#[cfg(any(target_os = "macos", test))]
+pub mod macos;
+#[cfg(any(not(any(target_os = "linux", target_os = "macos")), test))]
+pub mod portable;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +18,7 @@ use crate::model::{
 
 /// Facts about the processes of one machine.
 ///
-/// Implemented by the Linux source and by the table of the tests. A source only watches: it never signals, traces or
+/// Implemented by the source of Linux, that of macOS, the portable one for other systems, and the table of the tests. A source only watches: it never signals, traces or
 /// stops a process.
 pub trait ProcessSource: Send {
     /// Which boot of the machine start ticks belong to.

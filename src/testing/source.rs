@@ -128,7 +128,7 @@ impl ProcessSource for TableSource {
             cpu: found.cpu,
             rss_bytes: found.rss_bytes,
             pss: if self.measures_pss { found.pss } else { PssReading::Unknown },
-            threads: found.threads,
+            threads: Some(found.threads),
             io: if io { IoReading::Known(found.io) } else { IoReading::Skipped },
         })
     }

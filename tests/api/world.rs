@@ -263,7 +263,7 @@ pub(crate) fn detail() -> AgentDetail {
         started_at: after(1),
         cpu_percent: parent.map(|_| 0.04),
         memory_bytes: 10 * 1_048_576,
-        thread_count: 2,
+        thread_count: Some(2),
     };
     AgentDetail {
         view: known(),

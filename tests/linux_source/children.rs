@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use agent_monitor::clock::monotonic;
 use agent_monitor::model::{ExitStatus, Pid, ProcessEvent, ProcessKey, ProcessRow, Reading};
-use agent_monitor::process::linux::{Forks, LinuxSource, Wake};
+use agent_monitor::process::here::Wake;
+use agent_monitor::process::linux::{Forks, LinuxSource};
 use agent_monitor::process::{ProcessSource, ReadError, Scan, Watch};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tempfile::TempDir;

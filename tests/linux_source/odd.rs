@@ -62,7 +62,7 @@ fn odd_content() {
 
     let reading = source.read(key, true).unwrap();
     assert_eq!((reading.cpu.own_us, reading.cpu.children_us), (3_000_000, 100_000));
-    assert_eq!((reading.rss_bytes, reading.threads), (5 * 16_384, 3));
+    assert_eq!((reading.rss_bytes, reading.threads), (5 * 16_384, Some(3)));
     assert_eq!(reading.io, IoReading::Known(Io { read_bytes: 4096, written_bytes: 1 }));
     assert_gone(source.read(ProcessKey { start_ticks: 999, ..key }, false));
 

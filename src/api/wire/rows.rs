@@ -252,7 +252,7 @@ pub(super) struct Process<'a> {
     started_at: Time,
     cpu_percent: Option<f64>,
     memory_mb: f64,
-    thread_count: u32,
+    thread_count: Option<u32>,
 }
 
 impl<'a> Process<'a> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_monitor::endpoint::{self, Endpoint};
-use agent_monitor::process::linux::identify;
+use agent_monitor::process::here::identify;
 use anyhow::{Context, anyhow};
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};

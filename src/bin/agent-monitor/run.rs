@@ -9,7 +9,7 @@ use agent_monitor::config::{Config, Directories};
 use agent_monitor::daemon::{Daemon, Handle, Parts, StartError};
 use agent_monitor::endpoint::{self, Announced, Endpoint};
 use agent_monitor::model::Pid;
-use agent_monitor::process::linux::{identify, release_unused, spare_memory};
+use agent_monitor::process::here::{identify, release_unused, spare_memory};
 use anyhow::{Context, anyhow};
 use futures_util::StreamExt;
 

@@ -20,8 +20,8 @@ use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with};
 
-use super::Wake;
 use crate::model::{ExitStatus, Mono, Pid, ProcessEvent, ProcessKey};
+use crate::process::common::Wake;
 
 /// `CN_IDX_PROC`, also the number of the multicast group, and `CN_VAL_PROC`.
 const CONNECTOR: u32 = 1;

@@ -8,8 +8,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::reader::Resident;
 use super::tree::Tree;
 use crate::model::{Pid, ProcessKey};
@@ -21,15 +19,6 @@ const FILES_MAX: usize = 2048;
 const RESERVED: usize = 512;
 /// Descriptors that one process takes, at most.
 const FILES_EACH: usize = 2;
-
-/// Raises the number of files that this program may have open to the most it may ask for, and says how many that is:
-/// getrlimit(2), `RLIMIT_NOFILE`. To be called once at start.
-pub fn raise_open_files() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    let current = if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
-    current.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
-}
 
 /// The open files of one process, which can never show another one.
 #[derive(Debug)]

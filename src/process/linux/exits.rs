@@ -24,11 +24,11 @@ use rustix::io::Errno;
 use rustix::process::{getegid, geteuid};
 use rustix::thread::CapabilitySet;
 
-use super::Wake;
 use super::kernel::{ExitInfo, exit_info};
 use super::stat::Stat;
 use super::tree::{Owner, TEXT_BYTES, Tree};
 use crate::model::{ExitStatus, ProcessEvent, ProcessKey, ProcessState};
+use crate::process::common::Wake;
 
 /// Ends looked at per wake.
 const BATCH: usize = 64;

@@ -10,7 +10,6 @@ mod births;
 mod descriptors;
 mod exits;
 mod host;
-mod images;
 mod kernel;
 mod listing;
 mod namespaces;
@@ -36,7 +35,6 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use self::births::Births;
 use self::descriptors::{Descriptors, Files};
 use self::exits::Exits;
-use self::images::Images;
 use self::listing::{Lister, Memory, Met};
 use self::namespaces::Namespaces;
 use self::pss::Pss;
@@ -46,14 +44,11 @@ use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
     ProcessState, PssCounts, Reading,
 };
+use crate::process::common::{Images, Wake};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
-pub use self::descriptors::raise_open_files;
 pub use self::own::{identify, own_memory_bytes, release_unused, spare_memory};
 pub use self::reader::Machine;
-
-/// Called from a thread of the source when [`drain`](ProcessSource::drain) has something to give. Must not block.
-pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The processes of this machine.
 pub struct LinuxSource {
@@ -133,7 +128,7 @@ impl LinuxSource {
             root: root.to_owned(),
             boot: tree.boot()?,
             own_pid: None,
-            images: Images::new(Arc::clone(&tree)),
+            images: images(&tree),
             reader: Reader { tree, machine },
             lister: Lister::new(),
             memory: Memory::default(),
@@ -337,6 +332,12 @@ impl ProcessSource for LinuxSource {
     fn tells_forks(&self) -> bool {
         self.births.is_some()
     }
+}
+
+fn images(tree: &Arc<Tree>) -> Images {
+    let (read, named) = (Arc::clone(tree), Arc::clone(tree));
+    let place = move |process: ProcessKey| named.path().join(process.pid.to_string()).join("cmdline");
+    Images::new(move |process| program::image(&read, process), place)
 }
 
 fn open_pidfd(pid: Pid) -> rustix::io::Result<OwnedFd> {

@@ -10,14 +10,11 @@ use super::stat::Stat;
 use super::tree::{TEXT_BYTES, Tree};
 use crate::model::{Image, Pid, ProcessKey, Script};
 use crate::process::ReadError;
+use crate::process::common::line::words;
 use crate::recognise;
 
 /// As much of a command line as is read, bytes.
 const LINE_BYTES: usize = 64 << 10;
-/// As many words of it as are kept.
-const WORDS: usize = 1024;
-/// As much of a word as is kept, bytes.
-const WORD_BYTES: usize = 4096;
 /// As many links as are followed for one path, as path_resolution(7) does.
 const LINKS: usize = 40;
 /// The longest path, bytes: `PATH_MAX`.
@@ -61,15 +58,6 @@ fn line(tree: &Tree, pid: Pid) -> Result<Vec<u8>, ReadError> {
     }
     line.truncate(length);
     Ok(line)
-}
-
-fn words(line: &[u8]) -> Vec<Box<str>> {
-    let end = line.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    if end == 0 {
-        return Vec::new();
-    }
-    let word = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(WORD_BYTES)]).into();
-    line[..end].split(|&byte| byte == 0).take(WORDS).map(word).collect()
 }
 
 /// The script's path made absolute, and resolved as the process sees the file tree. None where its folder or its root may
@@ -140,25 +128,6 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-
-    #[test]
-    fn command_lines() {
-        let long = [b"a\0".repeat(3), vec![b'x'; WORD_BYTES + 1]].concat();
-        for (line, expected) in [
-            (&b""[..], &[][..]),
-            (b"\0\0\0", &[]),
-            (b"node\0/bin/x\0", &["node", "/bin/x"]),
-            (b"pi\0\0\0\0", &["pi"]),
-            (b"a\0\0b\0", &["a", "", "b"]),
-            (b"no end", &["no end"]),
-            (b"\xff\0", &["\u{fffd}"]),
-            (&long, &["a", "a", "a", &"x".repeat(WORD_BYTES)]),
-        ] {
-            let words = words(line);
-            assert_eq!(words.iter().map(|word| &**word).collect::<Vec<_>>(), expected);
-        }
-        assert_eq!(words(&b"a\0".repeat(LINE_BYTES)).len(), WORDS);
-    }
 
     #[test]
     fn deleted_executables() {

@@ -132,7 +132,7 @@ impl Reader {
             cpu: stat.cpu.at(self.machine.ticks_per_second),
             rss_bytes: pages.saturating_mul(self.machine.page_bytes),
             pss: PssReading::Unknown,
-            threads: stat.threads,
+            threads: Some(stat.threads),
             io,
         }
     }

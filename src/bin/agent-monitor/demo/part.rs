@@ -10,6 +10,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use agent_monitor::clock::monotonic;
+use agent_monitor::process::here::name_this_process;
 use anyhow::Context;
 use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -66,8 +67,9 @@ impl Part {
 /// When the system refuses what the part needs.
 pub(crate) fn play(part: Part) -> Result<(), Failure> {
     // What `ps` and the daemon show of it: the program is the same for all.
-    let named = CString::new(part.name()).map(|name| rustix::thread::set_name(&name));
-    drop(named);
+    if let Ok(name) = CString::new(part.name()) {
+        name_this_process(&name);
+    }
     match part {
         Part::Directory => keep_directory()?,
         Part::Steady => work(Duration::from_millis(5), Duration::from_millis(500)),

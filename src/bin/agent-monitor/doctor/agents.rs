@@ -2,14 +2,14 @@
 //! and whether they can write to us.
 
 use std::fs::{self, Metadata};
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use agent_monitor::config::{Config, Source};
-use agent_monitor::model::{AgentId, Pid};
+use agent_monitor::model::AgentId;
 
 use super::Check;
+use super::seen::{Account, Claim, Seen, look};
 use crate::failure::Failure;
 use crate::once::read_source;
 use crate::view::text::counted;
@@ -19,6 +19,16 @@ const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system"
 
 /// Agents that are named in a message; of more, only how many.
 const NAMED: usize = 5;
+
+/// What cannot be seen of other users' processes without rights, and which rights those are.
+#[cfg(target_os = "linux")]
+const BLIND: &str = "null, and so is exact memory (pss), for processes of other users";
+#[cfg(target_os = "linux")]
+const SIGHT: &str = "run the daemon as root, or with CAP_SYS_PTRACE (AmbientCapabilities= in the unit)";
+#[cfg(not(target_os = "linux"))]
+const BLIND: &str = "null, and on macOS so is every other number, for processes of other users";
+#[cfg(not(target_os = "linux"))]
+const SIGHT: &str = "run the daemon as root";
 
 pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
     let mut checks = Vec::new();
@@ -62,7 +72,7 @@ pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
         checks.push(Check::pass("registry", "none: agents are recognised by their programs"));
     }
     if !claimed.is_empty() {
-        checks.extend(processes(&claimed, Path::new("/proc"), &Door::of(config)));
+        checks.extend(processes(&claimed, look(), &Door::of(config)));
     }
     Ok(checks)
 }
@@ -86,55 +96,24 @@ fn hidden_by(unit: &str, path: &Path) -> Option<String> {
     Some(format!("{}={}", settings[found].0, settings[found].1))
 }
 
-/// What a registry says of an agent's process.
-struct Claim {
-    agent: AgentId,
-    pid: Pid,
-    /// The pid namespace that calls it so; none for the host's.
-    namespace: Option<u64>,
-}
-
-impl Claim {
-    /// Where its process is here: that of a container by what the container calls it, pid_namespaces(7).
-    fn process(&self, proc: &Path) -> Option<PathBuf> {
-        let Some(namespace) = self.namespace else { return Some(proc.join(self.pid.to_string())) };
-        let (link, inner) = (format!("pid:[{namespace}]"), self.pid.to_string());
-        let is_it = |process: &PathBuf| {
-            let called = fs::read_to_string(process.join("status")).unwrap_or_default();
-            let called = called.lines().find_map(|line| line.strip_prefix("NSpid:")?.split_whitespace().last());
-            called == Some(&inner) && fs::read_link(process.join("ns/pid")).is_ok_and(|found| found == Path::new(&link))
-        };
-        fs::read_dir(proc).ok()?.filter_map(|entry| Some(entry.ok()?.path())).find(is_it)
-    }
-}
-
-/// Whether a process belongs to the system rather than to an agent: its first one, or one of the kernel's own, which has no
-/// memory. What runs in a container often registers such a number: there it is another process.
-fn is_systems(pid: Pid, status: &str) -> bool {
-    let has = |key: &str| status.lines().any(|line| line.starts_with(key));
-    pid.get() == 1 || !has("VmSize:") && !status.lines().any(|line| line.starts_with("State:\tZ"))
-}
-
-fn processes(claimed: &[Claim], proc: &Path, door: &Door) -> Vec<Check> {
+fn processes(claimed: &[Claim], mut look: impl FnMut(&Claim) -> Option<Seen>, door: &Door) -> Vec<Check> {
     let (mut absent, mut strange, mut outside, mut blind) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut told = false;
     for claim in claimed {
         let agent = &claim.agent;
-        let found = claim.process(proc).and_then(|process| {
-            let status = fs::read_to_string(process.join("status")).ok()?;
-            Some((Account::parse(&status)?, status, process))
-        });
-        let Some((account, status, process)) = found else {
+        let Some(seen) = look(claim) else {
             absent.push(agent);
             continue;
         };
-        if claim.namespace.is_none() && is_systems(claim.pid, &status) {
+        if seen.systems {
             strange.push(agent);
             continue;
         }
-        if !door.lets_in(&account) {
+        told |= seen.account.is_some();
+        if seen.account.is_some_and(|account| !door.lets_in(&account)) {
             outside.push(agent);
         }
-        if fs::read(process.join("io")).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+        if seen.blind {
             blind.push(agent);
         }
     }
@@ -152,23 +131,20 @@ fn processes(claimed: &[Claim], proc: &Path, door: &Door) -> Vec<Check> {
              (NSpid in the host's /proc/PID/status shows both), or its pid namespace beside its own number (pidNs)",
         ),
     };
-    let writers = match outside.len() {
+    // Only Linux tells on whose behalf a process opens files.
+    let writers = told.then(|| match outside.len() {
         0 => Check::pass("agents' access", "every agent's user may write to the socket"),
         _ => Check::warn(
             "agents' access",
             format!("may not write events to {}: {}", door.socket.display(), named(&outside)),
             "set ingest.group to a group that their users are in (`usermod -aG GROUP USER`), or ingest.mode to \"0666\"",
         ),
-    };
+    });
     let seen = match blind.len() {
         0 => Check::pass("storage I/O", "of every agent can be read"),
-        _ => Check::warn(
-            "storage I/O",
-            format!("null, and so is exact memory (pss), for processes of other users: {}", named(&blind)),
-            "run the daemon as root, or with CAP_SYS_PTRACE (AmbientCapabilities= in the unit)",
-        ),
+        _ => Check::warn("storage I/O", format!("{BLIND}: {}", named(&blind)), SIGHT),
     };
-    vec![here, writers, seen]
+    [here].into_iter().chain(writers).chain([seen]).collect()
 }
 
 fn named(agents: &[&AgentId]) -> String {
@@ -176,39 +152,6 @@ fn named(agents: &[&AgentId]) -> String {
     match agents.len().saturating_sub(NAMED) {
         0 => names.join(", "),
         more => format!("{}, and {more} more", names.join(", ")),
-    }
-}
-
-/// On whose behalf a process opens files: proc_pid_status(5).
-#[derive(PartialEq, Eq, Debug)]
-struct Account {
-    uid: u32,
-    groups: Vec<u32>,
-}
-
-impl Account {
-    fn parse(status: &str) -> Option<Account> {
-        let numbers = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-            line.split_whitespace().map(|number| number.parse::<u32>().ok()).collect::<Option<Vec<u32>>>()
-        };
-        // Real, effective, saved and that of the file system: the last one counts.
-        let last = |key: &str| numbers(key)?.last().copied();
-        let mut groups = numbers("Groups:")?;
-        groups.push(last("Gid:")?);
-        Some(Account { uid: last("Uid:")?, groups })
-    }
-
-    /// The bits of `wanted` (of `0o7`) by owner, group or the rest, whichever comes first: path_resolution(7).
-    fn may(&self, mode: u32, uid: u32, gid: u32, wanted: u32) -> bool {
-        let shift = if self.uid == uid {
-            6
-        } else if self.groups.contains(&gid) {
-            3
-        } else {
-            0
-        };
-        self.uid == 0 || mode >> shift & wanted == wanted
     }
 }
 
@@ -246,15 +189,18 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
+    use agent_monitor::model::Pid;
+
     use super::super::Outcome;
+    use super::super::seen::{by_source, in_proc};
     use super::*;
 
     #[test]
     fn who_may_write() {
         let status = "Name:\tx\nUid:\t7\t8\t9\t10\nGid:\t1\t2\t3\t4\nGroups:\t5 6 \n";
-        let account = Account::parse(status).unwrap();
+        let account = in_proc::account(status).unwrap();
         assert_eq!(account, Account { uid: 10, groups: vec![5, 6, 4] });
-        assert_eq!(Account::parse("Uid:\tx\nGid:\t1\nGroups:\n"), None);
+        assert_eq!(in_proc::account("Uid:\tx\nGid:\t1\nGroups:\n"), None);
         assert!(account.may(0o620, 0, 5, 0o2) && account.may(0o602, 0, 0, 0o2) && account.may(0o200, 10, 0, 0o2));
         assert!(!account.may(0o660, 0, 0, 0o2) && !account.may(0o066, 10, 5, 0o2), "the owner's bits, not the group's");
         assert!(Account { uid: 0, groups: vec![] }.may(0, 1, 1, 0o2));
@@ -279,6 +225,25 @@ mod tests {
         assert_eq!(named(&all[..2]), "a0, a1");
     }
 
+    /// As on other systems, here by the source of this one: ourselves, the first process, and one that is nowhere.
+    #[test]
+    fn as_the_daemon_looks() {
+        let claim = |id: &str, pid: i64| Claim {
+            agent: AgentId::new(id).unwrap(),
+            pid: Pid::new(pid).unwrap(),
+            namespace: None,
+        };
+        let mut source = agent_monitor::process::here::source(std::sync::Arc::new(|| ())).unwrap();
+        let door = Door { socket: "/run/s".into(), mode: 0o600, uid: 1, gid: 1, way: Vec::new() };
+        let mut outcomes = |claimed: &[Claim]| processes(claimed, |claim| by_source::seen(claim, &mut *source), &door);
+        let fine = outcomes(&[claim("us", std::process::id().into())]);
+        let names: Vec<&str> = fine.iter().map(|check| check.name).collect();
+        assert_eq!(names, ["claimed pids", "storage I/O"], "nobody told on whose behalf we open files");
+        assert!(fine.iter().all(|check| check.outcome == Outcome::Pass), "{fine:?}");
+        let odd = &outcomes(&[claim("first", 1), claim("gone", i32::MAX.into())])[0].found;
+        assert_eq!(odd, "no such process here: gone; processes of the system, not of agents: first");
+    }
+
     /// The table of processes is a directory like any other: one with what another user's process shows.
     #[test]
     fn processes_that_are_here_or_not() {
@@ -297,7 +262,7 @@ mod tests {
         show("7", 1_000);
         show("8", 1_001);
         let door = Door { socket: "/run/s".into(), mode: 0o660, uid: 1_000, gid: 5, way: Vec::new() };
-        let outcomes = |claimed: &[Claim]| -> Vec<Check> { processes(claimed, proc.path(), &door) };
+        let outcomes = |claimed: &[Claim]| processes(claimed, |claim| in_proc::seen(claim, proc.path()), &door);
         let fine = outcomes(&[agent("in", 7)]);
         assert!(fine.iter().all(|check| check.outcome == Outcome::Pass), "{fine:?}");
         let odd = outcomes(&[agent("in", 7), agent("out", 8), agent("gone", 9)]);

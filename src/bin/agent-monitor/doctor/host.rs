@@ -4,18 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use agent_monitor::process::ProcessSource;
-use agent_monitor::process::linux::{Forks, LinuxSource, raise_open_files};
+use agent_monitor::process::here::{raise_open_files, source};
 
-use super::Check;
-
-/// Fewer open files than this, and not every agent's end is told at once.
-const OPEN_FILES: usize = 4_096;
+use super::{Check, files};
 
 pub(super) fn checks() -> Vec<Check> {
     let open_files = raise_open_files();
-    let source = LinuxSource::new(open_files, Forks::Told, Arc::new(|| ()));
-    let told = source.map(|source| source.tells_forks()).map_err(|error| error.to_string());
+    let told = source(Arc::new(|| ())).map(|source| source.tells_forks()).map_err(|error| error.to_string());
     vec![others(Path::new("/proc")), starts(told), pressure(Path::new("/proc/pressure")), files(open_files)]
 }
 
@@ -55,15 +50,6 @@ fn pressure(directory: &Path) -> Check {
     }
 }
 
-fn files(limit: usize) -> Check {
-    const NAME: &str = "open files";
-    if limit >= OPEN_FILES {
-        return Check::pass(NAME, format!("{limit} may be open"));
-    }
-    let remedy = "raise the hard limit: LimitNOFILE=65536 in the unit, or `ulimit -Hn`";
-    Check::warn(NAME, format!("only {limit} may be open"), remedy)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Outcome;
@@ -84,7 +70,5 @@ mod tests {
         assert_eq!(starts(Ok(true)).outcome, Outcome::Pass);
         assert!(matches!(starts(Ok(false)).outcome, Outcome::Warn(remedy) if remedy.contains("CAP_NET_ADMIN")));
         assert!(matches!(starts(Err("no pidfd".to_owned())).outcome, Outcome::Fail(_)));
-        assert_eq!(files(4_096).outcome, Outcome::Pass);
-        assert!(matches!(files(4_095).outcome, Outcome::Warn(_)));
     }
 }

@@ -2,8 +2,12 @@
 //! nothing.
 
 mod agents;
+#[cfg(any(not(target_os = "linux"), test))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
 mod host;
 mod place;
+mod seen;
 
 use std::fmt::Write;
 
@@ -84,9 +88,24 @@ fn look(options: &ConfigOptions) -> Result<Vec<Check>, Failure> {
         .filter(client::lives);
     let mut checks = vec![check, running(daemon.as_ref())];
     checks.extend(place::checks(&config, daemon.as_ref()));
+    #[cfg(target_os = "linux")]
     checks.extend(host::checks());
+    #[cfg(not(target_os = "linux"))]
+    checks.extend(elsewhere::checks());
     checks.extend(agents::checks(&config)?);
     Ok(checks)
+}
+
+/// Whether as many files may be open as the daemon can use.
+fn files(limit: usize) -> Check {
+    /// With fewer, not every agent's end is told at once, and not every connection is taken.
+    const OPEN_FILES: usize = 4_096;
+    const NAME: &str = "open files";
+    if limit >= OPEN_FILES {
+        return Check::pass(NAME, format!("{limit} may be open"));
+    }
+    let remedy = "raise the hard limit: LimitNOFILE=65536 in the unit, or `ulimit -Hn`";
+    Check::warn(NAME, format!("only {limit} may be open"), remedy)
 }
 
 /// The rest is looked at with the defaults where the configuration cannot be used.
@@ -166,6 +185,12 @@ fn document(checks: &[Check]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_files() {
+        assert_eq!(files(4_096).outcome, Outcome::Pass);
+        assert!(matches!(files(4_095).outcome, Outcome::Warn(_)));
+    }
 
     #[test]
     fn both_ways_of_saying_it() {

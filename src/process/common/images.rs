@@ -6,13 +6,12 @@
 
 use std::io;
 use std::panic::resume_unwind;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::program;
-use super::tree::Tree;
 use crate::model::{Image, ProcessKey};
 use crate::process::ReadError;
 
@@ -26,10 +25,13 @@ const HANGING: usize = 4;
 const STACK_BYTES: usize = 256 * 1024;
 
 type Answer = Result<Image, ReadError>;
+type Read = Arc<dyn Fn(ProcessKey) -> Answer + Send + Sync>;
 
 /// Reads one image after the other.
-pub(super) struct Images {
-    tree: Arc<Tree>,
+pub(in crate::process) struct Images {
+    read: Read,
+    /// What is read, for errors.
+    place: Box<dyn Fn(ProcessKey) -> PathBuf + Send>,
     /// None before the first read, and after one that hangs.
     reader: Option<Reader>,
     hanging: Vec<(ProcessKey, Receiver<Answer>)>,
@@ -42,8 +44,12 @@ struct Reader {
 }
 
 impl Images {
-    pub(super) fn new(tree: Arc<Tree>) -> Images {
-        Images { tree, reader: None, hanging: Vec::new() }
+    /// `read` reads one, as long as that may take; `place` is where it does.
+    pub(in crate::process) fn new(
+        read: impl Fn(ProcessKey) -> Answer + Send + Sync + 'static,
+        place: impl Fn(ProcessKey) -> PathBuf + Send + 'static,
+    ) -> Images {
+        Images { read: Arc::new(read), place: Box::new(place), reader: None, hanging: Vec::new() }
     }
 
     /// What a process runs. One that hangs is refused at once until its read returns, whatever that says then: it is to be
@@ -51,7 +57,7 @@ impl Images {
     ///
     /// # Panics
     /// With the panic of the thread, if it had one.
-    pub(super) fn read(&mut self, process: ProcessKey) -> Answer {
+    pub(in crate::process) fn read(&mut self, process: ProcessKey) -> Answer {
         self.hanging.retain(|(_, answers)| matches!(answers.try_recv(), Err(TryRecvError::Empty)));
         let hangs = self.hanging.iter().any(|(hanging, _)| *hanging == process);
         if hangs || self.hanging.len() >= HANGING {
@@ -59,7 +65,7 @@ impl Images {
         }
         let reader = match self.reader.take() {
             Some(reader) => reader,
-            None => Reader::start(Arc::clone(&self.tree)).map_err(|source| self.failed(process, source))?,
+            None => Reader::start(Arc::clone(&self.read)).map_err(|source| self.failed(process, source))?,
         };
         // Whether it takes the question shows in its answer.
         let _ = reader.questions.send(process);
@@ -84,19 +90,19 @@ impl Images {
     }
 
     fn failed(&self, process: ProcessKey, source: io::Error) -> ReadError {
-        ReadError::Io { path: self.tree.path().join(process.pid.to_string()).join("cmdline"), source }
+        ReadError::Io { path: (self.place)(process), source }
     }
 }
 
 impl Reader {
-    fn start(tree: Arc<Tree>) -> io::Result<Reader> {
+    fn start(read: Read) -> io::Result<Reader> {
         let (questions, asked) = channel();
         let (tell, answers) = channel();
         let thread = std::thread::Builder::new().name("process-images".to_owned()).stack_size(STACK_BYTES);
         // It ends when nobody asks it any more.
         let thread = thread.spawn(move || {
             while let Ok(process) = asked.recv() {
-                if tell.send(program::image(&tree, process)).is_err() {
+                if tell.send(read(process)).is_err() {
                     return;
                 }
             }
