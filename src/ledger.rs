@@ -8,12 +8,15 @@
 //! ```text
 //! survivors: members seen at both reads      born: new since the last tick
 //! V         = Σ over those that are gone of their last own + children, where a member may have waited for them
+//! L         = the part of V that is known not to have arrived
 //! G         = max(0, Σ over survivors of Δchildren − carry)
-//! increment = Σ over survivors of Δown + Σ over born of (own + children) + max(0, G − V)
-//! carry     = max(0, V − G) + the part of the old carry that can still arrive
+//! increment = Σ over survivors of Δown + Σ over born of (own + children) + max(0, G − (V − L))
+//! carry     = max(0, V − L − G) + L + the part of the old carry that can still arrive
 //! ```
 //!
-//! `G − V` is what ended children used after they were last read. `carry` holds what vanished before its parent's
+//! `G − V` is what ended children used after they were last read. Whose parent lives can only have gone to that one: as
+//! far as its counter has grown by less than such children had, that has not arrived, which is `L`. Where parent and child are gone together, an
+//! ancestor that takes orphans in may have waited for the child: it may have arrived anywhere above. `carry` holds what vanished before its parent's
 //! counter showed it: members are read oldest first, so a child that is waited for between the reading of its parent
 //! and its own is gone in this tick and arrives in the parent's counter in the next. What has not arrived by then never
 //! will (nobody waited for it), unless that parent vanished too, or could not be read: then it arrives one tick later
@@ -56,8 +59,11 @@ struct Tally {
     own: u64,
     children: u64,
     born: u64,
+    /// Of those that are gone, what may have come up in this tick.
     vanished: u64,
-    /// Of the vanished: what was late below them.
+    /// And what can only come up in the next.
+    coming: u64,
+    /// And what was late below them.
     late: u64,
 }
 
@@ -86,8 +92,8 @@ impl Ledger {
 
     /// What another ledger can go on from, together with the shares of the same moment.
     pub fn balance(&self) -> Balance {
-        let Tally { own, born, vanished, .. } = self.tally;
-        Balance { total: self.total + own + born, coming: self.carry + vanished }
+        let Tally { own, born, vanished, coming, .. } = self.tally;
+        Balance { total: self.total + own + born, coming: self.carry + vanished + coming }
     }
 
     /// A member that began since the last tick: all it has was used in this tree.
@@ -113,7 +119,7 @@ impl Ledger {
 
     /// A member that is gone, and that another member of this tree may have waited for: see [`Share::taken`].
     pub fn vanished(&mut self, share: &Share) {
-        self.tally.vanished += share.last.own + share.last.children;
+        self.tally.vanished += share.had();
         self.tally.late += share.late;
     }
 
@@ -123,13 +129,20 @@ impl Ledger {
         self.tally.vanished += taken;
     }
 
+    /// Of what vanished in this tick this much cannot have come up yet.
+    pub fn defer(&mut self, late: u64) {
+        let late = late.min(self.tally.vanished);
+        self.tally.vanished -= late;
+        self.tally.coming += late;
+    }
+
     /// Ends the tick; returns what it added.
     pub fn charge(&mut self) -> u64 {
         let tally = std::mem::take(&mut self.tally);
         let gathered = tally.children.saturating_sub(self.carry);
         let increment = tally.own + tally.born + gathered.saturating_sub(tally.vanished);
         let not_arrived = self.carry.saturating_sub(tally.children);
-        self.carry = tally.vanished.saturating_sub(gathered) + not_arrived.min(tally.late);
+        self.carry = tally.vanished.saturating_sub(gathered) + tally.coming + not_arrived.min(tally.late);
         self.total += increment;
         // Charged of processes that this ledger never knew: if they ended a moment ago, it is on its way.
         let unknown = std::mem::take(&mut self.floor).saturating_sub(self.total);
@@ -161,9 +174,19 @@ impl Share {
         self.last
     }
 
+    /// What it had at the last reading.
+    pub fn had(&self) -> u64 {
+        self.last.own + self.last.children
+    }
+
+    /// How much came from ended children at the last reading.
+    pub fn grown(&self) -> u64 {
+        self.grown
+    }
+
     /// What it takes to whoever waits for it when it is gone.
     pub fn taken(&self) -> u64 {
-        self.last.own + self.last.children + self.late
+        self.had() + self.late
     }
 
     /// What vanished below it and can still come up in its counter.
@@ -364,6 +387,14 @@ mod tests {
                 if !order.is_empty() {
                     continue;
                 }
+                // Of those whose parent lives: what they had, where that one's counter has not grown by it.
+                let mut waited: BTreeMap<usize, u64> = BTreeMap::new();
+                for (who, share) in &gone {
+                    if known.contains_key(&world.lives[*who].parent) {
+                        *waited.entry(world.lives[*who].parent).or_default() += share.had();
+                    }
+                }
+                let late = waited.iter().map(|(parent, had)| had.saturating_sub(known[parent].grown())).sum();
                 for (who, share) in gone.drain(..) {
                     let mut above = world.lives[who].parent;
                     while above != usize::MAX && !known.contains_key(&above) {
@@ -375,6 +406,7 @@ mod tests {
                         above.late *= u64::from(way.keep_late);
                     }
                 }
+                ledger.defer(late);
                 (way.spoil)(&mut ledger);
                 (way.charge)(&mut ledger);
                 if ledger.total() < shown {

@@ -1,7 +1,7 @@
 //! A machine that exists only in memory: for tests of this crate and of programs that embed it.
 //!
 //! The table behaves as the kernel does where it matters: a child that ends is a zombie until its parent waits for it,
-//! its time then counts as the parent's children's, orphans go to process 1, ticks of the start time are 10 ms long.
+//! its time then counts as the parent's children's, orphans go to process 1 or who takes them in above them, ticks of the start time are 10 ms long.
 
 mod source;
 
@@ -37,6 +37,8 @@ struct Table {
     /// Whose forks are told: the kept processes, and what they started since, which is not known by more than its pid.
     kin: BTreeMap<Pid, Option<ProcessKey>>,
     own_pid: Option<Pid>,
+    /// Those that end at their next reading, and how.
+    ending: BTreeMap<Pid, ExitStatus>,
     /// Identities that a scan has shown.
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
@@ -63,6 +65,8 @@ struct Process {
     status: Option<ExitStatus>,
     /// Its end was told without the status.
     hidden: bool,
+    /// It takes orphans in.
+    reaper: bool,
 }
 
 impl Host {
@@ -76,6 +80,7 @@ impl Host {
             watched: BTreeSet::new(),
             kin: BTreeMap::new(),
             own_pid: None,
+            ending: BTreeMap::new(),
             shown: BTreeSet::new(),
             burned_us: 0,
             tells_forks: false,
@@ -208,7 +213,14 @@ impl Host {
         process.image = Some(image);
     }
 
-    /// Ends a process. It stays a zombie until [`reap`](Host::reap). Its children go to process 1.
+    /// From now on a process takes in what descends from it and is orphaned: `PR_SET_CHILD_SUBREAPER` of prctl(2), and
+    /// what process 1 of a pid namespace does.
+    pub fn set_reaper(&self, pid: Pid) {
+        self.lock().living(pid).reaper = true;
+    }
+
+    /// Ends a process. It stays a zombie until [`reap`](Host::reap). Its children go to the nearest above it that takes
+    /// orphans in: process 1, but for [`set_reaper`](Host::set_reaper).
     pub fn end(&self, pid: Pid, status: ExitStatus) {
         self.end_as(pid, status, false);
     }
@@ -220,9 +232,10 @@ impl Host {
 
     fn end_as(&self, pid: Pid, status: ExitStatus, hidden: bool) {
         let mut table = self.lock();
+        let guardian = table.guardian(pid);
         for process in table.processes.values_mut() {
             if process.row.parent == Some(pid) {
-                process.row.parent = Pid::new(1);
+                process.row.parent = guardian;
             }
         }
         table.kin.remove(&pid);
@@ -264,6 +277,11 @@ impl Host {
     pub fn finish(&self, pid: Pid, status: ExitStatus) {
         self.end(pid, status);
         self.reap(pid);
+    }
+
+    /// The same in the middle of a pass, at the moment when the process is to be read.
+    pub fn finish_when_read(&self, pid: Pid, status: ExitStatus) {
+        self.lock().ending.insert(pid, status);
     }
 
     /// The next process gets this pid, as if the numbers had come round.
@@ -326,6 +344,7 @@ impl Host {
             image: parent.and_then(|parent| table.living(parent).image.clone()),
             status: None,
             hidden: false,
+            reaper: false,
         };
         table.processes.insert(pid, process);
         table.kin.remove(&pid);
@@ -344,6 +363,14 @@ impl Host {
 impl Table {
     fn living(&mut self, pid: Pid) -> &mut Process {
         self.processes.get_mut(&pid).expect("the test names a process that is there")
+    }
+
+    /// Who takes in the children of one that ends.
+    fn guardian(&self, pid: Pid) -> Option<Pid> {
+        let above = |process: &Process| self.processes.get(&process.row.parent?);
+        let chain = std::iter::successors(self.processes.get(&pid).and_then(above), |process| above(process));
+        let mut living = chain.filter(|process| process.row.state != ProcessState::Zombie);
+        living.find(|process| process.reaper).map_or(Pid::new(1), |process| Some(process.row.key.pid))
     }
 
     fn find(&self, pid: Pid) -> Result<&Process, ReadError> {

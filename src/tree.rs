@@ -35,8 +35,8 @@ pub struct Member {
     pub owner: Owner,
     /// Its parent when it was last looked at.
     pub parent: Option<Pid>,
-    /// Its session and its process group, when it was found.
-    named: [Option<Pid>; 2],
+    /// Its session and its process group when it was last looked at: see [`Forest::rename`].
+    pub named: [Option<Pid>; 2],
     /// Its short name.
     pub name: Box<str>,
     /// The account it runs under.
@@ -178,10 +178,33 @@ impl Forest {
         };
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
-        for number in member.named.into_iter().flatten() {
+        self.count_in(member.named);
+        self.members.insert(row.key, Box::new(member));
+    }
+
+    /// A member is in another session or process group now: the numbers of those before may be free.
+    pub fn rename(&mut self, process: ProcessKey, named: [Option<Pid>; 2]) {
+        let Some(member) = self.members.get_mut(&process) else { return };
+        let before = std::mem::replace(&mut member.named, named);
+        self.count_in(named);
+        self.count_out(before);
+    }
+
+    fn count_in(&mut self, named: [Option<Pid>; 2]) {
+        for number in named.into_iter().flatten() {
             *self.names.entry(number).or_default() += 1;
         }
-        self.members.insert(row.key, Box::new(member));
+    }
+
+    fn count_out(&mut self, named: [Option<Pid>; 2]) {
+        for number in named.into_iter().flatten() {
+            if let Entry::Occupied(mut count) = self.names.entry(number) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
     }
 
     /// Lets a process that is gone go. Its pid is remembered, unless another process has it: it may have led a session or
@@ -192,15 +215,21 @@ impl Forest {
             self.by_pid.remove(&process.pid);
             self.remember(process.pid, member.owner.agent);
         }
-        for number in member.named.into_iter().flatten() {
-            if let Entry::Occupied(mut count) = self.names.entry(number) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
+        self.count_out(member.named);
+        Some(*member)
+    }
+
+    /// Nobody knows for how long this member has been gone: its number may be another's by now, or that of a session which
+    /// another led since. As long as a living member names it, it is not.
+    pub fn doubt(&mut self, process: ProcessKey) {
+        let Some(member) = self.members.get(&process) else { return };
+        let agent = member.owner.agent;
+        if self.by_pid.get(&process.pid) == Some(&process) {
+            self.by_pid.remove(&process.pid);
+            if self.names.contains_key(&process.pid) {
+                self.remember(process.pid, agent);
             }
         }
-        Some(*member)
     }
 
     /// At the end of a regular pass: forgets who was gone at the last one already and leads nothing that lives. By now all
@@ -289,11 +318,17 @@ impl Forest {
         moved
     }
 
-    /// The nearest ancestor of a process that is a member. `gone` finds the parent of those that just left.
-    pub fn nearest(&self, parent: Option<Pid>, gone: &HashMap<Pid, Option<Pid>>) -> Option<ProcessKey> {
+    /// The nearest ancestor of a process that is a member. `gone` finds the parent of those that just left. Nobody is
+    /// younger than who descends from it: a younger one has got the number of one that is gone.
+    pub fn nearest(
+        &self,
+        process: ProcessKey,
+        parent: Option<Pid>,
+        gone: &HashMap<Pid, Option<Pid>>,
+    ) -> Option<ProcessKey> {
         let mut above = parent?;
         for _ in 0..=gone.len() {
-            if let Some(key) = self.at(above) {
+            if let Some(key) = self.at(above).filter(|key| key.start_ticks <= process.start_ticks) {
                 return Some(key);
             }
             above = (*gone.get(&above)?)?;
@@ -310,9 +345,9 @@ impl Forest {
     }
 
     /// Whether what was a member's child may be waited for by another member by now: its parent is gone, and who it was
-    /// given to was not seen.
-    pub fn may_have_moved(&self, parent: Option<Pid>) -> bool {
-        parent.is_none_or(|pid| self.former.contains_key(&pid))
+    /// given to was not seen. `gone` are those that just left.
+    pub fn may_have_moved(&self, parent: Option<Pid>, gone: &HashMap<Pid, Option<Pid>>) -> bool {
+        parent.is_none_or(|pid| gone.contains_key(&pid) || self.former.contains_key(&pid))
     }
 
     /// Whether a process descends from the monitor's own, also if what was in between has ended.
@@ -459,9 +494,13 @@ mod tests {
             let key = forest.at(pid(number)).unwrap();
             forest.remove(key);
         }
-        assert_eq!(forest.nearest(Some(pid(42)), &gone), forest.at(pid(20)));
-        assert_eq!(forest.nearest(Some(pid(7)), &gone), None);
+        let child = ProcessKey { pid: pid(43), start_ticks: 7 };
+        assert_eq!(forest.nearest(child, Some(pid(42)), &gone), forest.at(pid(20)));
+        assert_eq!(forest.nearest(child, Some(pid(7)), &gone), None);
         let ring = HashMap::from([(pid(7), Some(pid(8))), (pid(8), Some(pid(7)))]);
-        assert_eq!(forest.nearest(Some(pid(7)), &ring), None, "a loop ends");
+        assert_eq!(forest.nearest(child, Some(pid(7)), &ring), None, "a loop ends");
+        // The number came round: it is another agent's now.
+        adopt(&mut forest, vec![row(42, 9, 30, 10)]);
+        assert_eq!(forest.nearest(child, Some(pid(42)), &gone), forest.at(pid(20)));
     }
 }

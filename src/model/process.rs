@@ -207,6 +207,10 @@ pub struct Reading {
     pub read_at: Mono,
     /// Its parent then: another than at first once the first one ended.
     pub parent: Option<Pid>,
+    /// Its process group then.
+    pub group: Option<Pid>,
+    /// Its session then.
+    pub session: Option<Pid>,
     /// What it was doing.
     pub state: ProcessState,
     /// Its processor time.

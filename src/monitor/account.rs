@@ -47,6 +47,14 @@ pub(super) struct Sum {
     pub failed: bool,
 }
 
+/// What members had that are gone and that only one other can have waited for: their parent, which lives.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Waited {
+    cpu_us: u64,
+    read_bytes: u64,
+    written_bytes: u64,
+}
+
 /// What belongs to the processes that outlived their agent.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Remains {
@@ -121,6 +129,13 @@ impl Account {
         }
     }
 
+    /// Of what vanished in this pass this has not come up yet.
+    pub(super) fn defer(&mut self, late: Waited) {
+        self.cpu.defer(late.cpu_us);
+        self.read.defer(late.read_bytes);
+        self.written.defer(late.written_bytes);
+    }
+
     /// A member of another account comes over. What is late below it was charged there, and comes up here.
     pub(super) fn adopt(&mut self, seen: &Seen) {
         self.cpu.elsewhere(seen.cpu.late());
@@ -179,6 +194,28 @@ impl Seen {
         if let (Some((into, out)), Some((read_bytes, written))) = (&mut self.io, &gone.io) {
             into.inherit(read_bytes.taken(), read && io);
             out.inherit(written.taken(), read && io);
+        }
+    }
+}
+
+impl Waited {
+    /// One more that is gone.
+    pub(super) fn add(&mut self, gone: &Seen) {
+        self.cpu_us += gone.cpu.had();
+        if let Some((read, written)) = &gone.io {
+            self.read_bytes += read.had();
+            self.written_bytes += written.had();
+        }
+    }
+
+    /// As far as the counters of the parent, as they were just read, have not grown by it.
+    pub(super) fn not_in(self, parent: &Seen, io: bool) -> Waited {
+        let (read, written) = parent.io.filter(|_| io).unzip();
+        let beyond = |had: u64, share: Option<Share>| share.map_or(0, |share| had.saturating_sub(share.grown()));
+        Waited {
+            cpu_us: beyond(self.cpu_us, Some(parent.cpu)),
+            read_bytes: beyond(self.read_bytes, read),
+            written_bytes: beyond(self.written_bytes, written),
         }
     }
 }
@@ -262,6 +299,8 @@ mod tests {
                 let reading = Reading {
                     read_at: Mono(1),
                     parent: None,
+                    group: None,
+                    session: None,
                     state: ProcessState::Running,
                     cpu: Cpu::default(),
                     rss_bytes: 0,

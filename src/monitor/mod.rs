@@ -96,6 +96,8 @@ pub struct Monitor {
     nested: bool,
     /// Whose accounts are to be written down at the end of this step.
     unsaved: Vec<AgentIndex>,
+    /// Who was read in this step, and is to have a sample of it.
+    unsampled: Vec<AgentIndex>,
     next_tick: u64,
     next_number: u32,
     host: HostReading,
@@ -164,6 +166,7 @@ impl Monitor {
             scanned_before: None,
             nested: false,
             unsaved: Vec::new(),
+            unsampled: Vec::new(),
             next_tick: resume.last_tick + 1,
             next_number: 0,
             host: HostReading::default(),
@@ -252,6 +255,7 @@ impl Monitor {
     }
 
     fn finish(&mut self, now: Now) -> Vec<Effect> {
+        self.sample_read(now);
         self.save_accounts(now);
         let mut effects = std::mem::take(&mut self.effects);
         if !self.batch.is_empty() {

@@ -33,12 +33,15 @@ impl Monitor {
         }
         // Of two that had one pid, the younger has it.
         members.sort_by_key(|(_, row, _)| row.process);
+        let mut gone = Vec::new();
         for (index, row, read_at) in members {
-            self.resume_member(index, &row, read_at, now);
+            let lives = self.resume_member(index, &row, read_at, now);
+            gone.extend((!lives).then_some(row.process));
         }
         for row in resume.leftovers {
             self.resume_leftover(row, now);
         }
+        gone.into_iter().for_each(|process| self.forest.doubt(process));
         let ended: Vec<_> = runs
             .into_iter()
             .filter_map(|(index, row)| self.resume_run(index, &row, now).map(|root| (index, root)))
@@ -93,9 +96,11 @@ impl Monitor {
         account.members.into_iter().map(|row| (index, row, account.scanned_at)).collect()
     }
 
-    /// Takes in a process that the last daemon knew, whether or not it still lives: the next pass finds out.
-    fn resume_member(&mut self, index: AgentIndex, row: &MemberRow, read_at: Mono, now: Now) {
+    /// Takes in a process that the last daemon knew, whether or not it still lives: the next pass lets it go if not.
+    /// Whether it does.
+    fn resume_member(&mut self, index: AgentIndex, row: &MemberRow, read_at: Mono, now: Now) -> bool {
         let found = self.source.look(row.process.pid).ok().filter(|found| found.key == row.process);
+        let lives = found.is_some();
         let found = found.unwrap_or_else(|| ProcessRow {
             key: row.process,
             parent: None,
@@ -114,6 +119,7 @@ impl Monitor {
         let member = self.forest.get_mut(row.process).expect("just put in");
         member.parent = row.parent;
         member.seen = seen_before(row, read_at);
+        lives
     }
 
     /// Goes on with the run that the last daemon watched, if its root still lives. Returns the root of one that ended

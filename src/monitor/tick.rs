@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::alerts::GrowthWindow;
-use crate::model::{Io, Metrics, Now, Observed, Pid, ProcessKey, ProcessRow, Sample, Tick};
+use crate::model::{Io, Metrics, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Sample, Tick};
 use crate::process::{ReadError, Scan, Watch};
-use crate::tree::{Admission, AgentIndex, Member};
+use crate::tree::{Admission, AgentIndex, Member, Owner};
 
-use super::account::{Sum, percent};
+use super::account::{Sum, Waited, percent};
 use super::agent::Agent;
 use super::{Monitor, SECOND_READING, warning};
 
@@ -38,23 +38,30 @@ impl Monitor {
 
     fn pass(&mut self, io: bool, now: Now) {
         self.discover(now);
-        let read = self.read_due(io, now);
-        let tick = Tick { ordinal: self.next_tick, at: now.wall };
-        self.batch.samples.reserve(read.len());
-        for index in read {
+        for index in self.read_due(io, now) {
             let agent = &mut self.agents[index.0];
             if agent.root().is_some() && agent.metrics.cpu_percent.is_none() {
                 // One reading is no rate: the second follows soon.
                 agent.due = true;
                 self.early = Some(now.mono + SECOND_READING);
             }
-            self.batch.samples.extend(sample(agent, tick));
+        }
+        self.changed = true;
+    }
+
+    /// Makes samples of those that were read in this step, for whatever reason: what is shown is written down.
+    pub(super) fn sample_read(&mut self, now: Now) {
+        self.unsampled.sort_unstable();
+        self.unsampled.dedup();
+        let tick = Tick { ordinal: self.next_tick, at: now.wall };
+        self.batch.samples.reserve(self.unsampled.len());
+        for index in self.unsampled.drain(..) {
+            self.batch.samples.extend(sample(&mut self.agents[index.0], tick));
         }
         if !self.batch.samples.is_empty() {
             self.batch.tick = Some(tick);
             self.next_tick += 1;
         }
-        self.changed = true;
     }
 
     /// Finds the processes that became members since the last pass.
@@ -146,6 +153,7 @@ impl Monitor {
             self.charge(*index, io, now);
             self.note_leftovers(*index, now);
         }
+        self.unsampled.extend(read);
         due
     }
 
@@ -161,6 +169,7 @@ impl Monitor {
 
     fn read_members(&mut self, io: bool) -> Vec<ProcessKey> {
         let mut gone = Vec::new();
+        let mut renamed = Vec::new();
         for (key, member) in self.forest.iter_mut() {
             let agent = &mut self.agents[member.owner.agent.0];
             if !agent.due {
@@ -171,6 +180,10 @@ impl Monitor {
             match self.source.read(key, io || first_io) {
                 Ok(reading) => {
                     member.parent = reading.parent;
+                    let named = [reading.session, reading.group];
+                    if member.named != named {
+                        renamed.push((key, named));
+                    }
                     agent.sum(left).add(&reading);
                     let account = agent.account(left);
                     member.seen = Some(account.take(member, &reading));
@@ -184,6 +197,7 @@ impl Monitor {
                 }
             }
         }
+        renamed.into_iter().for_each(|(key, named)| self.forest.rename(key, named));
         gone
     }
 
@@ -194,12 +208,17 @@ impl Monitor {
             left.extend(self.forest.remove(*key).map(|member| (*key, member)));
         }
         let parents: HashMap<Pid, Option<Pid>> = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
+        let late = self.late_below(&left, io);
         // Before any root's end makes leftovers of its tree: what came up in this pass is on the account of its tree.
-        for (_, member) in &left {
-            self.pass_on(member, &parents, io);
+        for (key, member) in &left {
+            self.pass_on(*key, member, &parents, io);
+        }
+        for (owner, late) in late {
+            self.agents[owner.agent.0].account(owner.left).defer(late);
         }
         for (key, member) in left {
-            if member.owner.left {
+            // What is written down of one that ended must not name its processes for ever.
+            if member.owner.left || self.agents[member.owner.agent.0].root().is_none() {
                 self.unsaved.push(member.owner.agent);
             }
             self.leftover_ended(key, &member, now);
@@ -211,10 +230,10 @@ impl Monitor {
     }
 
     /// What a member had is held against the account of the nearest ancestor that lives: it comes up there, if anywhere.
-    fn pass_on(&mut self, member: &Member, parents: &HashMap<Pid, Option<Pid>>, io: bool) {
+    fn pass_on(&mut self, key: ProcessKey, member: &Member, parents: &HashMap<Pid, Option<Pid>>, io: bool) {
         let Some(seen) = &member.seen else { return };
-        let Some(above) = self.forest.nearest(member.parent, parents) else {
-            if self.forest.may_have_moved(member.parent) {
+        let Some(above) = self.forest.nearest(key, member.parent, parents) else {
+            if self.forest.may_have_moved(member.parent, parents) {
                 self.agents[member.owner.agent.0].account(member.owner.left).vanished(seen);
             }
             return;
@@ -230,6 +249,24 @@ impl Monitor {
         if let Some(heir) = &mut above.seen {
             heir.inherit(seen, agent.due, io);
         }
+    }
+
+    /// What those had that are gone and whose parents do not have it yet, by parent. Nobody else can have waited for them
+    /// while their parents live: an orphan is another's. Of one that could not be read just now the parent is not known.
+    fn late_below(&self, gone: &[(ProcessKey, Member)], io: bool) -> Vec<(Owner, Waited)> {
+        let mut waited: HashMap<ProcessKey, Waited> = HashMap::new();
+        for (key, member) in gone {
+            let parent = self.forest.nearest(*key, member.parent, &HashMap::new());
+            if let (Some(parent), Some(seen)) = (parent, &member.seen) {
+                waited.entry(parent).or_default().add(seen);
+            }
+        }
+        let late = waited.into_iter().filter_map(|(parent, waited)| {
+            let parent = self.forest.get(parent)?;
+            let seen = parent.seen.filter(|seen| seen.state != ProcessState::Zombie && parent.parent.is_some())?;
+            self.agents[parent.owner.agent.0].due.then(|| (parent.owner, waited.not_in(&seen, io)))
+        });
+        late.collect()
     }
 
     /// Ends the tick in an agent's ledgers and makes its numbers of it.

@@ -116,6 +116,10 @@ impl ProcessSource for TableSource {
     }
 
     fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
+        let ending = self.host.lock().ending.remove(&process.pid);
+        if let Some(status) = ending {
+            self.host.finish(process.pid, status);
+        }
         let table = self.host.lock();
         let found = table.find(process.pid)?;
         if found.row.key != process {
@@ -124,6 +128,8 @@ impl ProcessSource for TableSource {
         Ok(Reading {
             read_at: self.now(),
             parent: found.row.parent,
+            group: found.row.group,
+            session: found.row.session,
             state: found.row.state,
             cpu: found.cpu,
             rss_bytes: found.rss_bytes,

@@ -1,7 +1,7 @@
 //! A daemon that goes on where the last one stopped.
 
 use agent_monitor::clock::Clock;
-use agent_monitor::model::ExitStatus;
+use agent_monitor::model::{ExitStatus, Pid};
 use agent_monitor::monitor::{Input, SourceReading};
 
 use super::bench::{Bench, SECOND, killed, record};
@@ -140,4 +140,61 @@ fn what_outlived_an_agent_that_ended_unseen_is_its_leftovers() {
     bench.restart();
     bench.registry(vec![record("a", "online", Some(pid))]);
     assert_eq!(bench.agent("a").leftovers.cpu_us, 3_000_000);
+}
+
+/// The leader of a session had ended, unnoticed by what was written down last; a stranger gets its number, makes a
+/// session of it, starts something there and is gone. Nothing says that it was not the first leader who started that,
+/// unless somebody known is still in the session: then nobody can have got the number.
+#[test]
+fn what_was_written_down_says_nothing_of_who_has_a_number_now() {
+    for empty in [true, false] {
+        let mut bench = Bench::new(10 * SECOND);
+        let pid = bench.host.start("agent");
+        let claim = vec![record("a", "online", Some(pid))];
+        bench.registry(claim.clone());
+        let leader = bench.host.fork(pid);
+        bench.host.set_session(leader);
+        let tool = bench.host.fork(leader);
+        bench.pass(70 * SECOND);
+        bench.host.finish(leader, ExitStatus::Code(0));
+        let starter = if empty {
+            bench.host.finish(tool, ExitStatus::Code(0));
+            bench.pass(30 * SECOND);
+            bench.host.set_next_pid(leader);
+            bench.host.start("stranger")
+        } else {
+            bench.host.fork(tool)
+        };
+        bench.host.set_next_pid(Pid::new(1_000).unwrap());
+        let late = bench.host.fork(starter);
+        bench.host.finish(starter, ExitStatus::Code(0));
+        bench.host.burn(late, SECOND);
+        assert_eq!(starter == leader, empty);
+        bench.restart();
+        bench.registry(claim);
+        bench.host.burn(late, SECOND);
+        bench.pass(20 * SECOND);
+        let expected = if empty { (Some(1), 0.0) } else { (Some(3), 2.0) };
+        assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), expected, "empty: {empty}");
+    }
+}
+
+/// A root ends while an agent that has just begun waits for its second reading: both are read then. What is shown of the
+/// other has to outlive a kill, too.
+#[test]
+fn what_is_shown_of_one_when_another_ends_outlives_the_daemon() {
+    let mut bench = Bench::new(10 * SECOND);
+    let (first, second) = (bench.host.start("first"), bench.host.start("second"));
+    bench.registry(vec![record("a", "online", Some(first))]);
+    bench.pass(2 * SECOND);
+    let claims = vec![record("a", "online", Some(first)), record("b", "online", Some(second))];
+    bench.registry(claims.clone());
+    bench.host.burn(second, SECOND);
+    bench.host.finish(first, killed());
+    bench.step();
+    assert_eq!(bench.cpu_seconds("b"), 1.0);
+    bench.host.finish(second, killed());
+    bench.restart();
+    bench.registry(claims);
+    assert_eq!(bench.cpu_seconds("b"), 1.0);
 }

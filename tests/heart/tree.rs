@@ -6,7 +6,7 @@ use agent_monitor::clock::Clock;
 use agent_monitor::model::{ExitStatus, Observed, Pid, Resume};
 use agent_monitor::monitor::Monitor;
 
-use super::bench::{Bench, SECOND, record};
+use super::bench::{Bench, SECOND, killed, record};
 
 #[test]
 fn the_monitor_itself_is_in_no_tree() {
@@ -152,4 +152,67 @@ fn the_session_of_a_stranger_that_got_a_members_number_is_its_own() {
         bench.pass(20 * SECOND);
         assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), (Some(1), 0.0));
     }
+}
+
+/// At the last reading of a tree, a child is gone that its parent had not waited for when that was read. What others'
+/// children used comes up at the same time: it is not that. It arrives when the parent is one of the leftovers.
+#[test]
+fn what_is_on_its_way_hides_nothing_when_its_tree_falls_apart() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    let parent = bench.host.fork(pid);
+    let child = bench.host.fork(parent);
+    bench.host.burn(child, SECOND);
+    bench.pass(20 * SECOND);
+    let brief = bench.host.fork(pid);
+    bench.host.burn(brief, 5 * SECOND);
+    bench.host.finish(brief, ExitStatus::Code(0));
+    bench.host.finish_when_read(child, ExitStatus::Code(0));
+    bench.host.end(pid, killed());
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    assert_eq!((agent.metrics.cpu_us, agent.leftovers.cpu_us), (Some(6_000_000), 0));
+}
+
+/// A member was found in a session that it has left since. So nobody is in that any more, and its leader's number is
+/// free: a stranger gets it, makes a session of it, starts something there and is gone.
+#[test]
+fn who_left_a_session_does_not_hold_its_number() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    let leader = bench.host.fork(pid);
+    bench.host.set_session(leader);
+    let tool = bench.host.fork(leader);
+    bench.pass(20 * SECOND);
+    bench.host.set_session(tool);
+    bench.host.finish(leader, ExitStatus::Code(0));
+    bench.pass(30 * SECOND);
+    bench.host.set_next_pid(leader);
+    let stranger = bench.host.start("stranger");
+    assert_eq!(stranger, leader);
+    bench.host.set_next_pid(Pid::new(1_000).unwrap());
+    let theirs = bench.host.fork(stranger);
+    bench.host.finish(stranger, ExitStatus::Code(0));
+    bench.host.burn(theirs, SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.agent("a").metrics.process_count, bench.cpu_seconds("a")), (Some(2), 0.0));
+}
+
+/// A root that takes orphans in waits for a child whose parent, still a zombie, never did: that is not late.
+#[test]
+fn what_another_took_in_is_not_expected_of_the_dead() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.host.set_reaper(pid);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    let parent = bench.host.fork(pid);
+    let child = bench.host.fork(parent);
+    bench.host.burn(child, 3 * SECOND);
+    bench.pass(20 * SECOND);
+    bench.host.end(parent, ExitStatus::Code(0));
+    bench.host.finish(child, ExitStatus::Code(0));
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.cpu_seconds("a"), 3.0);
 }

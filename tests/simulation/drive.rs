@@ -46,8 +46,18 @@ struct Drive {
 
 /// Goes through one world.
 pub(crate) fn drive(seed: u64, mistake: Mistake) -> Result<(), String> {
+    drive_telling(seed, mistake, None).0
+}
+
+/// What happens in a world, line by line.
+pub(crate) fn story(seed: u64) -> String {
+    drive_telling(seed, Mistake::None, Some(Vec::new())).1.join("\n")
+}
+
+fn drive_telling(seed: u64, mistake: Mistake, story: Option<Vec<String>>) -> (Result<(), String>, Vec<String>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_767_225_600_000)));
-    let world = World::new(seed, Arc::clone(&clock));
+    let mut world = World::new(seed, Arc::clone(&clock));
+    world.story = story;
     let kind = world.kind;
     let world = Arc::new(Mutex::new(world));
     let source = Onlooker::new(Arc::clone(&world), mistake);
@@ -64,7 +74,9 @@ pub(crate) fn drive(seed: u64, mistake: Mistake) -> Result<(), String> {
         left: false,
     };
     drive.clock.advance(SECOND);
-    drive.go().map_err(|wrong| format!("{wrong} ({kind:?})"))
+    let outcome = drive.go().map_err(|wrong| format!("{wrong} ({kind:?})"));
+    let story = drive.world().story.take();
+    (outcome, story.unwrap_or_default())
 }
 
 impl Drive {
@@ -108,6 +120,7 @@ impl Drive {
     /// One step of the monitor, in a world that goes on meanwhile or holds its breath.
     fn step(&mut self, awake: bool) -> Result<(), String> {
         self.world().awake = awake;
+        self.world().tell(|_| "the monitor looks".to_owned());
         let effects = self.monitor.step(self.clock.now());
         self.world().awake = false;
         self.perform(effects);
@@ -115,6 +128,7 @@ impl Drive {
         if last_pass != self.last_pass {
             self.last_pass = last_pass;
             self.world().passes += 1;
+            self.world().tell(|world| format!("pass {} is over", world.passes));
         }
         self.is_true()
     }
@@ -131,7 +145,14 @@ impl Drive {
 
     /// Another daemon goes on, after an orderly end or a kill, and the world went on meanwhile.
     fn restart(&mut self) -> Result<(), String> {
-        match self.world_roll(3) {
+        let how = self.world_roll(3);
+        self.world().tell(|_| {
+            format!(
+                "the daemon ends: {}",
+                ["in order", "killed", "killed before it stored"][usize::try_from(how).unwrap()]
+            )
+        });
+        match how {
             0 => {
                 let effects = self.monitor.stop(self.clock.now());
                 self.perform(effects);
@@ -148,6 +169,7 @@ impl Drive {
         for _ in 0..acts {
             self.world().act();
         }
+        self.world().tell(|_| "another daemon begins".to_owned());
         let away = 10 + self.world_roll(2_000);
         self.clock.advance(Duration::from_millis(away));
         let source = Onlooker::new(Arc::clone(&self.world), self.mistake);
@@ -165,6 +187,10 @@ impl Drive {
     fn register(&mut self) -> Result<(), String> {
         let records: Vec<Record> =
             self.agents.iter().map(|agent| record(&agent.id, "online", Some(agent.pid))).collect();
+        self.world().tell(|_| {
+            let said = self.agents.iter().map(|agent| format!("{} is {}", agent.id, agent.pid));
+            format!("the registry says: {}", said.collect::<Vec<_>>().join(", "))
+        });
         let reading = Ok(SourceReading { records: records.into(), skipped: Vec::new() });
         let effects = self.monitor.handle(Input::Source { index: 0, reading }, self.clock.now());
         self.perform(effects);
@@ -242,7 +268,7 @@ impl Drive {
     /// Everything that is shown is possible.
     fn is_true(&mut self) -> Result<(), String> {
         let Some(snapshot) = self.snapshot.clone() else { return Ok(()) };
-        let world = self.world.lock().unwrap();
+        let mut world = self.world.lock().unwrap();
         let mut charged = vec![0; world.burned_us.len()];
         let mut read = charged.clone();
         for agent in &mut self.agents {
@@ -254,6 +280,9 @@ impl Drive {
                     "{}: {was} µs and {of_left} of leftovers fell to {cpu_us} and {left_us}",
                     agent.id
                 ));
+            }
+            if (agent.cpu_us, agent.left_us) != (cpu_us, left_us) {
+                world.tell(|_| format!("{} is shown with {cpu_us} and {left_us} of leftovers", agent.id));
             }
             (agent.cpu_us, agent.left_us) = (cpu_us, left_us);
             charged[agent.clan] += cpu_us + left_us;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_monitor::model::{
-    BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, PssCounts, Reading,
-    Resume,
+    BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
+    PssCounts, Reading, Resume,
 };
 use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
@@ -34,6 +34,8 @@ pub(crate) enum Mistake {
     CarryDropped,
     /// Nobody's parent is known: what vanished is not expected further up.
     ParentsForgotten,
+    /// The dead are held to live: to have waited for what others took in.
+    DeadWait,
     /// What vanished in an inner agent's tree is not expected in the outer one's: its parents there are not known.
     ElsewhereForgotten,
     /// What outlives its agent is charged to its tree as well as to its leftovers.
@@ -61,7 +63,7 @@ impl Mistake {
         resume
     }
 
-    pub(crate) const ALL: [Mistake; 14] = [
+    pub(crate) const ALL: [Mistake; 15] = [
         Mistake::YoungestFirst,
         Mistake::ChildrenTwice,
         Mistake::ChildrenForgotten,
@@ -71,6 +73,7 @@ impl Mistake {
         Mistake::ForksMissed,
         Mistake::CarryDropped,
         Mistake::ParentsForgotten,
+        Mistake::DeadWait,
         Mistake::ElsewhereForgotten,
         Mistake::LeftoversTwice,
         Mistake::AdoptedWithoutShares,
@@ -187,10 +190,15 @@ impl ProcessSource for Onlooker {
             return Err(ReadError::Denied { path: "/proc".into() });
         }
         let mut reading = reading?;
+        self.world
+            .lock()
+            .unwrap()
+            .tell(|_| format!("  {} shows {:?} below {:?}", process.pid, reading.cpu, reading.parent));
         match self.mistake {
             Mistake::ChildrenTwice => reading.cpu.own_us += reading.cpu.children_us,
             Mistake::ChildrenForgotten => reading.cpu.children_us = 0,
             Mistake::ParentsForgotten => reading.parent = None,
+            Mistake::DeadWait if reading.state == ProcessState::Zombie => reading.state = ProcessState::Sleeping,
             Mistake::ElsewhereForgotten if self.world.lock().unwrap().is_inner(process.pid) => reading.parent = None,
             Mistake::LeftoversTwice | Mistake::AdoptedWithoutShares
                 if self.world.lock().unwrap().is_left(process.pid) =>

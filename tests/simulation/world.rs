@@ -50,6 +50,8 @@ pub(crate) struct Kind {
     pub(crate) loses: bool,
     /// Whether daemons end, and others go on.
     pub(crate) restarts: bool,
+    /// Whether some take orphans in, as process 1 does.
+    pub(crate) reapers: bool,
 }
 
 impl Kind {
@@ -62,6 +64,7 @@ impl Kind {
             nested: chance.one_in(2),
             loses: !tame && chance.one_in(3),
             restarts: !tame && chance.one_in(2),
+            reapers: chance.one_in(2),
         }
     }
 }
@@ -82,8 +85,10 @@ pub(crate) struct Life {
     /// Regular passes when it began, and when it ended.
     began: u64,
     pub(crate) ended: Option<u64>,
-    /// And when its parent ended, if that left it to process 1.
+    /// And when its parent ended, if that left it to another.
     orphaned: Option<u64>,
+    /// Whether it takes orphans in.
+    reaper: bool,
     pub(crate) reaped: Option<Mono>,
     /// Regular passes when it was waited for.
     gone: Option<u64>,
@@ -102,6 +107,8 @@ pub(crate) struct World {
     pub(crate) passes: u64,
     /// Whether processes act while the monitor reads.
     pub(crate) awake: bool,
+    /// What happened, where somebody wants to read it.
+    pub(crate) story: Option<Vec<String>>,
     clock: Arc<ManualClock>,
     next_pid: i64,
 }
@@ -126,8 +133,18 @@ impl World {
             roots: BTreeSet::new(),
             passes: 0,
             awake: false,
+            story: None,
             clock,
             next_pid: 2,
+        }
+    }
+
+    /// Goes on with the story, if it is told.
+    pub(crate) fn tell(&mut self, line: impl FnOnce(&World) -> String) {
+        if let Some(mut story) = self.story.take() {
+            let now = Duration::from_nanos(self.clock.now().mono.0).as_secs_f64();
+            story.push(format!("{now:9.3}  {}", line(self)));
+            self.story = Some(story);
         }
     }
 
@@ -182,11 +199,16 @@ impl World {
             90..94 if self.may_lead(who) => {
                 self.host.set_session(self.lives[who].pid);
                 self.lives[who].session = self.lives[who].pid;
+                self.tell(|world| format!("{} leads a session", world.lives[who].pid));
             }
             94..97 if living.len() < CROWD => {
                 self.start();
             }
-            97..98 if self.kind.loses => self.host.lose_events(),
+            97..98 if self.kind.loses => {
+                self.host.lose_events();
+                self.tell(|_| "events are lost".to_owned());
+            }
+            98..100 if self.kind.reapers => self.take_orphans_in(who),
             _ => {}
         }
     }
@@ -197,9 +219,11 @@ impl World {
         life.burned_us += us;
         self.host.burn(life.pid, Duration::from_micros(us));
         self.host.transfer(life.pid, us, us);
-        if let Some(clan) = life.clan {
+        let (pid, clan) = (life.pid, life.clan);
+        if let Some(clan) = clan {
             self.burned_us[clan] += us;
         }
+        self.tell(|_| format!("{pid} burns {us} for {clan:?}"));
     }
 
     /// A stranger begins below process 1 and leads a session. Its number is new, or nobody has it or names it as a
@@ -214,6 +238,12 @@ impl World {
         self.host.set_next_pid(pid);
         let pid = self.host.start("stranger");
         self.begin(pid, None)
+    }
+
+    fn take_orphans_in(&mut self, who: usize) {
+        self.host.set_reaper(self.lives[who].pid);
+        self.lives[who].reaper = true;
+        self.tell(|world| format!("{} takes orphans in", world.lives[who].pid));
     }
 
     pub(crate) fn fork(&mut self, parent: usize) -> usize {
@@ -249,8 +279,13 @@ impl World {
             began: self.passes,
             ended: None,
             orphaned: None,
+            reaper: false,
             reaped: None,
             gone: None,
+        });
+        self.tell(|_| match above {
+            Some(above) => format!("{} starts {pid}, in session {}", above.pid, above.session),
+            None => format!("{pid} starts, a stranger"),
         });
         self.lives.len() - 1
     }
@@ -308,8 +343,10 @@ impl World {
     }
 
     fn mark(&mut self, who: usize, reaped: bool) {
+        let above = std::iter::successors(self.lives[who].parent, |above| self.lives[*above].parent);
+        let guardian = above.into_iter().find(|above| self.lives[*above].ended.is_none() && self.lives[*above].reaper);
         for life in self.lives.iter_mut().filter(|life| life.parent == Some(who)) {
-            life.parent = None;
+            life.parent = guardian;
             life.orphaned = Some(self.passes);
         }
         let now = self.clock.now().mono;
@@ -317,6 +354,8 @@ impl World {
         life.ended = Some(self.passes);
         life.reaped = reaped.then_some(now);
         life.gone = reaped.then_some(self.passes);
+        let pid = life.pid;
+        self.tell(|_| format!("{pid} ends{}", if reaped { " and is gone" } else { "" }));
     }
 
     /// Somebody waits for one that ended; in a tame world only after the monitor has seen it dead and whose it is then, or
@@ -335,11 +374,13 @@ impl World {
         let life = self.lives.iter_mut().find(|life| life.pid == pid && life.reaped.is_none()).unwrap();
         life.reaped = Some(now);
         life.gone = Some(self.passes);
+        self.tell(|_| format!("{pid} is waited for"));
     }
 
     /// From now on this process and all that descends from it burn for a clan. What began since the last pass, or the
     /// one before where news may have been lost, has done so from its beginning.
     pub(crate) fn claim(&mut self, root: usize, clan: usize) {
+        self.tell(|world| format!("{} becomes an agent's of clan {clan}", world.lives[root].pid));
         for who in root..self.lives.len() {
             let mother = self.lives[who].mother;
             let below = mother.is_some_and(|mother| self.lives[mother].clan == Some(clan));
@@ -348,6 +389,9 @@ impl World {
                 let new = self.lives[who].began + 1 + u64::from(self.kind.loses) >= self.passes;
                 self.burned_us[clan] += if new { self.lives[who].burned_us } else { 0 };
             }
+        }
+        if self.kind.reapers && self.chance.one_in(2) {
+            self.take_orphans_in(root);
         }
     }
 }

@@ -128,6 +128,8 @@ impl Reader {
         Reading {
             read_at: monotonic(),
             parent: stat.parent,
+            group: stat.group,
+            session: stat.session,
             state: stat.state,
             cpu: stat.cpu.at(self.machine.ticks_per_second),
             rss_bytes: pages.saturating_mul(self.machine.page_bytes),

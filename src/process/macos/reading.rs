@@ -2,7 +2,7 @@
 
 use super::facts::Facts;
 use super::units::Timebase;
-use crate::model::{Cpu, Io, IoReading, Mono, PssReading, Reading};
+use crate::model::{Cpu, Io, IoReading, Mono, Pid, PssReading, Reading};
 
 /// What `proc_pid_rusage` of flavour `RUSAGE_INFO_V4` says, sys/resource.h. Times are in ticks of the machine's clock.
 #[derive(Clone, Copy, Default, Debug)]
@@ -25,9 +25,10 @@ pub(super) struct Threads {
     pub(super) running: u32,
 }
 
-/// The reading of the process `facts`. `threads`: none of one that has ended.
+/// The reading of the process `facts`, in this session. `threads`: none of one that has ended.
 pub(super) fn reading(
     facts: &Facts,
+    session: Option<Pid>,
     usage: &Usage,
     threads: Option<Threads>,
     timebase: Timebase,
@@ -42,6 +43,8 @@ pub(super) fn reading(
     Reading {
         read_at,
         parent: facts.parent,
+        group: facts.group,
+        session,
         state: facts.state(threads.map(|threads| threads.running)),
         cpu: Cpu {
             own_us: timebase.us(usage.user.saturating_add(usage.system)),
@@ -59,7 +62,7 @@ pub(super) fn reading(
 mod tests {
     use super::super::facts::tests::kinfo;
     use super::*;
-    use crate::model::{Pid, ProcessState};
+    use crate::model::ProcessState;
 
     const USAGE: Usage = Usage {
         user: 24_000_000,
@@ -79,6 +82,8 @@ mod tests {
         let expected = Reading {
             read_at: Mono(7),
             parent: Pid::new(1),
+            group: facts.group,
+            session: Pid::new(5),
             state: ProcessState::Running,
             cpu: Cpu { own_us: 1_500_000, children_us: 2_000_001 },
             rss_bytes: 7 << 20,
@@ -86,20 +91,20 @@ mod tests {
             threads: Some(9),
             io: IoReading::Own(Io { read_bytes: 4096, written_bytes: 8192 }),
         };
-        assert_eq!(reading(&facts, &USAGE, Some(threads), apple, Mono(7), true), expected);
+        assert_eq!(reading(&facts, Pid::new(5), &USAGE, Some(threads), apple, Mono(7), true), expected);
         let skipped = Reading { io: IoReading::Skipped, ..expected };
-        assert_eq!(reading(&facts, &USAGE, Some(threads), apple, Mono(7), false), skipped);
+        assert_eq!(reading(&facts, Pid::new(5), &USAGE, Some(threads), apple, Mono(7), false), skipped);
     }
 
     #[test]
     fn one_that_has_ended_keeps_its_counters() {
         let mut facts = Facts::parse(&kinfo()).unwrap();
         facts.stat = 5;
-        let dead = reading(&facts, &USAGE, None, Timebase::new(1, 1).unwrap(), Mono(7), true);
+        let dead = reading(&facts, Pid::new(5), &USAGE, None, Timebase::new(1, 1).unwrap(), Mono(7), true);
         assert_eq!((dead.state, dead.rss_bytes, dead.threads), (ProcessState::Zombie, 0, Some(0)));
         assert_eq!(dead.cpu, Cpu { own_us: 36_000, children_us: 48_000 });
         let most = Usage { user: u64::MAX, system: 1, ..USAGE };
         let apple = Timebase::new(125, 3).unwrap();
-        assert_eq!(reading(&facts, &most, None, apple, Mono(7), true).cpu.own_us, 768_614_336_404_564_650);
+        assert_eq!(reading(&facts, Pid::new(5), &most, None, apple, Mono(7), true).cpu.own_us, 768_614_336_404_564_650);
     }
 }

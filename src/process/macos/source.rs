@@ -151,7 +151,7 @@ impl ProcessSource for MacSource {
         if facts.key() != process {
             return Err(ReadError::Gone);
         }
-        Ok(reading::reading(&facts, &usage, threads, self.timebase, read_at, io))
+        Ok(reading::reading(&facts, kin::session(pid), &usage, threads, self.timebase, read_at, io))
     }
 
     /// There are none: memory is added up as resident pages.

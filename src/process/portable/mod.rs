@@ -161,6 +161,8 @@ impl ProcessSource for PortableSource {
         Ok(Reading {
             read_at: monotonic(),
             parent: found.parent().and_then(|parent| Pid::new(parent.as_u32().into())),
+            group: kin::group(process.pid),
+            session: kin::session(process.pid),
             state,
             cpu: Cpu { own_us: found.accumulated_cpu_time().saturating_mul(1_000), children_us: 0 },
             rss_bytes: if state == ProcessState::Zombie { 0 } else { found.memory() },
