@@ -77,7 +77,7 @@ fn aside(path: &Path, when: &str) -> PathBuf {
     std::iter::once(name.clone()).chain(numbered).find(|name| !name.exists()).unwrap_or(name)
 }
 
-fn with(path: &Path, rest: &str) -> PathBuf {
+pub(super) fn with(path: &Path, rest: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(rest);
     name.into()

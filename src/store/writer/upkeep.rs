@@ -47,6 +47,7 @@ impl Writer {
         if let Ok(at) = begun {
             self.limits = Some((limits, at));
             self.limit_log();
+            self.provide();
             self.pruning = Some(Pruning::new(limits, at));
         }
     }
@@ -85,6 +86,8 @@ impl Writer {
                 self.shared.tell(committed);
                 self.pruning = Some(pruning);
             }
+            // What was deleted may have made room again.
+            Ok(None) if self.strained => self.provide(),
             // Too large, and nothing is left: to be tried again when that is asked for the next time.
             Ok(None) if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) => self.limits = None,
             Ok(None) => {}
