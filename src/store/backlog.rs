@@ -142,6 +142,15 @@ impl Backlog {
         passes
     }
 
+    /// Lets go of what turned out to be on disk: the passes up to this one, and so many entries from the first on.
+    pub(super) fn forget(&mut self, tick: u64, entries: usize) {
+        self.passes.retain(|pass| pass.tick.is_none_or(|known| known.ordinal > tick));
+        self.samples = self.passes.iter().map(|pass| pass.samples.len()).sum();
+        for entry in self.entries.drain(..entries.min(self.entries.len())) {
+            self.entry_bytes -= bytes(&entry);
+        }
+    }
+
     /// Takes back what was taken out and could not be stored.
     pub(super) fn put_back(&mut self, batches: Vec<Batch>) {
         for mut batch in batches.into_iter().rev() {
@@ -289,6 +298,12 @@ mod tests {
         let taken = backlog.next(Portion::Least, false);
         assert_eq!(ordinals(&taken), [1]);
         backlog.put_back(taken);
-        assert_eq!((ordinals(&backlog.next(Portion::Much, false)), backlog.samples()), (vec![1, 2, 3], 0));
+        let taken = backlog.next(Portion::Much, false);
+        assert_eq!((ordinals(&taken), backlog.samples()), (vec![1, 2, 3], 0));
+        backlog.put_back(taken);
+        backlog.absorb(told(&["d", "e", "f"]));
+        backlog.forget(2, 2);
+        assert_eq!(messages(&backlog.next(Portion::Much, false)), ["f"]);
+        assert_eq!((ordinals(&backlog.next(Portion::Much, false)), backlog.entry_bytes), (vec![3], 0));
     }
 }

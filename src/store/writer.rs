@@ -45,6 +45,8 @@ pub struct Writer {
     /// What waits for the database.
     backlog: Backlog,
     outage: Option<Outage>,
+    /// What may be on disk or not.
+    doubt: Option<Doubt>,
     /// Whether samples wait although the database works, since its log is too long.
     spare: bool,
     /// Which file is written.
@@ -81,13 +83,33 @@ impl FileId {
     }
 }
 
-use outage::Outage;
+use outage::{Doubt, Outage};
 
 /// A batch and who waits for it.
 type Awaited = (Batch, Option<Reply>);
 
-/// What each batch did, the unresolved errors of every agent whose errors changed, and whether an hour is over.
-type AppliedAll = (Vec<apply::Applied>, Vec<(AgentNumber, u64)>, bool);
+/// What batches did.
+struct AppliedAll {
+    /// Each of them.
+    applied: Vec<apply::Applied>,
+    /// The unresolved errors of every agent whose errors changed.
+    unresolved: Vec<(AgentNumber, u64)>,
+    /// Whether an hour is over.
+    hour_over: bool,
+}
+
+/// A transaction that failed.
+struct Failed<T> {
+    error: StoreError,
+    /// What it did, if only its last step failed: then it may be on disk all the same.
+    done: Option<T>,
+}
+
+impl<T> From<StoreError> for Failed<T> {
+    fn from(error: StoreError) -> Failed<T> {
+        Failed { error, done: None }
+    }
+}
 
 impl Writer {
     pub(super) fn new(
@@ -99,7 +121,7 @@ impl Writer {
         mark: Mark,
     ) -> Writer {
         let path = lock.directory().join(FILE_NAME);
-        let mut writer = Writer {
+        let writer = Writer {
             connection: Some(connection),
             words: apply::Words::default(),
             queue,
@@ -107,6 +129,7 @@ impl Writer {
             reader,
             backlog: Backlog::default(),
             outage: None,
+            doubt: None,
             spare: false,
             file: FileId::of(&path),
             mark,
@@ -227,6 +250,10 @@ impl Writer {
 
     /// Stores batches in one transaction; one by one if one of them cannot be stored.
     fn store(&mut self, mut batches: Vec<Awaited>) {
+        // What waits is older.
+        while self.outage.is_none() && !self.backlog.is_empty(self.spare) {
+            self.write_back(Portion::Much);
+        }
         if self.spare {
             for (batch, _) in &mut batches {
                 let dropped = self.backlog.absorb_pass(batch);
@@ -241,13 +268,21 @@ impl Writer {
         let stored =
             self.write(|transaction, words| store_all(transaction, words, batches.iter().map(|(batch, _)| batch)));
         match stored {
-            Err(error) if error.blames_data() && batches.len() > 1 => {
+            Err(Failed { error, .. }) if error.blames_data() && batches.len() > 1 => {
                 for one in batches {
                     self.store(vec![one]);
                 }
             }
-            Err(error) => self.defer(batches, &error),
-            Ok((applied, unresolved, hour_over)) => {
+            Err(Failed { error, done }) => {
+                let waiting = batches.iter().filter(|(_, reply)| reply.is_none()).map(|(batch, _)| batch.entries.len());
+                let (all, waiting): (Vec<&Batch>, usize) =
+                    (batches.iter().map(|(batch, _)| batch).collect(), waiting.sum());
+                if let Some(done) = done {
+                    self.doubt = Some(Doubt::new(&all, &done.applied, waiting));
+                }
+                self.defer(batches, &error);
+            }
+            Ok(AppliedAll { applied, unresolved, hour_over }) => {
                 self.hour_over |= hour_over;
                 self.press();
                 if self.strained {
@@ -320,28 +355,32 @@ impl Writer {
     fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>, &mut apply::Words) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, Failed<T>> {
         if self.connection.is_some() && self.file != FileId::of(&self.path()) {
             let moved = self.put_back();
             self.interrupt(&moved);
-            return Err(moved);
+            return Err(moved.into());
         }
-        let Some(connection) = &mut self.connection else { return Err(StoreError::Closed) };
+        let Some(connection) = &mut self.connection else { return Err(StoreError::Closed.into()) };
         let done = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(StoreError::from)
+            .map_err(|error| Failed::from(StoreError::from(error)))
             // Dropped when `work` fails, and thereby rolled back.
             .and_then(|transaction| {
                 let done = work(&transaction, &mut self.words)?;
-                transaction.commit()?;
-                Ok(done)
+                match transaction.commit() {
+                    Ok(()) => Ok(done),
+                    Err(error) => Err(Failed { error: error.into(), done: Some(done) }),
+                }
             });
         match &done {
             Ok(_) => {
                 add(&self.shared.stats.commits, 1);
+                let before = self.shared.stats.log_bytes.load(Ordering::Relaxed);
                 self.measure();
+                self.watch_log(before);
             }
-            Err(error) => {
+            Err(Failed { error, .. }) => {
                 // Some of them may have been made in what was rolled back.
                 self.words = apply::Words::default();
                 if !error.blames_data() {
@@ -408,5 +447,5 @@ fn store_all<'b>(
         all.push(applied);
     }
     let counted = errors_of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
-    Ok((all, counted.collect::<rusqlite::Result<_>>()?, hour_over))
+    Ok(AppliedAll { applied: all, unresolved: counted.collect::<rusqlite::Result<_>>()?, hour_over })
 }

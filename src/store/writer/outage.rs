@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{FileId, Writer, reached, store_all};
+use super::{AppliedAll, Failed, FileId, Writer, reached, store_all};
 use crate::clock::monotonic;
-use crate::model::{Mono, Recorded};
+use crate::model::{Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;
 use crate::store::expire::Pruning;
 use crate::store::mark::Reached;
 use crate::store::reserve::refuses;
 use crate::store::stats::add;
-use crate::store::{Committed, StoreError, apply, damage, database, mark};
+use crate::store::{Committed, StoreError, apply, damage, database, mark, query};
 
 /// After trouble the database is opened again this much later, then twice as much, …
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -43,6 +43,33 @@ enum Cause {
     /// There is no room on the disk, or in what this user may take of it.
     Full,
     Other,
+}
+
+/// A transaction of which it is not known whether it is on disk: its last step failed, and what of it is in the log already
+/// is found there when that is read again.
+pub(super) struct Doubt {
+    /// How far the database is with it, and only with it.
+    far: Reached,
+    /// Its entries, with the ids that they have then.
+    entries: Vec<Recorded>,
+    /// How many of them wait, before all others.
+    waiting: usize,
+}
+
+impl Doubt {
+    pub(super) fn new(batches: &[&Batch], applied: &[apply::Applied], waiting: usize) -> Doubt {
+        let far = batches.iter().copied().zip(applied).map(reached).fold(Reached::default(), Reached::max);
+        let entries = batches.iter().zip(applied).flat_map(|(batch, applied)| {
+            let told = applied.ids.iter().zip(&batch.entries).map(|(id, entry)| (*id, entry));
+            let report = match batch.write.as_deref().zip(applied.outcome) {
+                Some((Write::Report(told), outcome)) => outcome.new_entry().map(|id| (id, &told.entry)),
+                _ => None,
+            };
+            told.chain(report)
+        });
+        let entries = entries.map(|(id, entry)| Recorded { id: Some(id), entry: entry.clone() }).collect();
+        Doubt { far, entries, waiting }
+    }
 }
 
 impl Outage {
@@ -172,6 +199,7 @@ impl Writer {
             // What the log takes could have been used for what comes. Whether it works without shows next.
             tracing::warn!(reason = error.chain(), "the log of the database could not be cut");
         }
+        self.resolve(query::reached(&connection)?);
         let entries = mark::go_on(&connection, self.mark.reached())?;
         self.connection = Some(connection);
         self.file = FileId::of(&self.path());
@@ -180,11 +208,21 @@ impl Writer {
         Ok(())
     }
 
+    /// What was in doubt is on disk, if the database is as far as it: then it need not wait any more.
+    fn resolve(&mut self, have: Reached) {
+        let Some(Doubt { far, entries, waiting }) = self.doubt.take() else { return };
+        if far != Reached::default() && have.max(far) == have {
+            self.backlog.forget(far.tick, waiting);
+            self.mark.reach(far);
+            self.shared.tell(Committed { late: entries, ..Committed::default() });
+        }
+    }
+
     /// Stores some of what waits, and tells those entries once more, with their ids.
     pub(super) fn write_back(&mut self, portion: Portion) {
         let batches = self.backlog.next(portion, self.spare);
         match self.write(|transaction, words| store_all(transaction, words, batches.iter())) {
-            Ok((applied, unresolved, hour_over)) => {
+            Ok(AppliedAll { applied, unresolved, hour_over }) => {
                 self.hour_over |= hour_over;
                 let far = batches.iter().zip(&applied).map(reached).fold(Reached::default(), Reached::max);
                 self.mark.reach(far);
@@ -193,14 +231,14 @@ impl Writer {
                 let late = ids.zip(entries).map(|(id, entry)| Recorded { id: Some(id), entry }).collect();
                 self.shared.tell(Committed { late, unresolved, ..Committed::default() });
             }
-            Err(error) if error.blames_data() && portion == Portion::Much => {
+            Err(Failed { error, .. }) if error.blames_data() && portion == Portion::Much => {
                 self.backlog.put_back(batches);
                 // Until the one is met that is at fault.
                 while self.connection.is_some() && !self.backlog.is_empty(self.spare) {
                     self.write_back(Portion::Least);
                 }
             }
-            Err(error) if error.blames_data() => {
+            Err(Failed { error, .. }) if error.blames_data() => {
                 tracing::error!(reason = error.chain(), "something that waited cannot be stored at all");
                 for batch in batches {
                     add(&self.shared.stats.dropped_samples, batch.samples.len() + batch.host.len());
@@ -208,7 +246,12 @@ impl Writer {
                     add(&self.shared.stats.dropped_runs, batch.runs.len() + batch.leftovers.len());
                 }
             }
-            Err(_) => self.backlog.put_back(batches),
+            Err(Failed { done, .. }) => {
+                let entries = batches.iter().map(|batch| batch.entries.len()).sum();
+                let all: Vec<&Batch> = batches.iter().collect();
+                self.doubt = done.map(|done| Doubt::new(&all, &done.applied, entries));
+                self.backlog.put_back(batches);
+            }
         }
         self.show_backlog();
     }
@@ -230,7 +273,7 @@ impl Writer {
     }
 
     fn say_how_it_is(&self) {
-        let log_mib = self.shared.stats.log_bytes.load(Ordering::Relaxed) >> 20;
+        let log_mib = self.log_bytes() >> 20;
         let trouble = if self.outage.is_some() {
             return;
         } else if self.strained {
@@ -248,20 +291,32 @@ impl Writer {
         self.shared.stats.set_trouble(trouble);
     }
 
-    /// Sees how large the files are, and whether the log grows beyond what it may.
-    pub(super) fn measure(&mut self) {
+    /// Sees how large the files are.
+    pub(super) fn measure(&self) {
         let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
         let path = self.path();
         let (database, log) = (length(&path), length(&damage::with(&path, "-wal")));
         self.shared.stats.database_size_bytes.store(database + log, Ordering::Relaxed);
-        let before = self.shared.stats.log_bytes.swap(log, Ordering::Relaxed);
+        self.shared.stats.log_bytes.store(log, Ordering::Relaxed);
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.shared.stats.log_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Sees whether the log grows beyond what it may, when it had `before` bytes before the last transaction.
+    pub(super) fn watch_log(&mut self, before: u64) {
         let Some((limits, _)) = self.limits else { return };
-        let warn = limits.long_log();
+        let (log, warn) = (self.log_bytes(), limits.long_log());
         if log >= warn && before < warn {
             tracing::warn!(mib = log >> 20, "the database's log grows: somebody reads the database for very long");
         }
-        if log >= limits.longest_log() && !self.spare {
-            self.spare = true;
+        if log < limits.longest_log() || self.spare {
+            return;
+        }
+        self.spare = true;
+        self.shorten_log();
+        if self.spare {
             tracing::error!(
                 mib = log >> 20,
                 "the database's log is too long: samples wait in memory until it can be cut"
@@ -282,19 +337,15 @@ impl Writer {
             return self.interrupt(&error);
         }
         self.measure();
-        let log = self.shared.stats.log_bytes.load(Ordering::Relaxed);
-        if self.limits.is_none_or(|(limits, _)| log < limits.long_log()) {
+        if self.limits.is_none_or(|(limits, _)| self.log_bytes() < limits.long_log()) {
             self.spare = false;
-            tracing::info!("the database's log is short again");
             self.say_how_it_is();
         }
     }
 
     /// Of the database and its log, the larger one: bytes.
     fn largest_file(&self) -> u64 {
-        let all = self.size();
-        let log = self.shared.stats.log_bytes.load(Ordering::Relaxed);
-        log.max(all.saturating_sub(log))
+        self.log_bytes().max(self.size().saturating_sub(self.log_bytes()))
     }
 }
 

@@ -20,7 +20,7 @@ impl Writer {
         let rolled = begun.and_then(|begun| match begun {
             None => Ok(None),
             Some(mut stretch) => {
-                let more = self.write(|transaction, _| stretch.slice(transaction))?;
+                let more = self.write(|transaction, _| stretch.slice(transaction)).map_err(|failed| failed.error)?;
                 Ok(Some((stretch, more)))
             }
         });
@@ -91,7 +91,7 @@ impl Writer {
             // Too large, and nothing is left: to be tried again when that is asked for the next time.
             Ok(None) if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) => self.limits = None,
             Ok(None) => {}
-            Err(error) => tracing::warn!(reason = error.chain(), "what is too old could not be deleted"),
+            Err(failed) => tracing::warn!(reason = failed.error.chain(), "what is too old could not be deleted"),
         }
     }
 }
