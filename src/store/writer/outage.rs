@@ -172,8 +172,11 @@ impl Writer {
     }
 
     fn open_again(&mut self, cause: Cause, reason: &str) -> Result<(), StoreError> {
-        // Those who read must let go of a file that was moved, or will be.
-        self.reader.renew();
+        // Those who read must let go of a file that was moved, or will be. Of another they must not: where nothing can be
+        // written, it could not be opened again.
+        if cause == Cause::Damaged || self.file != FileId::of(&self.path()) {
+            self.reader.renew();
+        }
         match cause {
             Cause::Damaged => {
                 let entries = damage::replace(self.lock.directory(), reason)?;
