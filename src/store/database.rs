@@ -27,6 +27,21 @@ const APPLICATION_ID: u32 = u32::from_be_bytes(*b"agmo");
 /// How a database in SQLite's format begins, <https://sqlite.org/fileformat2.html#magic_header_string>.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
+/// What tells one file from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The one that is there now.
+    pub(super) fn of(path: &Path) -> Option<FileId> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
 /// Opens the database in `directory` for writing; makes it if it is missing or empty.
 pub(super) fn open(directory: &Path) -> Result<Connection, StoreError> {
     create(&directory.join(FILE_NAME))

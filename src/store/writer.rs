@@ -2,8 +2,7 @@ mod outage;
 mod upkeep;
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -11,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::backlog::{Backlog, Portion};
+use super::database::FileId;
 use super::expire::Pruning;
 use super::mark::{Mark, Reached};
 use super::queue::{Op, Shared};
@@ -22,6 +22,8 @@ use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply, Stored};
 use crate::retention::{Believed, Limits};
+
+use outage::{Doubt, Outage};
 
 /// Operations that share a transaction at most, so that the first of them is answered soon.
 const GROUP: usize = 64;
@@ -68,22 +70,6 @@ pub struct Writer {
     /// Last, so that the database is closed before another daemon may open it.
     lock: StateLock,
 }
-
-/// What tells one file from another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> Option<FileId> {
-        let metadata = std::fs::symlink_metadata(path).ok()?;
-        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
-    }
-}
-
-use outage::{Doubt, Outage};
 
 /// A batch and who waits for it.
 type Awaited = (Batch, Option<Reply>);

@@ -15,3 +15,4 @@ mod schema;
 mod support;
 mod trouble;
 mod writes;
+mod years;

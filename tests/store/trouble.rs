@@ -223,37 +223,54 @@ fn prune(store: &Store, size_bytes: u64) -> Limits {
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// A full disk needs a disk of its own: a small one in memory, in a mount namespace that goes with the child.
-#[test]
-fn a_full_disk() {
+/// The place of a child that has a mount namespace of its own.
+const PLACE: &str = "STORE_TEST_MOUNT";
+
+/// Runs another test of this program where it may mount what it likes: all of that goes with it. Returns what it says of how
+/// often the fault struck.
+fn where_disks_can_be_mounted(test: &str) -> String {
     let isolate: &[&str] =
         if nix::unistd::Uid::effective().is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
     let possible = Command::new("unshare").args(isolate).arg("true").status().is_ok_and(|status| status.success());
     if !possible {
-        println!("NOT TESTED: this machine allows no mount namespace");
-        return;
+        return "NOT TESTED: this machine allows no mount namespace".to_owned();
     }
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")
         .args(isolate)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "trouble::on_a_small_disk", "--ignored", "--nocapture"])
-        .env("STORE_TEST_MOUNT", directory.path())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(PLACE, directory.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let struck = said.lines().find(|line| line.contains("full disk struck"));
-    println!("{}", struck.expect("the child did its work"));
+    let struck = said.lines().find(|line| line.contains("struck"));
+    struck.expect("the child did its work").to_owned()
+}
+
+fn sh(script: &str) {
+    let done = Command::new("sh").args(["-euc", script]).status().unwrap();
+    assert!(done.success(), "{script}");
+}
+
+#[test]
+fn a_full_disk() {
+    println!("{}", where_disks_can_be_mounted("trouble::on_a_small_disk"));
+}
+
+/// As ext4 does it after an error of the disk below it, which is made to happen.
+#[test]
+fn a_file_system_that_becomes_read_only() {
+    println!("{}", where_disks_can_be_mounted("trouble::on_a_disk_that_fails"));
 }
 
 #[test]
 #[ignore = "the child of the other test"]
 fn on_a_small_disk() {
-    let Some(mount) = std::env::var_os("STORE_TEST_MOUNT") else { return };
-    let mount = Path::new(&mount);
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m,mode=700", "none"]).arg(mount).status();
-    assert!(mounted.unwrap().success());
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let mount = Path::new(&place);
+    sh(&format!("mount -t tmpfs -o size=8m,mode=700 none {}", mount.display()));
     let ballast = mount.join("ballast");
     let fill = || {
         let mut file = std::fs::File::options().append(true).create(true).open(&ballast).unwrap();
@@ -295,6 +312,32 @@ fn on_a_small_disk() {
     diary.check(mount, &store);
     store.stop();
     println!("full disk struck {struck} times");
+}
+
+#[test]
+#[ignore = "the child of the other test"]
+fn on_a_disk_that_fails() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let place = Path::new(&place).display();
+    // Only root can mount a file as a disk.
+    if Command::new("losetup").arg("--find").output().is_ok_and(|found| !found.status.success()) {
+        println!("NOT TESTED, so it never struck: this machine has no loop devices");
+        return;
+    }
+    sh(&format!(
+        "cd {place}; mkdir state below; truncate -s 32M disk; mkfs.ext4 -q -F disk
+         mount -o loop,errors=remount-ro disk state; chmod 700 state; mount --bind state below"
+    ));
+    let fail = || {
+        sh(&format!(
+            "echo 1 >/sys/fs/ext4/$(basename $(findmnt -no SOURCE --mountpoint {place}/state))/trigger_fs_error"
+        ));
+    };
+    // What can be read of it is put on another disk, and that in its place.
+    let replace = || sh(&format!("cd {place}; mount -t tmpfs -o mode=700 none state; cp -a below/agent-* state"));
+    let struck = outage(&Path::new(&std::env::var_os(PLACE).unwrap()).join("state"), fail, replace);
+    println!("a disk that became read-only struck {struck} times");
+    assert!(struck > 1, "the fault never struck");
 }
 
 #[test]

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{AppliedAll, Failed, FileId, Writer, reached, store_all};
+use super::{AppliedAll, Failed, Writer, reached, store_all};
 use crate::clock::monotonic;
 use crate::model::{Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;
+use crate::store::database::FileId;
 use crate::store::expire::Pruning;
 use crate::store::mark::Reached;
 use crate::store::reserve::refuses;
