@@ -25,7 +25,31 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const APPLICATION_ID: u32 = u32::from_be_bytes(*b"agmo");
 
 /// How a database in SQLite's format begins, <https://sqlite.org/fileformat2.html#magic_header_string>.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What a database of ours of this length begins with, its free pages not counted: to read one that has lost it,
+/// <https://sqlite.org/fileformat2.html#the_database_header>.
+pub(super) fn header(length: u64) -> [u8; 100] {
+    const PAGE_BYTES: u16 = 4096;
+    let mut header = [0; 100];
+    header[..16].copy_from_slice(MAGIC);
+    header[16..18].copy_from_slice(&PAGE_BYTES.to_be_bytes());
+    // With a log; the fractions of a page that SQLite demands.
+    header[18..24].copy_from_slice(&[2, 2, 0, 64, 32, 32]);
+    let mut number = |at: usize, value: u32| header[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    number(24, 1); // the change that the length is of: as at 92
+    number(28, u32::try_from(length / u64::from(PAGE_BYTES)).unwrap_or(u32::MAX));
+    number(40, 1); // any schema
+    number(44, 4); // its format
+    number(52, 1); // incremental vacuum: there are pages that say what the others are for, …
+    number(56, 1); // UTF-8
+    number(60, u32::try_from(VERSION).expect("there are few migrations"));
+    number(64, 1); // … and this too
+    number(68, APPLICATION_ID);
+    number(92, 1);
+    number(96, 3_054_000);
+    header
+}
 
 /// What tells one file from another.
 #[derive(Clone, Copy, PartialEq, Eq)]
