@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{FILE_NAME, StoreError};
 use crate::clock::monotonic;
 
-/// The most connections. Each may hold a megabyte of pages.
+/// The most connections. Each may hold a megabyte and a half of pages.
 const CONNECTIONS: usize = 3;
 
 /// The longest that a question may take, and the longest that it waits for a connection. A long read keeps the log from
@@ -140,8 +140,8 @@ fn open(path: &Path, generation: u64) -> rusqlite::Result<Source> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
-    // KiB: answers are short, and memory is counted.
-    connection.pragma_update(None, "cache_size", -1_024)?;
+    // KiB: memory is counted; so much the last hour of an agent takes, a page for each of 360 passes.
+    connection.pragma_update(None, "cache_size", -1_600)?;
     // Only while a log is being recovered or cut.
     connection.pragma_update(None, "busy_timeout", 1_000)?;
     let deadline_ns = Arc::new(AtomicU64::new(u64::MAX));

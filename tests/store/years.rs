@@ -63,7 +63,7 @@ fn it_grows_old() {
     let store = Store::start(path);
     let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let clocks = |seconds| Now { wall: after(seconds), mono: Mono(0) + Duration::from_secs(seconds) };
-    let (mut largest, mut slowest, mut asked) = (0, Duration::ZERO, 0_u32);
+    let (mut largest, mut asked) = (0, Vec::new());
     let before = own_cpu_time();
     for (tick, seconds) in (1..).zip((0..days * DAY).step_by(usize::try_from(INTERVAL).unwrap())) {
         store.bring(moment(tick, seconds, &agents));
@@ -77,8 +77,7 @@ fn it_grows_old() {
         if tick % (days * DAY / INTERVAL / 20) == 0 {
             let (rows, took) = newest(path);
             assert_eq!(rows, 3);
-            slowest = slowest.max(took);
-            asked += 1;
+            asked.push(took);
         }
     }
     store.flush();
@@ -104,9 +103,11 @@ fn it_grows_old() {
     let opening = monotonic().since(begun);
     let newest_tick = ask(path, "select max(tick) from ticks");
     assert_eq!(newest_tick, [(days * DAY / INTERVAL).to_string()]);
+    asked.sort_unstable();
+    let (typical, slowest) = (asked[asked.len() / 2], asked[asked.len() - 1]);
     println!(
         "{days} days of {} agents, {rows} samples: {} MB, at most {} MB with its log; {:.2} µs a sample with all of this \
-         test; longest pause {pause:?}; {asked} times sqlite3, {slowest:?} at most; history of {observed} points \
+         test; longest pause {pause:?}; sqlite3 {typical:?}, {slowest:?} at most; history of {observed} points \
          {asking:?}; opened in {opening:?}",
         agents.len(),
         bytes >> 20,
@@ -114,7 +115,8 @@ fn it_grows_old() {
         cpu.as_secs_f64() * 1e6 / f64::from(u32::try_from(rows).unwrap()),
     );
     if strict {
-        assert!(slowest <= Duration::from_millis(50), "sqlite3 took {slowest:?}");
+        // The start of the program included; what else runs here must not decide.
+        assert!(typical <= Duration::from_millis(50), "sqlite3 took {typical:?}");
         assert!(asking <= Duration::from_millis(5), "the history took {asking:?}");
         assert!(opening <= Duration::from_millis(300), "opening took {opening:?}");
     }
