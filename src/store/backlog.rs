@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::owed::Owed;
 use crate::model::{Batch, Body, Entry, HostMinute, Sample, Tick};
 
-/// The most samples that wait. Beyond it every second pass goes, so that what waits covers all of the time, the older
-/// the coarser: samples carry totals, so the rest stays true.
+/// The most samples that wait. Beyond it every second pass goes, and from then on every second one that comes, so that what
+/// waits covers all of the time evenly: samples carry totals, so the rest stays true.
 const SAMPLE_LIMIT: usize = 16_384;
 
 /// The most entries of the journal that wait, …
@@ -27,6 +27,10 @@ pub(super) struct Backlog {
     minutes: VecDeque<HostMinute>,
     passes: VecDeque<Batch>,
     samples: usize,
+    /// Of so many passes, as a power of two, one waits.
+    thinned: u32,
+    /// Passes that came since the last time that none waited.
+    came: u64,
 }
 
 /// How much found no room.
@@ -80,25 +84,36 @@ impl Backlog {
     /// Takes in the pass of a batch, which keeps the rest.
     pub(super) fn absorb_pass(&mut self, batch: &mut Batch) -> Dropped {
         let mut dropped = Dropped::default();
-        if let Some(tick) = batch.tick.take() {
-            self.samples += batch.samples.len();
-            self.passes.push_back(pass(tick, std::mem::take(&mut batch.samples)));
-            while self.samples > SAMPLE_LIMIT && self.passes.len() > 1 {
-                dropped.samples += self.thin();
-            }
+        let Some(tick) = batch.tick.take() else { return dropped };
+        let samples = std::mem::take(&mut batch.samples);
+        if self.passes.is_empty() {
+            (self.thinned, self.came) = (0, 0);
+        }
+        let place = self.came;
+        self.came += 1;
+        if !place.is_multiple_of(1 << self.thinned) {
+            dropped.samples = samples.len();
+            return dropped;
+        }
+        self.samples += samples.len();
+        self.passes.push_back(pass(tick, samples));
+        while self.samples > SAMPLE_LIMIT && self.passes.len() > 1 {
+            dropped.samples += self.thin();
         }
         dropped
     }
 
-    /// Lets go of every second pass; the newest stays.
+    /// Lets go of every second pass; the first stays.
     fn thin(&mut self) -> usize {
-        let (before, newest) = (self.samples, self.passes.len() % 2);
-        let mut place = 0;
+        let before = self.samples;
+        let mut stays = false;
         self.passes.retain(|_| {
-            place += 1;
-            place % 2 == newest
+            stays = !stays;
+            stays
         });
         self.samples = self.passes.iter().map(|pass| pass.samples.len()).sum();
+        // Far beyond the passes of any outage.
+        self.thinned = (self.thinned + 1).min(u64::BITS - 1);
         before - self.samples
     }
 
@@ -232,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn passes_grow_thinner_the_older_they_are_and_cover_all_of_the_time() {
+    fn passes_grow_thinner_and_cover_all_of_the_time() {
         let mut backlog = Backlog::default();
         let mut dropped = 0;
         for ordinal in 1..=1_000 {
@@ -245,10 +260,15 @@ mod tests {
         }
         assert_eq!(dropped + 100 * kept.len(), 100_000, "each is kept or counted");
         assert!(kept.len() > 80 && kept.is_sorted());
-        assert_eq!(kept.last(), Some(&1_000), "the newest stays");
         let gaps: Vec<u64> = kept.windows(2).map(|two| two[1] - two[0]).collect();
-        assert!(kept[0] <= 8 && gaps.iter().all(|gap| *gap <= 16), "{kept:?}");
-        assert!(gaps.first() > gaps.last());
+        assert!(gaps.iter().all(|gap| *gap == 8), "evenly: {kept:?}");
+        assert!(kept[0] == 1 && kept.last() > Some(&992), "{kept:?}");
+        assert_eq!(backlog.absorb(passed(1_001, 1)).samples + backlog.absorb(passed(1_002, 1)).samples, 0);
+        assert_eq!(
+            ordinals(&backlog.next(Portion::Much, false)),
+            [1_001, 1_002],
+            "all again, when none waits any more"
+        );
     }
 
     #[test]
@@ -256,7 +276,7 @@ mod tests {
         let mut backlog = Backlog::default();
         assert_eq!(backlog.absorb(passed(1, SAMPLE_LIMIT + 1)), Dropped::default());
         assert_eq!(backlog.absorb(passed(2, SAMPLE_LIMIT + 1)).samples, SAMPLE_LIMIT + 1);
-        assert_eq!(ordinals(&backlog.next(Portion::Much, false)), [2]);
+        assert_eq!(ordinals(&backlog.next(Portion::Much, false)), [1]);
     }
 
     #[test]

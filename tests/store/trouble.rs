@@ -207,8 +207,8 @@ fn a_reader_that_is_forgotten() {
     let stored: u64 = ask(directory.path(), "select sum(samples) from ticks")[0].parse().unwrap();
     assert_eq!(stored + count(&store.stats.dropped_samples), ticks * 1_000, "each is stored or counted");
     assert!(count(&store.stats.dropped_samples) > 0, "more than may wait");
-    let newest = ask(directory.path(), "select max(tick) from ticks");
-    assert_eq!(newest, [ticks.to_string()]);
+    let newest: u64 = ask(directory.path(), "select max(tick) from ticks")[0].parse().unwrap();
+    assert!(newest > ticks - 16, "{newest} of {ticks}");
     store.stop();
 }
 
