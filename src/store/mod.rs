@@ -32,6 +32,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::{AgentNumber, Recorded, Resume};
 
+use reserve::Reserve;
+
 pub use database::{FILE_NAME, examine};
 pub use lock::StateLock;
 pub use query::{ErrorRow, ExportPage, JournalPage, Selection};
@@ -81,6 +83,11 @@ pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
     let (connection, resume) = match read(&lock, &mark) {
         Err(error) if error.is_damage() => {
             damage::replace(lock.directory(), &error.chain())?;
+            read(&lock, &mark)?
+        }
+        // The index of the log alone takes space.
+        Err(error) if (error.is_full() || error.is_io()) && Reserve::find(lock.directory()).give_up() => {
+            tracing::warn!(reason = error.chain(), "the database cannot be opened: space held in reserve is used");
             read(&lock, &mark)?
         }
         opened => opened?,

@@ -311,6 +311,12 @@ fn on_a_small_disk() {
     diary.go_on(&store);
     diary.check(mount, &store);
     store.stop();
+    // A daemon that starts on a full disk takes the reserve to open the database.
+    fill();
+    let store = Store::start(mount);
+    store.store(told_from_outside(1_000)).unwrap();
+    assert!(!mount.join("agent-monitor.reserve").exists());
+    store.stop();
     println!("full disk struck {struck} times");
 }
 
