@@ -111,6 +111,18 @@ impl Feed {
         }
     }
 
+    /// Takes in the ids of what was recorded without them, and is stored now. No news to those who listen.
+    pub fn stored_late(&self, entries: &[Recorded]) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut now = self.lock();
+        for recorded in entries {
+            now.take_late(recorded);
+        }
+        now.version += 1;
+    }
+
     fn lock(&self) -> MutexGuard<'_, Present> {
         self.now.lock().expect("no holder of this lock panics")
     }
@@ -120,6 +132,21 @@ impl Present {
     /// A snapshot and no past.
     pub fn alone(snapshot: Arc<Snapshot>) -> Present {
         Present { snapshot, recent: Arc::default(), episodes: Arc::default(), tick_took: None, version: 0 }
+    }
+
+    fn take_late(&mut self, recorded: &Recorded) {
+        match &recorded.entry.body {
+            Body::Event(_) => {
+                let recent = Arc::make_mut(&mut self.recent);
+                // The oldest of those that are alike.
+                let waits = |known: &&mut Recorded| known.id.is_none() && known.entry == recorded.entry;
+                if let Some(known) = recent.iter_mut().rev().find(waits) {
+                    known.id = recorded.id;
+                }
+            }
+            Body::Alert(_) => self.take(recorded),
+            Body::Error(_) => {}
+        }
     }
 
     fn take(&mut self, recorded: &Recorded) {

@@ -73,10 +73,30 @@ impl Limits {
         self.size_bytes / 16 * 11
     }
 
-    /// Pages of the log after which it is written back: a sixteenth of the size, but no more than SQLite's own 1,000.
-    pub fn log_pages(&self, page_bytes: u64) -> u32 {
-        u32::try_from(self.size_bytes / 16 / page_bytes.max(1)).unwrap_or(u32::MAX).clamp(64, 1_000)
+    /// Bytes of the log from which on it is worth a warning: somebody keeps it from being written back.
+    pub const fn long_log(&self) -> u64 {
+        least(self.size_bytes / 16, 64 << 20)
     }
+
+    /// Bytes of the log from which on samples wait. With a full database, that is all there may be.
+    pub const fn longest_log(&self) -> u64 {
+        least(self.size_bytes / 4, 256 << 20)
+    }
+
+    /// Bytes to hold in reserve for a full disk: with them the log can be filled at least twice.
+    pub fn reserve_bytes(&self) -> u64 {
+        least(self.size_bytes / 8, 8 << 20)
+    }
+
+    /// Pages of the log after which it is written back: a sixteenth of the size at most. SQLite's own 1,000 would keep the
+    /// writer for 20 ms at once.
+    pub fn log_pages(&self, page_bytes: u64) -> u32 {
+        u32::try_from(self.size_bytes / 16 / page_bytes.max(1)).unwrap_or(u32::MAX).clamp(64, 256)
+    }
+}
+
+const fn least(a: u64, b: u64) -> u64 {
+    if a < b { a } else { b }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -264,7 +284,15 @@ mod tests {
     fn sizes() {
         let limits = |size_bytes| Limits { samples: DAY, rollups: DAY, size_bytes };
         assert!(limits(16 << 20).target() < limits(16 << 20).full());
-        assert_eq!((limits(16 << 20).log_pages(4096), limits(1 << 30).log_pages(4096)), (256, 1_000));
+        assert_eq!((limits(16 << 20).log_pages(4096), limits(1 << 30).log_pages(4096)), (256, 256));
+        assert_eq!((limits(1 << 30).long_log(), limits(1 << 40).long_log()), (64 << 20, 64 << 20));
+        assert_eq!((limits(16 << 20).longest_log(), limits(1 << 30).longest_log()), (4 << 20, 256 << 20));
+        assert_eq!((limits(16 << 20).reserve_bytes(), limits(1 << 30).reserve_bytes()), (2 << 20, 8 << 20));
+        for size in [16 << 20, 1 << 30, 1 << 40] {
+            let limits = limits(size);
+            let log = u64::from(limits.log_pages(4096)) * 4096 * 2;
+            assert!(log < limits.longest_log() && limits.full() + limits.longest_log() <= size, "{size}");
+        }
     }
 
     #[test]

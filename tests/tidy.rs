@@ -232,3 +232,17 @@ fn the_map_names_every_part_and_nothing_else() {
         .collect();
     assert_eq!(wrong, [] as [&str; 0], "named in ARCHITECTURE.md and not there");
 }
+
+#[test]
+fn the_tests_that_documents_name_exist() {
+    let text = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(|word| word.split("::").count() == 3).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let exists = |name: &&str| {
+        let [target, module, test] = name.split("::").collect::<Vec<_>>()[..] else { return false };
+        let file = fs::read_to_string(root().join(format!("tests/{target}/{module}.rs"))).unwrap_or_default();
+        file.contains(&format!("#[test]\nfn {test}()"))
+    };
+    let missing: Vec<&str> = named.into_iter().filter(|name| !exists(name)).collect();
+    assert_eq!(missing, [] as [&str; 0]);
+}

@@ -42,10 +42,12 @@ impl Store {
         Store { handle, reader, stats, thread: std::thread::spawn(|| writer.run()) }
     }
 
-    fn submit(&self, mut make: impl FnMut() -> Op) {
-        while self.handle.submit(make()).is_err() {
+    /// Never more than the queue holds: what finds it full waits in memory, and is thinned out there.
+    fn submit(&self, op: Op) {
+        while self.stats.queue_length.load(Ordering::Relaxed) > 128 {
             self.flush();
         }
+        assert!(self.handle.submit(op).is_ok(), "there is room");
     }
 
     fn flush(&self) {
@@ -130,7 +132,7 @@ pub(crate) fn measure(report: &mut Report, quick: bool) {
 fn write(report: &mut Report, agents: u32, ticks: u64) {
     let directory = tempfile::tempdir_in("target").unwrap();
     let store = Store::start(directory.path());
-    store.submit(|| Op::Store { batch: herd(agents), reply: None });
+    store.submit(Op::Store { batch: herd(agents), reply: None });
     store.flush();
     let (cpu, written) = (others_cpu_us(), written_bytes());
     for tick in 1..=ticks {
@@ -179,14 +181,14 @@ fn write(report: &mut Report, agents: u32, ticks: u64) {
 fn long(report: &mut Report, days: u64) {
     let directory = tempfile::tempdir_in("target").unwrap();
     let store = Store::start(directory.path());
-    store.submit(|| Op::Store { batch: herd(200), reply: None });
+    store.submit(Op::Store { batch: herd(200), reply: None });
     let clocks =
         |seconds: u64| Now { wall: START + Duration::from_secs(seconds), mono: Mono(0) + Duration::from_secs(seconds) };
     let mut largest = 0;
     for (tick, seconds) in (1..).zip((0..days * DAY).step_by(30)) {
-        store.submit(|| Op::Store { batch: pass(tick, seconds, 200), reply: None });
+        store.submit(Op::Store { batch: pass(tick, seconds, 200), reply: None });
         if seconds % 600 == 0 {
-            store.submit(|| Op::Prune { limits: LIMITS, now: clocks(seconds) });
+            store.submit(Op::Prune { limits: LIMITS, now: clocks(seconds) });
         }
         largest = largest.max(store.stats.database_size_bytes.load(Ordering::Relaxed));
     }
@@ -219,7 +221,7 @@ fn long(report: &mut Report, days: u64) {
 
     let (cpu, rows) = (others_cpu_us(), store.stats.expired_rows.load(Ordering::Relaxed));
     store.stats.longest_slice_ns.store(0, Ordering::Relaxed);
-    store.submit(|| Op::Prune { limits: LIMITS, now: clocks(end + DAY) });
+    store.submit(Op::Prune { limits: LIMITS, now: clocks(end + DAY) });
     store.flush();
     let rows = store.stats.expired_rows.load(Ordering::Relaxed) - rows;
     let cpu = (others_cpu_us() - cpu) / rows as f64 * 144.0;

@@ -52,6 +52,18 @@ pub struct DatabaseFacts {
     pub path: PathBuf,
     /// With its log, bytes.
     pub size_bytes: u64,
+    /// Its log alone, bytes.
+    pub log_bytes: u64,
+    /// Space that is held in reserve for a full disk, bytes.
+    pub reserve_bytes: u64,
+    /// When all of it was last found whole; none: not since the start.
+    pub checked_at: Option<Timestamp>,
+    /// The longest that deleting or summing up kept the writer from what was asked for.
+    pub longest_pause: Duration,
+    /// Samples that wait in memory until they can be stored.
+    pub samples_waiting: u64,
+    /// Events, errors and alert transitions that wait in memory until they can be stored.
+    pub entries_waiting: u64,
     /// Operations that wait to be written.
     pub queue_length: u64,
     /// Transactions.

@@ -190,6 +190,10 @@ async fn on_disk<T>(shared: &Shared, pending: Pending<T>) -> Result<T, Problem> 
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, error.to_string()).with(header::RETRY_AFTER, "1");
             (&shared.counts.writes_limited, problem)
         }
+        Ok(Err(error @ NotRecorded::Storage { full: true, .. })) => {
+            let problem = Problem::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string());
+            (&shared.counts.writes_failed, problem.with(header::RETRY_AFTER, "30"))
+        }
         Ok(Err(error @ (NotRecorded::Busy | NotRecorded::Stopped | NotRecorded::Storage { .. }))) => {
             (&shared.counts.writes_failed, Problem::unavailable(error.to_string()))
         }

@@ -1,5 +1,6 @@
 //! The whole daemon: opens what it needs, starts the parts, ends them in order. To be run, or embedded.
 
+mod check;
 mod discover;
 mod dispatch;
 mod error;
@@ -31,6 +32,7 @@ use crate::process::{ProcessSource, here};
 use crate::store::{self, Committed, JournalPage, Opened, Reader, StateLock};
 use crate::supervise;
 
+use check::Checks;
 use discover::Desk;
 use dispatch::{Depot, Dispatch};
 use live::Live;
@@ -74,6 +76,7 @@ pub struct Daemon {
     desk: Arc<Desk>,
     dispatch: Arc<Dispatch>,
     depot: Depot,
+    checks: Checks,
     monitor: Monitor,
     inbox: Receiver<Message>,
     writer: store::Writer,
@@ -128,6 +131,7 @@ impl Daemon {
             feed: feed.clone(),
             clock: Arc::clone(&clock),
         };
+        let checks = Checks { reader: reader.clone(), stats: Arc::clone(&stats), clock: Arc::clone(&clock) };
         let handle = Handle::new(feed, sender, Arc::new(live), Arc::clone(&clock));
         let api = Api::new(sources::sources(&handle, &clock, address, reader, stats), Limits::default());
         Ok(Daemon {
@@ -140,6 +144,7 @@ impl Daemon {
             desk,
             dispatch,
             depot,
+            checks,
             monitor,
             inbox,
             writer,
@@ -180,7 +185,21 @@ impl Daemon {
     /// Names the part that failed, or those that did not end in time.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), RunError> {
         let Daemon {
-            handle, tcp, socket, api, guard, desk, dispatch, depot, monitor, inbox, writer, store, clock, ..
+            handle,
+            tcp,
+            socket,
+            api,
+            guard,
+            desk,
+            dispatch,
+            depot,
+            checks,
+            monitor,
+            inbox,
+            writer,
+            store,
+            clock,
+            ..
         } = self;
         let stop = CancellationToken::new();
         let mut parts = supervise::Parts::new(stop.clone());
@@ -194,6 +213,7 @@ impl Daemon {
         parts.spawn("discovery", discover::discover(desk, stop.clone()));
         let (broker, told) = (handle.live().message_database(), handle.inbox().clone());
         parts.spawn("messages", messages::count(broker, told, stop.clone()));
+        parts.spawn("check", check::check(checks, stop.clone()));
         parts.spawn("delivery", dispatch::dispatch(dispatch, depot, stop.clone()));
 
         let counts = api.counts();
@@ -228,8 +248,9 @@ impl Daemon {
 
 /// What the writer tells goes to whoever listens, and what it counted and deleted back to the heart.
 fn listener(feed: Feed, outbox: Outbox, inbox: SyncSender<Message>) -> store::Listener {
-    Box::new(move |Committed { entries, unresolved, deleted }| {
+    Box::new(move |Committed { entries, late, unresolved, deleted }| {
         feed.recorded(&entries);
+        feed.stored_late(&late);
         outbox.put(&entries);
         let counted = (!unresolved.is_empty()).then_some(Input::Unresolved(unresolved));
         let gone = (!deleted.is_empty()).then_some(Input::Deleted(deleted));

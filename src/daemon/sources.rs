@@ -109,6 +109,12 @@ fn own(
             database: DatabaseFacts {
                 path: config.storage.directory.join(store::FILE_NAME),
                 size_bytes: count(&stats.database_size_bytes),
+                log_bytes: count(&stats.log_bytes),
+                reserve_bytes: count(&stats.reserve_bytes),
+                checked_at: stats.checked_at(),
+                longest_pause: Duration::from_nanos(count(&stats.longest_slice_ns)),
+                samples_waiting: count(&stats.waiting_samples),
+                entries_waiting: count(&stats.waiting_entries),
                 queue_length: count(&stats.queue_length),
                 commits: count(&stats.commits),
                 expired_rows: count(&stats.expired_rows),

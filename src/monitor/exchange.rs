@@ -122,6 +122,8 @@ pub enum NotRecorded {
     Storage {
         /// What it said.
         reason: Arc<str>,
+        /// Whether the disk is full.
+        full: bool,
     },
     /// It is not as it must be.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, ToSql, params};
 
+use super::mark::Reached;
 use super::writes::Outcome;
 use super::{StoreError, alerts, groups, writes};
 use crate::model::{
@@ -187,6 +188,17 @@ pub(super) fn entry(connection: &Connection, entry: &Entry) -> Result<i64, Store
 pub(super) fn probe(connection: &Connection) -> Result<(), StoreError> {
     let version: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     Ok(connection.pragma_update(None, "user_version", version)?)
+}
+
+/// Goes on after this entry of the journal and this pass, whether they are there or not.
+pub(super) fn skip_to(connection: &Connection, reached: Reached, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "update sqlite_sequence set seq = max(seq, ?1) where name = 'journal'";
+    if execute(connection, sql, params![reached.entry])? == 0 {
+        execute(connection, "insert into sqlite_sequence (name, seq) values ('journal', ?1)", params![reached.entry])?;
+    }
+    let sql = "insert into retention (only, believed_at, highest_tick) values (0, ?1, ?2)
+               on conflict (only) do update set highest_tick = max(highest_tick, excluded.highest_tick)";
+    execute(connection, sql, params![now.sql(), reached.tick]).map(drop)
 }
 
 pub(super) fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ToSqlOutput;
@@ -38,12 +39,15 @@ pub(super) fn replace(directory: &Path, why: &str) -> Result<Vec<Recorded>, Stor
     let path = directory.join(FILE_NAME);
     let at = SystemClock.now().wall;
     let new = with(&path, "-new");
-    for rest in [new.clone(), with(&new, "-wal"), with(&new, "-shm")] {
-        remove(&rest)?;
-    }
+    remove_all(&new)?;
     tracing::error!(path = %path.display(), %why, "the database is damaged: what can be read of it is saved");
     let connection = database::create(&new)?;
-    let (rows, damaged) = salvage(&path, &connection)?;
+    let headed = with_header(&path);
+    let saved = salvage(headed.as_deref().unwrap_or(&path), &connection);
+    if let Some(copy) = headed {
+        remove_all(&copy)?;
+    }
+    let (rows, damaged) = saved?;
     let aside = aside(&path, &at.to_string().replace([':', '-'], "").replace(".000", ""));
     let lost = if damaged.is_empty() { String::new() } else { format!("; parts are lost of {}", damaged.join(", ")) };
     let message =
@@ -77,10 +81,37 @@ fn aside(path: &Path, when: &str) -> PathBuf {
     std::iter::once(name.clone()).chain(numbered).find(|name| !name.exists()).unwrap_or(name)
 }
 
-fn with(path: &Path, rest: &str) -> PathBuf {
+pub(super) fn with(path: &Path, rest: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(rest);
     name.into()
+}
+
+/// Of a database that has lost its header, a copy with another one: all else may be whole. None when it has one, or there is
+/// no room for a copy; the original stays as it is.
+fn with_header(path: &Path) -> Option<PathBuf> {
+    let mut magic = [0; 16];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).ok()?;
+    if magic == *database::MAGIC {
+        return None;
+    }
+    let copy = with(path, "-headed");
+    let made = remove_all(&copy).is_ok()
+        && fs::copy(path, &copy).is_ok()
+        && (fs::copy(with(path, "-wal"), with(&copy, "-wal")).is_ok() || !with(path, "-wal").exists());
+    let headed = made.then(|| fs::File::options().write(true).open(&copy)).and_then(Result::ok).is_some_and(|file| {
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        file.write_all_at(&database::header(length), 0).is_ok()
+    });
+    if !headed {
+        let _ = remove_all(&copy);
+    }
+    headed.then_some(copy)
+}
+
+/// Removes a database, with what belongs to it.
+fn remove_all(path: &Path) -> Result<(), StoreError> {
+    ["", "-wal", "-shm"].iter().try_for_each(|rest| remove(&with(path, rest)))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -17,11 +18,53 @@ use crate::retention::Limits;
 /// The database's name in the state directory.
 pub const FILE_NAME: &str = "agent-monitor.db";
 
+/// How long a lock of somebody else is waited for: who looks at the database with sqlite3 may hold one for a moment.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Marks a database as ours: "agmo", <https://sqlite.org/fileformat2.html#application_id>.
 const APPLICATION_ID: u32 = u32::from_be_bytes(*b"agmo");
 
 /// How a database in SQLite's format begins, <https://sqlite.org/fileformat2.html#magic_header_string>.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// What a database of ours of this length begins with, its free pages not counted: to read one that has lost it,
+/// <https://sqlite.org/fileformat2.html#the_database_header>.
+pub(super) fn header(length: u64) -> [u8; 100] {
+    const PAGE_BYTES: u16 = 4096;
+    let mut header = [0; 100];
+    header[..16].copy_from_slice(MAGIC);
+    header[16..18].copy_from_slice(&PAGE_BYTES.to_be_bytes());
+    // With a log; the fractions of a page that SQLite demands.
+    header[18..24].copy_from_slice(&[2, 2, 0, 64, 32, 32]);
+    let mut number = |at: usize, value: u32| header[at..at + 4].copy_from_slice(&value.to_be_bytes());
+    number(24, 1); // the change that the length is of: as at 92
+    number(28, u32::try_from(length / u64::from(PAGE_BYTES)).unwrap_or(u32::MAX));
+    number(40, 1); // any schema
+    number(44, 4); // its format
+    number(52, 1); // incremental vacuum: there are pages that say what the others are for, …
+    number(56, 1); // UTF-8
+    number(60, u32::try_from(VERSION).expect("there are few migrations"));
+    number(64, 1); // … and this too
+    number(68, APPLICATION_ID);
+    number(92, 1);
+    number(96, 3_054_000);
+    header
+}
+
+/// What tells one file from another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// The one that is there now.
+    pub(super) fn of(path: &Path) -> Option<FileId> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
 
 /// Opens the database in `directory` for writing; makes it if it is missing or empty.
 pub(super) fn open(directory: &Path) -> Result<Connection, StoreError> {
@@ -36,8 +79,13 @@ pub(super) fn create(path: &Path) -> Result<Connection, StoreError> {
 
 /// Writes the log back into the database and removes it, so that the file alone is whole.
 pub(super) fn close(connection: Connection) -> Result<(), StoreError> {
-    connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))?;
+    cut_log(&connection)?;
     Ok(connection.close().map_err(|(_, error)| error)?)
+}
+
+/// Writes the log back and cuts it to nothing, unless somebody reads for longer than locks are waited for.
+pub(super) fn cut_log(connection: &Connection) -> Result<(), StoreError> {
+    Ok(connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))?)
 }
 
 /// Writes all that a connection sees into a new file, whole or not at all. The connection may go on reading and writing.
@@ -79,9 +127,10 @@ fn connect(path: &Path, new: bool) -> Result<Connection, StoreError> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     // Until it is known to be ours, closing must not write its log back into it.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
-    configure(&connection, new).map_err(failed)?;
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u32>(0)).map_err(failed);
+    // What was begun and never finished by a daemon that made it is taken back by SQLite, and nothing is left.
+    configure(&connection, new || number("page_count")? == 0).map_err(failed)?;
     // Once more, since what is in the log counts, and only SQLite can read that.
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get(0)).map_err(failed);
     check_application(path, number("application_id")?)?;
     check_version(path, number("user_version")?)?;
     connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(failed)?;
@@ -101,8 +150,7 @@ pub(super) fn limit_log(connection: &Connection, limits: Limits) -> rusqlite::Re
 }
 
 fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
-    // Somebody who looks at the database with sqlite3 may hold a lock for a moment.
-    connection.pragma_update(None, "busy_timeout", 5_000)?;
+    connection.busy_timeout(PATIENCE)?;
     // A 2xx means that it is on disk: NORMAL would lose the last commits with the power.
     connection.pragma_update(None, "synchronous", "full")?;
     // What is in the file, put there by whomever, calls no function that could do harm.
@@ -116,10 +164,11 @@ fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
     // More than there are statements, so that each is prepared once.
     connection.set_prepared_statement_cache_capacity(64);
     if new {
-        // Before the first table: later it would take a rewrite of the file. Deleted history shrinks the file then.
-        connection.pragma_update(None, "auto_vacuum", "incremental")?;
-        // The first write, and in the file itself, not in its log: from the first byte on it says whose it is.
-        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        // One transaction, and in the file itself, not in its log: from the first byte on it says whose it is. The mode
+        // would take a rewrite of the file later; with it, deleted history shrinks the file.
+        connection.execute_batch(&format!(
+            "begin; pragma auto_vacuum = incremental; pragma application_id = {APPLICATION_ID}; commit"
+        ))?;
     }
     Ok(())
 }
@@ -154,6 +203,10 @@ fn judge(path: &Path, file: File) -> Result<bool, StoreError> {
         return Err(untrusted(path, "is not a regular file", "move it away"));
     }
     check_owner(path, &metadata)?;
+    if metadata.nlink() > 1 {
+        // Each name would have a log of its own, https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
+        return Err(untrusted(path, "has another name", "remove that hard link, or copy the file"));
+    }
     let mut header = Vec::new();
     file.take(100).read_to_end(&mut header).map_err(failed)?;
     if header.is_empty() {
@@ -162,7 +215,7 @@ fn judge(path: &Path, file: File) -> Result<bool, StoreError> {
     let number = |at: usize| -> Option<u32> { Some(u32::from_be_bytes(*header.get(at..)?.first_chunk()?)) };
     let (true, Some(version), Some(application)) = (header.starts_with(MAGIC), number(60), number(68)) else {
         if was_ours(path) {
-            return Err(StoreError::Damaged { path: path.to_owned() });
+            return Err(StoreError::Damaged { path: path.to_owned(), what: "it has lost its header".into() });
         }
         return Err(StoreError::Foreign { path: path.to_owned(), what: "is not an SQLite database" });
     };

@@ -5,17 +5,21 @@
 
 mod alerts;
 mod apply;
+mod backlog;
+mod check;
 mod columns;
 mod damage;
 mod database;
 mod expire;
 mod groups;
 mod lock;
+mod mark;
 mod migrate;
 mod owed;
 mod query;
 mod queue;
 mod reader;
+mod reserve;
 mod rolling;
 mod stats;
 mod writer;
@@ -27,6 +31,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::{AgentNumber, Recorded, Resume};
+
+use reserve::Reserve;
 
 pub use database::{FILE_NAME, examine};
 pub use lock::StateLock;
@@ -53,8 +59,10 @@ pub struct Opened {
 /// What came of a transaction, told after it.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct Committed {
-    /// What was recorded, in order, with its ids; without ids if it could not be stored.
+    /// What was recorded, in order, with its ids; without ids if it could not be stored, or not yet.
     pub entries: Vec<Recorded>,
+    /// What was told without ids, waited, and is on disk now, in order.
+    pub late: Vec<Recorded>,
     /// The unresolved errors of every agent whose errors changed.
     pub unresolved: Vec<(AgentNumber, u64)>,
     /// Agents that were deleted: nothing is stored of them any more.
@@ -71,17 +79,23 @@ pub type Listener = Box<dyn Fn(Committed) + Send + Sync>;
 /// [`StoreError::Foreign`] and [`StoreError::Newer`] leave the file as it is; the others are trouble with the disk or
 /// the rights to it.
 pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
-    let (connection, resume) = match read(&lock) {
+    let mark = mark::Mark::open(lock.directory());
+    let (connection, resume) = match read(&lock, &mark) {
         Err(error) if error.is_damage() => {
             damage::replace(lock.directory(), &error.chain())?;
-            read(&lock)?
+            read(&lock, &mark)?
+        }
+        // The index of the log alone takes space.
+        Err(error) if (error.is_full() || error.is_io()) && Reserve::find(lock.directory()).give_up() => {
+            tracing::warn!(reason = error.chain(), "the database cannot be opened: space held in reserve is used");
+            read(&lock, &mark)?
         }
         opened => opened?,
     };
     let reader = Reader::new(lock.directory());
     let (handle, queue, shared) = queue::queue(listener);
     let stats = Arc::clone(&shared.stats);
-    let writer = Writer::new(lock, connection, queue, shared, reader.clone());
+    let writer = Writer::new(lock, connection, queue, shared, reader.clone(), mark);
     Ok(Opened { writer, handle, reader, resume, stats })
 }
 
@@ -98,8 +112,9 @@ pub fn backup(directory: &Path, to: &Path) -> Result<(), StoreError> {
     database::copy(&connection, to)
 }
 
-fn read(lock: &StateLock) -> Result<(Connection, Resume), StoreError> {
+fn read(lock: &StateLock, mark: &mark::Mark) -> Result<(Connection, Resume), StoreError> {
     let connection = database::open(lock.directory())?;
+    mark::go_on(&connection, mark.reached())?;
     let resume = query::resume(&connection)
         .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;
     Ok((connection, resume))
@@ -144,11 +159,13 @@ pub enum StoreError {
         /// What it is.
         what: &'static str,
     },
-    /// It was a database of ours, but its header is gone.
-    #[error("the database {} has lost its header", path.display())]
+    /// It is a database of ours, but not whole.
+    #[error("the database {} is damaged: {what}", path.display())]
     Damaged {
         /// Which.
         path: PathBuf,
+        /// What was found.
+        what: Arc<str>,
     },
     /// It is no longer where it was opened.
     #[error("the database {} was moved, replaced or deleted", path.display())]
@@ -196,11 +213,10 @@ impl StoreError {
             StoreError::Value { .. } => true,
             // A number beyond i64.
             StoreError::Sqlite { source: rusqlite::Error::ToSqlConversionFailure(_), .. } => true,
-            StoreError::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
+            _ => matches!(
+                self.code(),
                 Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
             ),
-            _ => false,
         }
     }
 
@@ -208,10 +224,25 @@ impl StoreError {
     pub(crate) fn is_damage(&self) -> bool {
         match self {
             StoreError::Damaged { .. } => true,
-            StoreError::Sqlite { source, .. } => {
-                matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-            }
-            _ => false,
+            _ => matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)),
+        }
+    }
+
+    /// Whether there is no room on the disk.
+    pub(crate) fn is_full(&self) -> bool {
+        self.code() == Some(ErrorCode::DiskFull)
+            || matches!(self, StoreError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    }
+
+    /// Whether the operating system refused to read or to write.
+    pub(crate) fn is_io(&self) -> bool {
+        self.code() == Some(ErrorCode::SystemIoFailure) || matches!(self, StoreError::Io { .. })
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            StoreError::Sqlite { source, .. } => source.sqlite_error_code(),
+            _ => None,
         }
     }
 

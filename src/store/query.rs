@@ -29,7 +29,7 @@ pub use export::{ExportPage, Selection};
 pub(super) use history::{
     HOUR_LENGTH, ROLLUP_COLUMNS, Stretch, bucket, next_agent, passes, samples_of_pass, stretches, table,
 };
-pub(super) use resume::resume;
+pub(super) use resume::{reached, resume};
 
 /// The most rows of one answer, whoever asks.
 const ROW_LIMIT: u32 = 10_000;

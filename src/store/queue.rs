@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::owed::Owed;
+use super::backlog::{Backlog, Dropped};
 use super::stats::add;
 use super::{Committed, Listener, StoreStats};
 use crate::model::{Batch, Now, Recorded, Write};
@@ -39,7 +39,7 @@ pub enum Op {
 /// Why an operation was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotTaken {
-    /// Too many are waiting. Its entries were told to the listener, its replies dropped.
+    /// Too many are waiting. Its entries were told to the listener, its reply dropped.
     #[error("the database is too slow: too much waits to be written")]
     Busy,
     /// The writer has ended.
@@ -51,8 +51,8 @@ pub enum NotTaken {
 pub(super) struct Shared {
     listener: Listener,
     pub(super) stats: Arc<StoreStats>,
-    /// Of batches that were not taken.
-    owed: Mutex<Owed>,
+    /// What found the queue full, to be stored when the queue is empty.
+    overflow: Mutex<Backlog>,
     /// Whether the last operation was not taken.
     full: AtomicBool,
 }
@@ -65,34 +65,38 @@ pub struct WriteHandle {
 }
 
 impl WriteHandle {
-    /// Queues an operation, without waiting.
+    /// Queues an operation, without waiting. What finds the queue full waits elsewhere, as much as there is room for,
+    /// unless somebody waits for it: that one is told at once.
     ///
     /// # Errors
-    /// When the queue is full or the writer has ended: then what was to be stored is lost, and counted.
-    pub fn submit(&self, mut op: Op) -> Result<(), NotTaken> {
-        // Held while sending, so that what is owed goes before everything that is newer.
-        let mut owed = self.shared.owed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Op::Store { batch, .. } = &mut op
-            && !owed.is_empty()
-        {
-            std::mem::take(&mut *owed).settle(batch);
-        }
-        self.shared.stats.queue_length.fetch_add(1, Ordering::Relaxed);
-        let sent = self.queue.try_send(op);
+    /// When the queue is full and somebody waits, or the writer has ended: then what happened is told, and counted as lost.
+    pub fn submit(&self, op: Op) -> Result<(), NotTaken> {
+        // Held while sending, so that nothing overtakes what waits.
+        let mut overflow = self.shared.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        let behind = matches!(op, Op::Store { .. }) && !overflow.is_empty(false);
+        let sent = if behind {
+            Err(TrySendError::Full(op))
+        } else {
+            self.shared.stats.queue_length.fetch_add(1, Ordering::Relaxed);
+            let sent = self.queue.try_send(op);
+            if sent.is_err() {
+                self.shared.stats.queue_length.fetch_sub(1, Ordering::Relaxed);
+            }
+            sent
+        };
         self.shared.full.store(matches!(sent, Err(TrySendError::Full(_))), Ordering::Relaxed);
         let (op, why) = match sent {
             Ok(()) => return Ok(()),
             Err(TrySendError::Full(op)) => (op, NotTaken::Busy),
             Err(TrySendError::Disconnected(op)) => (op, NotTaken::Stopped),
         };
-        self.shared.stats.queue_length.fetch_sub(1, Ordering::Relaxed);
-        if let Op::Store { batch, reply } = op {
-            let entries = self.shared.lose(batch, &mut owed);
-            drop(owed);
-            drop(reply);
-            self.shared.tell(Committed { entries, ..Committed::default() });
-        }
-        Err(why)
+        let Op::Store { batch, reply } = op else { return Err(why) };
+        let waits = reply.is_none() && why == NotTaken::Busy;
+        let entries = self.shared.defer(batch, !waits, &mut overflow);
+        drop(overflow);
+        drop(reply);
+        self.shared.tell(Committed { entries, ..Committed::default() });
+        if waits { Ok(()) } else { Err(why) }
     }
 
     /// Whether what is submitted is stored.
@@ -114,25 +118,42 @@ impl WriteHandle {
 pub(super) fn queue(listener: Listener) -> (WriteHandle, Receiver<Op>, Arc<Shared>) {
     let (sender, receiver) = sync_channel(QUEUE_LENGTH);
     let shared =
-        Arc::new(Shared { listener, stats: Arc::default(), owed: Mutex::default(), full: AtomicBool::new(false) });
+        Arc::new(Shared { listener, stats: Arc::default(), overflow: Mutex::default(), full: AtomicBool::new(false) });
     (WriteHandle { queue: sender, shared: Arc::clone(&shared) }, receiver, shared)
 }
 
 impl Shared {
-    /// What batches that were not taken still owe.
-    pub(super) fn take_owed(&self) -> Owed {
-        std::mem::take(&mut *self.owed.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What found the queue full, once all that is older was taken from that.
+    pub(super) fn take_overflow(&self) -> Backlog {
+        let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is put into the queue while this is held.
+        let emptied = self.stats.queue_length.load(Ordering::Relaxed) == 0;
+        if emptied { std::mem::take(&mut *overflow) } else { Backlog::default() }
     }
 
-    /// Counts what is lost of a batch, remembers what must be, and returns the entries without ids.
-    pub(super) fn lose(&self, mut batch: Batch, owed: &mut Owed) -> Vec<Recorded> {
-        add(&self.stats.dropped_samples, batch.samples.len() + batch.host.len());
-        if let Some(Write::Report(told)) = batch.write.take().map(|write| *write) {
-            batch.entries.push(told.entry);
+    /// Lets a batch wait, as far as there is room, and returns what happened, to be told without ids. Of one that is
+    /// `refused`, because somebody hears so, only what it says of how things are waits.
+    pub(super) fn defer(&self, mut batch: Batch, refused: bool, backlog: &mut Backlog) -> Vec<Recorded> {
+        let mut told = Vec::new();
+        if refused {
+            told.append(&mut batch.entries);
+            add(&self.stats.dropped_samples, batch.samples.len());
+            (batch.tick, batch.samples) = (None, Vec::new());
         }
-        add(&self.stats.dropped_entries, batch.entries.len());
-        add(&self.stats.dropped_runs, owed.absorb(&mut batch));
-        batch.entries.into_iter().map(|entry| Recorded { id: None, entry }).collect()
+        if let Some(Write::Report(report)) = batch.write.take().map(|write| *write) {
+            told.push(report.entry);
+        }
+        add(&self.stats.dropped_entries, told.len());
+        told.extend_from_slice(&batch.entries);
+        self.count(backlog.absorb(batch));
+        told.into_iter().map(|entry| Recorded { id: None, entry }).collect()
+    }
+
+    /// Counts what found no room.
+    pub(super) fn count(&self, dropped: Dropped) {
+        add(&self.stats.dropped_samples, dropped.samples);
+        add(&self.stats.dropped_entries, dropped.entries);
+        add(&self.stats.dropped_runs, dropped.runs);
     }
 
     /// Tells the listener, if there is something to tell.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{FILE_NAME, StoreError};
 use crate::clock::monotonic;
 
-/// The most connections. Each may hold a megabyte of pages.
+/// The most connections. Each may hold a megabyte and a half of pages.
 const CONNECTIONS: usize = 3;
 
 /// The longest that a question may take, and the longest that it waits for a connection. A long read keeps the log from
@@ -36,6 +36,8 @@ struct State {
     /// Connections of an earlier generation are not used again.
     generation: u64,
     closed: bool,
+    /// What was met of damage, until the writer takes it.
+    damage: Option<Arc<str>>,
 }
 
 struct Source {
@@ -66,6 +68,39 @@ impl Reader {
         let mut state = self.0.lock();
         state.generation += 1;
         state.idle.clear();
+        state.damage = None;
+    }
+
+    /// What those who read met of damage since this was asked for the last time.
+    pub(super) fn take_damage(&self) -> Option<Arc<str>> {
+        self.0.lock().damage.take()
+    }
+
+    /// Tells the writer of damage, unless it is of a file that was replaced meanwhile.
+    pub(super) fn report_damage(&self, generation: u64, what: &str) {
+        let mut state = self.0.lock();
+        if state.generation == generation {
+            state.damage = Some(what.into());
+        }
+    }
+
+    /// A connection that is none of those that answer questions, and its generation. It can be told to end what it does.
+    pub(super) fn apart(&self) -> Result<(Connection, u64), StoreError> {
+        let (closed, generation) = {
+            let state = self.0.lock();
+            (state.closed, state.generation)
+        };
+        if closed {
+            return Err(StoreError::Closed);
+        }
+        let mut source = open(&self.0.path, generation).map_err(failed)?;
+        let pool = Arc::clone(&self.0);
+        let given_up = move || {
+            let state = pool.lock();
+            state.closed || state.generation != generation
+        };
+        source.connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up)).map_err(failed)?;
+        Ok((source.connection, generation))
     }
 
     /// Asks one question, as one transaction.
@@ -76,12 +111,14 @@ impl Reader {
             None => open(&self.0.path, loan.generation).map_err(failed)?,
         };
         source.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
-        let answer = transaction(&source.connection, question);
-        // After trouble a new connection is worth more than this one.
-        if answer.is_ok() {
-            loan.source = Some(source);
+        let answer = transaction(&source.connection, question).map_err(failed);
+        match &answer {
+            Ok(_) => loan.source = Some(source),
+            // After trouble a new connection is worth more than this one.
+            Err(error) if error.is_damage() => self.report_damage(loan.generation, &error.chain()),
+            Err(_) => {}
         }
-        answer.map_err(failed)
+        answer
     }
 }
 
@@ -103,8 +140,8 @@ fn open(path: &Path, generation: u64) -> rusqlite::Result<Source> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     connection.pragma_update(None, "mmap_size", 0)?;
-    // KiB: answers are short, and memory is counted.
-    connection.pragma_update(None, "cache_size", -1_024)?;
+    // KiB: memory is counted; so much the last hour of an agent takes, a page for each of 360 passes.
+    connection.pragma_update(None, "cache_size", -1_600)?;
     // Only while a log is being recovered or cut.
     connection.pragma_update(None, "busy_timeout", 1_000)?;
     let deadline_ns = Arc::new(AtomicU64::new(u64::MAX));

@@ -1,49 +1,63 @@
+mod outage;
 mod upkeep;
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::backlog::{Backlog, Portion};
+use super::database::FileId;
 use super::expire::Pruning;
-use super::owed::Owed;
+use super::mark::{Mark, Reached};
 use super::queue::{Op, Shared};
+use super::reserve::Reserve;
 use super::rolling::Rolling;
 use super::stats::add;
-use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, damage, database, query, writes};
+use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, query, writes};
 use crate::clock::monotonic;
-use crate::model::{AgentNumber, Batch, Mono, Recorded, Timestamp};
+use crate::model::{AgentNumber, Batch, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply, Stored};
 use crate::retention::{Believed, Limits};
+
+use outage::{Doubt, Outage};
 
 /// Operations that share a transaction at most, so that the first of them is answered soon.
 const GROUP: usize = 64;
 
-/// After trouble the database is opened again this much later, then twice as much, …
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-
-/// … up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(8);
-
-/// The only one who writes. Trouble with the database never ends it: it tells what is lost, opens the database again,
-/// and goes on.
+/// The only one who writes. Trouble with the database never ends it: what is to be stored waits in memory, the database is
+/// opened again, and it goes on.
+///
+/// ```text
+///        a transaction fails                            opened again, and what waits is on disk
+///  well ────────────────────► outage ──► recovering ──────────────────────────────────────────► well
+///    │  a reader or a check meets damage    │ full: gives up the reserve · damaged: a new file
+///    │                                      └─► outage, for twice as long
+///    └──────► sparing: somebody keeps the log from being written back: samples wait, all else is stored
+/// ```
 pub struct Writer {
     connection: Option<Connection>,
     words: apply::Words,
     queue: Receiver<Op>,
     shared: Arc<Shared>,
     reader: Reader,
-    /// Of batches that met trouble.
-    owed: Owed,
+    /// What waits for the database.
+    backlog: Backlog,
     outage: Option<Outage>,
+    /// What may be on disk or not.
+    doubt: Option<Doubt>,
+    /// Whether samples wait although the database works, since its log is too long.
+    spare: bool,
     /// Which file is written.
     file: Option<FileId>,
+    /// How far it has come, for the next start.
+    mark: Mark,
+    reserve: Reserve,
+    /// Whether the reserve was given up, and is to be made again before all is well.
+    strained: bool,
     believed: Option<Believed>,
     /// Whether there may be hours that are over and have no rows yet.
     hour_over: bool,
@@ -57,33 +71,31 @@ pub struct Writer {
     lock: StateLock,
 }
 
-/// What tells one file from another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct FileId {
-    device: u64,
-    inode: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> Option<FileId> {
-        let metadata = std::fs::symlink_metadata(path).ok()?;
-        Some(FileId { device: metadata.dev(), inode: metadata.ino() })
-    }
-}
-
-struct Outage {
-    reason: Arc<str>,
-    /// Whether the database itself is broken.
-    damaged: bool,
-    wait: Duration,
-    next_try: Mono,
-}
-
 /// A batch and who waits for it.
 type Awaited = (Batch, Option<Reply>);
 
-/// What each batch did, the unresolved errors of every agent whose errors changed, and whether an hour is over.
-type AppliedAll = (Vec<apply::Applied>, Vec<(AgentNumber, u64)>, bool);
+/// What batches did.
+struct AppliedAll {
+    /// Each of them.
+    applied: Vec<apply::Applied>,
+    /// The unresolved errors of every agent whose errors changed.
+    unresolved: Vec<(AgentNumber, u64)>,
+    /// Whether an hour is over.
+    hour_over: bool,
+}
+
+/// A transaction that failed.
+struct Failed<T> {
+    error: StoreError,
+    /// What it did, if only its last step failed: then it may be on disk all the same.
+    done: Option<T>,
+}
+
+impl<T> From<StoreError> for Failed<T> {
+    fn from(error: StoreError) -> Failed<T> {
+        Failed { error, done: None }
+    }
+}
 
 impl Writer {
     pub(super) fn new(
@@ -92,6 +104,7 @@ impl Writer {
         queue: Receiver<Op>,
         shared: Arc<Shared>,
         reader: Reader,
+        mark: Mark,
     ) -> Writer {
         let path = lock.directory().join(FILE_NAME);
         let writer = Writer {
@@ -100,9 +113,14 @@ impl Writer {
             queue,
             shared,
             reader,
-            owed: Owed::default(),
+            backlog: Backlog::default(),
             outage: None,
+            doubt: None,
+            spare: false,
             file: FileId::of(&path),
+            mark,
+            reserve: Reserve::find(lock.directory()),
+            strained: false,
             believed: None,
             hour_over: true,
             rolling: None,
@@ -119,15 +137,19 @@ impl Writer {
     pub fn run(mut self) {
         let mut group = Vec::new();
         while self.take(&mut group) {
+            self.look_for_damage();
             self.mend();
             if !group.is_empty() {
                 self.perform(&mut group);
             }
+            self.collect();
             // Between any two groups at most one slice, so that this holds up nobody. Rows are made first: what is
             // deleted before is in none.
             if self.busy() {
                 let begun = monotonic();
-                if self.hour_over {
+                if !self.backlog.is_empty(self.spare) {
+                    self.write_back(Portion::Much);
+                } else if self.hour_over {
                     self.roll();
                 } else {
                     self.prune();
@@ -144,7 +166,9 @@ impl Writer {
 
     /// Whether there is more to do than what is asked for.
     fn busy(&self) -> bool {
-        self.outage.is_none() && (self.hour_over || self.pruning.is_some())
+        // Neither makes a log shorter that somebody holds up.
+        let upkeep = !self.spare && (self.hour_over || self.pruning.is_some());
+        self.outage.is_none() && (upkeep || !self.backlog.is_empty(self.spare))
     }
 
     /// Waits for operations: as long as it takes, or until there is something else to do. False after the last.
@@ -156,7 +180,7 @@ impl Writer {
                 Err(TryRecvError::Disconnected) => return false,
             }
         } else if let Some(outage) = &self.outage {
-            match self.queue.recv_timeout(outage.next_try.since(monotonic())) {
+            match self.queue.recv_timeout(outage.wait_left()) {
                 Ok(op) => Some(op),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return false,
@@ -193,71 +217,123 @@ impl Writer {
         }
     }
 
+    /// Takes in what found the queue full.
+    fn collect(&mut self) {
+        let mut overflow = self.shared.take_overflow();
+        while !overflow.is_empty(false) {
+            for batch in overflow.next(Portion::Much, false) {
+                let dropped = self.backlog.absorb(batch);
+                self.shared.count(dropped);
+            }
+        }
+        self.show_backlog();
+    }
+
+    fn show_backlog(&self) {
+        self.shared.stats.waiting_samples.store(self.backlog.samples() as u64, Ordering::Relaxed);
+        self.shared.stats.waiting_entries.store(self.backlog.entries() as u64, Ordering::Relaxed);
+    }
+
     /// Stores batches in one transaction; one by one if one of them cannot be stored.
-    fn store(&mut self, batches: Vec<Awaited>) {
-        let stored = match self.write(|transaction, words| store_all(transaction, words, &batches)) {
-            Err(error) if error.blames_data() && batches.len() > 1 => {
+    fn store(&mut self, mut batches: Vec<Awaited>) {
+        // What waits is older.
+        while self.outage.is_none() && !self.backlog.is_empty(self.spare) {
+            self.write_back(Portion::Much);
+        }
+        if self.spare {
+            for (batch, _) in &mut batches {
+                let dropped = self.backlog.absorb_pass(batch);
+                self.shared.count(dropped);
+            }
+            self.shorten_log();
+            batches.retain(|(batch, reply)| reply.is_some() || !batch.is_empty());
+            if batches.is_empty() {
+                return;
+            }
+        }
+        let stored =
+            self.write(|transaction, words| store_all(transaction, words, batches.iter().map(|(batch, _)| batch)));
+        match stored {
+            Err(Failed { error, .. }) if error.blames_data() && batches.len() > 1 => {
                 for one in batches {
                     self.store(vec![one]);
                 }
-                return;
             }
-            other => other,
-        };
-        match stored {
-            Ok((applied, unresolved, hour_over)) => {
+            Err(Failed { error, done }) => {
+                let waiting = batches.iter().filter(|(_, reply)| reply.is_none()).map(|(batch, _)| batch.entries.len());
+                let (all, waiting): (Vec<&Batch>, usize) =
+                    (batches.iter().map(|(batch, _)| batch).collect(), waiting.sum());
+                if let Some(done) = done {
+                    self.doubt = Some(Doubt::new(&all, &done.applied, waiting));
+                }
+                self.defer(batches, &error);
+            }
+            Ok(AppliedAll { applied, unresolved, hour_over }) => {
                 self.hour_over |= hour_over;
                 self.press();
-                let mut all = Vec::new();
-                let mut replies = Vec::new();
-                for ((batch, reply), applied) in batches.into_iter().zip(applied) {
-                    let recorded = applied.ids.into_iter().zip(batch.entries);
-                    let recorded = recorded.map(|(id, entry)| Recorded { id: Some(id), entry });
-                    let answer = match batch.write.zip(applied.outcome) {
-                        Some((write, outcome)) => {
-                            let (new, answer) = writes::tell(*write, outcome);
-                            all.extend(recorded.chain(new));
-                            answer
-                        }
-                        None if reply.is_some() => {
-                            let entries: Vec<Recorded> = recorded.collect();
-                            all.extend_from_slice(&entries);
-                            Ok(Stored { entries, duplicate: false })
-                        }
-                        None => {
-                            all.extend(recorded);
-                            continue;
-                        }
-                    };
-                    replies.extend(reply.map(|reply| (reply, answer)));
+                if self.strained {
+                    self.provide();
                 }
-                self.shared.tell(Committed { entries: all, unresolved, ..Committed::default() });
-                for (reply, answer) in replies {
-                    reply.send(answer);
-                }
+                let reached = batches.iter().map(|(batch, _)| batch).zip(&applied).map(reached);
+                self.mark.reach(reached.fold(Reached::default(), Reached::max));
+                self.answer(batches, applied, unresolved);
             }
-            Err(error) => self.lose(batches, &error),
         }
     }
 
-    /// Tells that batches are lost. What they said of how things are is remembered, unless it was what could not be
-    /// stored.
-    fn lose(&mut self, batches: Vec<Awaited>, error: &StoreError) {
-        let reason: Arc<str> = self.outage.as_ref().map_or_else(|| error.chain().into(), |out| Arc::clone(&out.reason));
+    /// Tells what is on disk, to everybody and to whoever waits.
+    fn answer(&self, batches: Vec<Awaited>, applied: Vec<apply::Applied>, unresolved: Vec<(AgentNumber, u64)>) {
+        let mut all = Vec::new();
+        let mut replies = Vec::new();
+        for ((batch, reply), applied) in batches.into_iter().zip(applied) {
+            let recorded = applied.ids.into_iter().zip(batch.entries);
+            let recorded = recorded.map(|(id, entry)| Recorded { id: Some(id), entry });
+            let answer = match batch.write.zip(applied.outcome) {
+                Some((write, outcome)) => {
+                    let (new, answer) = writes::tell(*write, outcome);
+                    all.extend(recorded.chain(new));
+                    answer
+                }
+                None if reply.is_some() => {
+                    let entries: Vec<Recorded> = recorded.collect();
+                    all.extend_from_slice(&entries);
+                    Ok(Stored { entries, duplicate: false })
+                }
+                None => {
+                    all.extend(recorded);
+                    continue;
+                }
+            };
+            replies.extend(reply.map(|reply| (reply, answer)));
+        }
+        self.shared.tell(Committed { entries: all, unresolved, ..Committed::default() });
+        for (reply, answer) in replies {
+            reply.send(answer);
+        }
+    }
+
+    /// Lets batches wait that met trouble, and tells those who wait for them that they are not stored. What is itself at
+    /// fault is lost, but for what else it said of how things are.
+    fn defer(&mut self, batches: Vec<Awaited>, error: &StoreError) {
+        let (reason, full) = self.outage.as_ref().map_or_else(|| (error.chain().into(), false), Outage::told);
+        let mut refused = Backlog::default();
         if error.blames_data() {
             tracing::error!(%reason, "something could not be stored");
         }
-        let mut refused = Owed::default();
         let mut entries = Vec::new();
         let mut replies = Vec::new();
         for (batch, reply) in batches {
-            let owed = if error.blames_data() { &mut refused } else { &mut self.owed };
-            entries.extend(self.shared.lose(batch, owed));
+            let (gone, backlog) = match error.blames_data() {
+                true => (true, &mut refused),
+                false => (reply.is_some(), &mut self.backlog),
+            };
+            entries.extend(self.shared.defer(batch, gone, backlog));
             replies.extend(reply);
         }
+        self.show_backlog();
         self.shared.tell(Committed { entries, ..Committed::default() });
         for reply in replies {
-            reply.send(Err(NotRecorded::Storage { reason: Arc::clone(&reason) }));
+            reply.send(Err(NotRecorded::Storage { reason: Arc::clone(&reason), full }));
         }
     }
 
@@ -265,28 +341,32 @@ impl Writer {
     fn write<T>(
         &mut self,
         work: impl FnOnce(&Transaction<'_>, &mut apply::Words) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+    ) -> Result<T, Failed<T>> {
         if self.connection.is_some() && self.file != FileId::of(&self.path()) {
             let moved = self.put_back();
             self.interrupt(&moved);
-            return Err(moved);
+            return Err(moved.into());
         }
-        let Some(connection) = &mut self.connection else { return Err(StoreError::Closed) };
+        let Some(connection) = &mut self.connection else { return Err(StoreError::Closed.into()) };
         let done = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(StoreError::from)
+            .map_err(|error| Failed::from(StoreError::from(error)))
             // Dropped when `work` fails, and thereby rolled back.
             .and_then(|transaction| {
                 let done = work(&transaction, &mut self.words)?;
-                transaction.commit()?;
-                Ok(done)
+                match transaction.commit() {
+                    Ok(()) => Ok(done),
+                    Err(error) => Err(Failed { error: error.into(), done: Some(done) }),
+                }
             });
         match &done {
             Ok(_) => {
                 add(&self.shared.stats.commits, 1);
+                let before = self.shared.stats.log_bytes.load(Ordering::Relaxed);
                 self.measure();
+                self.watch_log(before);
             }
-            Err(error) => {
+            Err(Failed { error, .. }) => {
                 // Some of them may have been made in what was rolled back.
                 self.words = apply::Words::default();
                 if !error.blames_data() {
@@ -297,117 +377,26 @@ impl Writer {
         done
     }
 
-    /// The file that is written is no longer in its place. As long as it is open, all that was in it can be read: where
-    /// nothing else is, it is written there once more. Another file there is left as it is, and looked at when it is
-    /// opened.
-    fn put_back(&self) -> StoreError {
-        let path = self.path();
-        if let Some(connection) = &self.connection
-            && std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
-        {
-            match database::copy(connection, &path) {
-                Ok(()) => tracing::error!(path = %path.display(), "the database was gone, and was written once more"),
-                Err(error) => tracing::error!(reason = error.chain(), "the database is gone"),
-            }
-        }
-        StoreError::Moved { path }
-    }
-
     fn path(&self) -> PathBuf {
         self.lock.directory().join(FILE_NAME)
     }
 
-    /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
-    fn interrupt(&mut self, error: &StoreError) {
-        self.connection = None;
-        self.rolling = None;
-        self.pruning = None;
-        let reason: Arc<str> = error.chain().into();
-        let wait = match &self.outage {
-            None => {
-                tracing::error!(%reason, "the database cannot be used; watching goes on without storing");
-                FIRST_WAIT
-            }
-            Some(outage) => (outage.wait * 2).min(LONGEST_WAIT),
-        };
-        self.shared.stats.set_trouble(Some(Arc::clone(&reason)));
-        let damaged = error.is_damage();
-        self.outage = Some(Outage { reason, damaged, wait, next_try: monotonic() + wait });
-    }
-
-    /// In an outage, when it is time: opens the database again and stores what is owed. Only when that is on disk the
-    /// outage is over, since a full disk can still be opened.
-    fn mend(&mut self) {
-        if self.outage.as_ref().is_none_or(|outage| outage.next_try > monotonic()) {
-            return;
-        }
-        // Those who read must let go of a file that was moved, or will be.
-        self.reader.renew();
-        if let Some(outage) = self.outage.as_ref().filter(|outage| outage.damaged) {
-            match damage::replace(self.lock.directory(), &outage.reason) {
-                Ok(entries) => self.shared.tell(Committed { entries, ..Committed::default() }),
-                Err(error) => return self.interrupt(&error),
-            }
-        }
-        match database::reopen(self.lock.directory()) {
-            Ok(connection) => self.connection = Some(connection),
-            Err(error) => return self.interrupt(&error),
-        }
-        self.file = FileId::of(&self.path());
-        self.limit_log();
-        if self.settle() {
-            self.outage = None;
-            self.shared.stats.set_trouble(None);
-            tracing::info!("the database can be used again");
-        }
-    }
-
-    /// Stores what is owed. False when there is trouble with the database.
-    fn settle(&mut self) -> bool {
-        let mut batch = Batch::default();
-        std::mem::take(&mut self.owed).settle(&mut batch);
-        let settled = self.write(|transaction, words| {
-            apply::probe(transaction)?;
-            apply::batch(transaction, words, &batch).map(drop)
-        });
-        match settled {
-            Ok(()) => true,
-            Err(error) if error.blames_data() => {
-                tracing::error!(reason = error.chain(), "what was refused before cannot be stored at all");
-                add(&self.shared.stats.dropped_runs, batch.runs.len());
-                true
-            }
-            Err(_) => {
-                add(&self.shared.stats.dropped_runs, self.owed.absorb(&mut batch));
-                false
-            }
-        }
-    }
-
-    /// Sees how large the files are.
-    fn measure(&self) {
-        let path = self.path();
-        let mut log = path.clone().into_os_string();
-        log.push("-wal");
-        let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
-        let bytes = length(&path) + length(log.as_ref());
-        self.shared.stats.database_size_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    fn size(&self) -> u64 {
-        self.shared.stats.database_size_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Stores what is still owed, writes the log back into the database and removes it, so that the file alone is a copy.
+    /// Stores what still waits, writes the log back into the database and removes it, so that the file alone is a copy.
     fn close(mut self) {
-        let mut last = Batch::default();
-        self.shared.take_owed().settle(&mut last);
-        add(&self.shared.stats.dropped_runs, self.owed.absorb(&mut last));
+        self.collect();
         if let Some(outage) = &mut self.outage {
-            outage.next_try = Mono::default();
+            outage.try_now();
             self.mend();
-        } else if !self.owed.is_empty() {
-            self.settle();
+        }
+        self.spare = false;
+        while self.outage.is_none() && !self.backlog.is_empty(false) {
+            self.write_back(Portion::Much);
+        }
+        add(&self.shared.stats.dropped_samples, self.backlog.samples());
+        add(&self.shared.stats.dropped_entries, self.backlog.entries());
+        if !self.backlog.is_empty(false) {
+            let (samples, entries) = (self.backlog.samples(), self.backlog.entries());
+            tracing::error!(samples, entries, "what waited for the database is lost");
         }
         let Some(connection) = self.connection.take() else { return };
         self.reader.close();
@@ -420,20 +409,29 @@ impl Writer {
     }
 }
 
-fn store_all(
+/// How far the database has come with a batch.
+fn reached((batch, applied): (&Batch, &apply::Applied)) -> Reached {
+    let told = applied.outcome.and_then(writes::Outcome::new_entry);
+    let entry = applied.ids.iter().copied().chain(told).max().unwrap_or(0);
+    // A pass without samples leaves no trace by which the next start could tell that it is missing.
+    let tick = batch.tick.filter(|_| !batch.samples.is_empty()).map_or(0, |tick| tick.ordinal);
+    Reached { entry, tick }
+}
+
+fn store_all<'b>(
     transaction: &Transaction<'_>,
     words: &mut apply::Words,
-    batches: &[Awaited],
+    batches: impl Iterator<Item = &'b Batch>,
 ) -> Result<AppliedAll, StoreError> {
-    let mut all = Vec::with_capacity(batches.len());
+    let mut all = Vec::new();
     let mut errors_of = BTreeSet::new();
     let mut hour_over = false;
-    for (batch, _) in batches {
+    for batch in batches {
         let mut applied = apply::batch(transaction, words, batch)?;
         hour_over |= applied.hour_over;
         errors_of.append(&mut applied.errors_of);
         all.push(applied);
     }
     let counted = errors_of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
-    Ok((all, counted.collect::<rusqlite::Result<_>>()?, hour_over))
+    Ok(AppliedAll { applied: all, unresolved: counted.collect::<rusqlite::Result<_>>()?, hour_over })
 }

@@ -24,6 +24,16 @@ pub(super) enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// The line that is new.
+    pub(super) fn new_entry(self) -> Option<i64> {
+        match self {
+            Outcome::New(id) => Some(id),
+            Outcome::Known(_) | Outcome::Conflict | Outcome::Resolved | Outcome::Unknown => None,
+        }
+    }
+}
+
 pub(super) fn write(
     connection: &Connection,
     write: &Write,

@@ -412,6 +412,12 @@ pub(crate) fn own() -> OwnFacts {
         database: DatabaseFacts {
             path: "/var/lib/agent-monitor/agent-monitor.db".into(),
             size_bytes: 123_456,
+            log_bytes: 23_456,
+            reserve_bytes: 8_192,
+            checked_at: Some(NEW_YEAR),
+            longest_pause: Duration::from_micros(1_500),
+            samples_waiting: 10,
+            entries_waiting: 11,
             queue_length: 1,
             commits: 2,
             expired_rows: 3,

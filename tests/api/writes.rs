@@ -206,11 +206,12 @@ fn ids_and_bodies_have_their_limits() {
 
 #[test]
 fn every_no_has_its_status() {
-    let storage = NotRecorded::Storage { reason: "disk full".into() };
+    let storage = |full| NotRecorded::Storage { reason: "disk full".into(), full };
     for (no, status, retry) in [
         (NotRecorded::Busy, 503, Some("1")),
         (NotRecorded::Stopped, 503, Some("1")),
-        (storage, 503, Some("1")),
+        (storage(false), 503, Some("1")),
+        (storage(true), 507, Some("30")),
         (NotRecorded::TooManyUnregistered, 429, Some("1")),
         (NotRecorded::TooFast, 429, Some("1")),
         (NotRecorded::Conflict, 409, None),
@@ -227,7 +228,7 @@ fn every_no_has_its_status() {
             counts,
             if status == 429 {
                 (2, 0)
-            } else if status == 503 {
+            } else if status >= 500 {
                 (0, 2)
             } else {
                 (0, 0)

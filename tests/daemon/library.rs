@@ -225,5 +225,5 @@ fn a_stopped_daemon_says_so() {
     let refused = runtime.block_on(kept.unwrap().record_error(AgentId::new("a").unwrap(), failure(1)));
     assert!(refused.unwrap_err().to_string().contains("has ended"));
     let left = fs::read_dir(directory.path().join("state")).unwrap().count();
-    assert_eq!(left, 2, "the database and the lock");
+    assert_eq!(left, 3, "the database, its mark and the lock");
 }

@@ -23,6 +23,7 @@ mod refusals;
 mod registry;
 mod routes;
 mod stop;
+mod storage;
 mod streams;
 mod tls;
 mod tree;

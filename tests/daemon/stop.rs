@@ -23,7 +23,11 @@ fn either_signal_stops_it_in_order() {
         assert!(!deadline.is_over(), "it took more than ten seconds");
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(log.lines().last().unwrap().contains("stopped"), "{log}");
-        assert_eq!(names(&place.state()), ["agent-monitor.db", "agent-monitor.lock"], "nothing but one file is left");
+        assert_eq!(
+            names(&place.state()),
+            ["agent-monitor.db", "agent-monitor.lock", "agent-monitor.mark"],
+            "nothing but one file of data is left"
+        );
         assert!(!place.path("s").exists(), "the socket is gone");
         assert_eq!(place.count("select count(*) from agent_runs where ended_at is null"), 1, "the agent runs on");
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use agent_monitor::model::Batch;
 use agent_monitor::store::FILE_NAME;
 
-use crate::support::{Store, after, ask, error, event, of_agent, opened, pass};
+use crate::support::{Store, after, ask, error, event, number, of_agent, opened, pass, until};
 use crate::trouble::await_recovery;
 
 const PAGE: usize = 4096;
@@ -28,8 +28,13 @@ fn filled(directory: &Path) {
 }
 
 fn set_aside(directory: &Path) -> Vec<PathBuf> {
+    names(directory, ".corrupt-")
+}
+
+/// Files, but for logs, with this in their name.
+fn names(directory: &Path, part: &str) -> Vec<PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    found.retain(|path| path.to_str().unwrap().contains(".corrupt-") && !path.to_str().unwrap().ends_with("-wal"));
+    found.retain(|path| path.to_str().unwrap().contains(part) && !path.to_str().unwrap().ends_with("-wal"));
     found.sort();
     found
 }
@@ -62,12 +67,17 @@ fn a_header_that_is_lost() {
     std::fs::File::options().write(true).open(&path).unwrap().write_all_at(&[0; 100], 0).unwrap();
     let before = std::fs::read(&path).unwrap();
     let store = Store::start(directory.path());
-    store.store(pass(1, after(1), &[1])).unwrap();
+    store.store(pass(3_000, after(30_000), &[1])).unwrap();
     store.stop();
     let [aside] = &set_aside(directory.path())[..] else { panic!("one file") };
     assert!(std::fs::read(aside).unwrap() == before, "kept as it was");
-    assert_eq!(told(directory.path()), ["0"], "nothing could be read");
-    assert_eq!(ask(directory.path(), "select count(*) from agent_metrics"), ["1"]);
+    let saved: u64 = told(directory.path())[0].parse().unwrap();
+    assert!(saved > 10_000, "{saved} rows");
+    // All else is whole.
+    assert_eq!(ask(directory.path(), "select count(*) from agent_metrics"), ["6001"]);
+    assert_eq!(ask(directory.path(), "select count(*) from journal where message not like '%database%'"), ["2000"]);
+    assert_eq!(ask(directory.path(), "pragma integrity_check"), ["ok"]);
+    assert_eq!(names(directory.path(), "headed"), [] as [PathBuf; 0], "the copy is gone");
 }
 
 #[test]
@@ -114,7 +124,7 @@ fn pages_that_are_damaged_are_all_that_is_lost() {
     }
     assert!(struck > 0, "the fault never struck");
     await_recovery(&store);
-    assert_eq!(store.stats.dropped_entries.load(Ordering::Relaxed), struck);
+    assert_eq!(store.stats.dropped_entries.load(Ordering::Relaxed), struck, "those that were refused");
     let entries = vec![of_agent(1, after(9_999), event("after it"))];
     store.store(Batch { entries, ..pass(9_999, after(99_990), &[1, 2, 3]) }).unwrap();
     assert!(store.reader.agent(&crate::support::agent(1).id).unwrap().is_some(), "those who read have the new one");
@@ -127,6 +137,72 @@ fn pages_that_are_damaged_are_all_that_is_lost() {
     assert_eq!(kept, 6_000 - lost.0, "samples: {} on the damaged pages", lost.0);
     let kept = count("select count(*) from journal where message not like '%database%' and message <> 'after it'");
     assert_eq!(kept, 2_000 - lost.1, "journal: {} on the damaged pages", lost.1);
+}
+
+/// The writer itself would not read that page for days.
+#[test]
+fn damage_that_a_reader_meets_or_a_check_finds_is_mended() {
+    for checked in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        filled(path);
+        let samples = leaves(path, "sample");
+        let store = Store::start(path);
+        store.reader.check().expect("it is whole");
+        spoil(path, &samples[3..5]);
+        let met =
+            if checked { store.reader.check() } else { store.reader.metrics(number(1), after(0), 10_000).map(drop) };
+        let error = met.expect_err("it is met");
+        println!("{}", error.chain());
+        until(&store, "it is replaced", || set_aside(path).len() == 1);
+        await_recovery(&store);
+        store.reader.check().expect("the new one is whole");
+        let kept = store.reader.metrics(number(1), after(0), 10_000).unwrap().len();
+        assert!((1_500..2_000).contains(&kept), "{kept}");
+        store.stop();
+        assert_eq!(told(path).len(), 1);
+        assert_eq!(ask(path, "select count(*) from journal where kind = 1"), ["200"], "errors");
+        assert_eq!(ask(path, "pragma integrity_check"), ["ok"]);
+    }
+}
+
+/// The database is whole and too old: the note beside it tells.
+#[test]
+fn a_log_that_was_lost_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, path) = (directory.path().join("source"), directory.path().join("copy"));
+    let noted =
+        |tick| Batch { entries: vec![of_agent(1, after(tick), event("noted"))], ..pass(tick, after(tick), &[1]) };
+    let store = Store::start(&source);
+    store.store(noted(1)).unwrap();
+    store.stop();
+    let store = Store::start(&source);
+    for tick in 2..=40 {
+        store.store(noted(tick)).unwrap();
+    }
+    // As a kill leaves it, but without the log.
+    std::fs::create_dir(&path).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    for name in [FILE_NAME, "agent-monitor.mark"] {
+        std::fs::copy(source.join(name), path.join(name)).unwrap();
+    }
+    store.stop();
+    let gaps = |path: &Path| {
+        let sql = "select id, json_extract(metadata, '$.entries_lost'), json_extract(metadata, '$.passes_lost')
+                     from agent_events where json_extract(metadata, '$.reason') = 'data_gap'";
+        ask(path, sql)
+    };
+    let store = Store::start(&path);
+    assert_eq!(gaps(&path), ["41|39|39"], "told once, under a number that nobody has heard of");
+    assert_eq!((store.resume.last_tick, store.resume.last_entry), (40, 41), "nor is a pass counted twice");
+    store.store(noted(41)).unwrap();
+    store.stop();
+    for whole in [&path, &source] {
+        let before = gaps(whole).len();
+        Store::start(whole).stop();
+        assert_eq!(gaps(whole).len(), before, "nothing is missing");
+    }
+    assert_eq!(gaps(&source), [] as [&str; 0]);
 }
 
 #[test]
@@ -150,6 +226,7 @@ fn a_log_that_is_damaged_is_read_as_far_as_it_is_whole() {
     let store = Store::start(&path);
     let last = store.resume.last_tick;
     println!("{last} of 100 passes were kept");
+    assert_eq!(ask(&path, "select count(*) from agent_events"), ["0"], "there was no note of how far it had come");
     assert!((10..100).contains(&last));
     store.store(pass(last + 1, after(500), &[1, 2])).unwrap();
     store.stop();
@@ -184,6 +261,7 @@ fn a_file_that_is_deleted_or_moved_under_the_daemon_comes_back_whole() {
         assert_eq!(passes, 51, "fifty from before, and the last");
         store.stop();
         assert_eq!(ask(path, "select count(*), max(tick) from ticks"), ["51|52"]);
+        assert_eq!(ask(path, "select count(*) from agent_events where metadata like '%data_gap%'"), ["0"]);
         assert_eq!(ask(path, "pragma integrity_check"), ["ok"]);
         assert_eq!(ask(path, "pragma auto_vacuum"), ["2"]);
     }

@@ -130,14 +130,38 @@ fn places_that_others_could_change() {
     symlink(path("real").join("elsewhere"), path("database is a link").join(FILE_NAME)).unwrap();
     made("database is a folder", 0o700);
     std::fs::create_dir(path("database is a folder").join(FILE_NAME)).unwrap();
+    made("database has two names", 0o700);
+    Store::start(&path("database has two names")).stop();
+    let two = path("database has two names").join(FILE_NAME);
+    std::fs::hard_link(&two, parent.path().join("second name")).unwrap();
+    let before = std::fs::read(&two).unwrap();
     made("lock is a link", 0o700);
     symlink(path("real").join("elsewhere"), path("lock is a link").join("agent-monitor.lock")).unwrap();
-    for name in ["link", "file", "open", "database is a link", "database is a folder", "lock is a link"] {
+    for name in [
+        "link",
+        "file",
+        "open",
+        "database is a link",
+        "database is a folder",
+        "database has two names",
+        "lock is a link",
+    ] {
         let error = refusal(&path(name));
         assert!(matches!(error, StoreError::Untrusted { .. } | StoreError::Io { .. }), "{name}: {error}");
         assert!(error.to_string().contains(parent.path().to_str().unwrap()), "{name}: {error}");
     }
     assert!(!path("real").join("elsewhere").exists(), "no link was followed");
+    assert!(std::fs::read(&two).unwrap() == before, "left as it was");
+
+    // Beside the database SQLite itself follows none; it may replace one.
+    for rest in ["-wal", "-shm"] {
+        let name = format!("{rest} is a link");
+        made(&name, 0o700);
+        std::fs::write(path("real").join("kept"), "kept").unwrap();
+        symlink(path("real").join("kept"), path(&name).join(format!("{FILE_NAME}{rest}"))).unwrap();
+        let _ = opened(&path(&name));
+        assert_eq!(std::fs::read(path("real").join("kept")).unwrap(), b"kept", "{rest}");
+    }
 
     if nix::unistd::Uid::effective().is_root() {
         made("of another", 0o700);
@@ -155,7 +179,7 @@ fn what_is_made_is_private() {
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     let files: Vec<_> = std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(files.len(), 4, "database, log, its index, lock: {files:?}");
+    assert_eq!(files.len(), 5, "database, log, its index, lock, mark: {files:?}");
     for file in files {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }

@@ -54,6 +54,11 @@ impl Store {
         answer(submit(&self.handle, batch).unwrap())
     }
 
+    /// Brings what the daemon itself has to store: nobody waits for it.
+    pub(crate) fn bring(&self, batch: Batch) {
+        self.handle.submit(Op::Store { batch, reply: None }).unwrap();
+    }
+
     /// Waits until everything is done.
     pub(crate) fn flush(&self) {
         let (sender, done) = channel();
@@ -66,6 +71,19 @@ impl Store {
         drop(self.handle);
         self.thread.join().expect("the writer ends in order");
     }
+}
+
+/// Waits until something has become so. Nothing announces it, so this looks again and again, and lets the writer look.
+pub(crate) fn until(store: &Store, what: &str, mut is_so: impl FnMut() -> bool) {
+    let (_sender, never) = channel::<()>();
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        store.flush();
+        if is_so() {
+            return;
+        }
+        let _ = never.recv_timeout(Duration::from_millis(10));
+    }
+    panic!("{what}: still not so; {:?}", store.stats);
 }
 
 pub(crate) type Answered = Receiver<Result<Stored, NotRecorded>>;

@@ -3,69 +3,134 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use agent_monitor::model::{Batch, StoredAgent};
+use agent_monitor::model::{Batch, Mono, Now, StoredAgent};
 use agent_monitor::monitor::NotRecorded;
-use agent_monitor::store::{FILE_NAME, NotTaken, Opened};
+use agent_monitor::retention::Limits;
+use agent_monitor::store::{Committed, FILE_NAME, NotTaken, Op, Opened};
 use rusqlite::Connection;
 
 use crate::support::{
-    PATIENCE, Store, after, agent, answer, ask, event, number, of_agent, opened, pass, run, run_of, submit,
+    PATIENCE, Store, after, agent, answer, ask, event, number, of_agent, opened, pass, run, run_of, submit, until,
 };
 
-fn noted(tick: u64) -> Batch {
+pub(crate) fn noted(tick: u64) -> Batch {
     let entries = vec![of_agent(1, after(tick), event(&format!("event {tick}")))];
     Batch { entries, ..pass(tick, after(tick), &[1]) }
 }
 
-/// Waits until storing has resumed. Nothing announces it, so this asks again and again.
-pub(crate) fn await_recovery(store: &Store) {
-    let (_sender, never) = channel::<()>();
-    for _ in 0..PATIENCE.as_millis() / 20 {
-        if store.stats.trouble().is_none() {
-            return;
-        }
-        let _ = never.recv_timeout(Duration::from_millis(20));
-    }
-    panic!("still in trouble: {:?}", store.stats.trouble());
+/// What somebody outside tells, and waits for.
+fn told_from_outside(tick: u64) -> Batch {
+    let entries = vec![of_agent(1, after(tick), event(&format!("outside {tick}")))];
+    Batch { agents: vec![agent(1)], entries, ..Batch::default() }
 }
 
-/// Breaks the store, writes, mends it, writes. Returns how often the fault struck.
-fn outage(directory: &Path, strike: impl FnOnce(), mend: impl FnOnce()) -> usize {
-    let store = Store::start(directory);
-    store.store(noted(1)).unwrap();
-    assert_eq!(store.told.recv_timeout(PATIENCE).unwrap().entries[0].id, Some(1));
-    strike();
-    let mut struck = 0;
-    for tick in 2..=50 {
-        // Agents and runs that are new in the meantime.
-        let mut batch = noted(tick);
+pub(crate) fn await_recovery(store: &Store) {
+    until(store, "trouble is over", || store.stats.trouble().is_none());
+}
+
+/// What the daemon and somebody outside write through trouble, and what came of it.
+pub(crate) struct Diary {
+    ticks: u64,
+    /// What the disk has, as far as somebody outside was told.
+    acknowledged: Vec<u64>,
+    refused: Vec<u64>,
+    /// How many of the refusals said that the disk is full.
+    pub(crate) full: usize,
+    /// Entries that were told without an id.
+    pub(crate) without_id: usize,
+    late: usize,
+}
+
+impl Diary {
+    pub(crate) fn new() -> Diary {
+        Diary { ticks: 0, acknowledged: Vec::new(), refused: Vec::new(), full: 0, without_id: 0, late: 0 }
+    }
+
+    pub(crate) fn refused(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// One more tick of the daemon, with an event, an agent and a run that are new, and something from outside. Both are
+    /// told at once, whatever the disk does.
+    pub(crate) fn go_on(&mut self, store: &Store) {
+        self.ticks += 1;
+        let mut batch = noted(self.ticks);
         batch.agents.push(agent(100));
-        batch.runs.push(run_of(100, i64::try_from(tick).unwrap()));
-        if let Err(error) = store.store(batch) {
-            struck += 1;
-            assert!(matches!(error, NotRecorded::Storage { .. }), "{error}");
-            let told = store.told.recv_timeout(PATIENCE).expect("live watching goes on");
-            assert_eq!((told.entries.len(), told.entries[0].id), (1, None), "told without an id");
-            assert!(store.stats.trouble().is_some());
-        } else {
-            store.told.recv_timeout(PATIENCE).unwrap();
+        batch.runs.push(run_of(100, i64::try_from(self.ticks).unwrap()));
+        store.bring(batch);
+        match store.store(told_from_outside(self.ticks)) {
+            Ok(recorded) => {
+                assert!(recorded[0].id.is_some());
+                self.acknowledged.push(self.ticks);
+            }
+            Err(NotRecorded::Storage { full, .. }) => {
+                assert!(store.stats.trouble().is_some());
+                self.full += usize::from(full);
+                self.refused.push(self.ticks);
+            }
+            Err(other) => panic!("{other}"),
+        }
+        let mut told = 0;
+        while told < 2 {
+            told += self.hear(&store.told.recv_timeout(PATIENCE).expect("live watching goes on"));
         }
     }
-    assert_eq!(store.stats.dropped_entries.load(Ordering::Relaxed), struck as u64, "each loss is counted");
-    assert_eq!(store.stats.dropped_samples.load(Ordering::Relaxed), struck as u64);
+
+    fn hear(&mut self, committed: &Committed) -> usize {
+        self.without_id += committed.entries.iter().filter(|entry| entry.id.is_none()).count();
+        self.late += committed.late.len();
+        assert!(committed.late.iter().all(|entry| entry.id.is_some()));
+        committed.entries.len()
+    }
+
+    /// Holds what is on disk, all being well again, against what was told.
+    pub(crate) fn check(&mut self, directory: &Path, store: &Store) {
+        store.flush();
+        while let Ok(committed) = store.told.try_recv() {
+            self.hear(&committed);
+        }
+        let count = |counter: &std::sync::atomic::AtomicU64| usize::try_from(counter.load(Ordering::Relaxed)).unwrap();
+        assert_eq!(count(&store.stats.dropped_entries), self.refused.len(), "what was refused is counted");
+        assert_eq!((count(&store.stats.dropped_samples), count(&store.stats.dropped_runs)), (0, 0));
+        assert_eq!((count(&store.stats.waiting_samples), count(&store.stats.waiting_entries)), (0, 0));
+        let own = ask(directory, "select message from agent_events where message like 'event %' order by id");
+        let expected: Vec<String> = (1..=self.ticks).map(|tick| format!("event {tick}")).collect();
+        assert_eq!(own, expected, "the daemon's own, each once and in order");
+        let outside =
+            ask(directory, "select substr(message, 9) from agent_events where message like 'outside %' order by id");
+        let outside: Vec<u64> = outside.iter().map(|tick| tick.parse().unwrap()).collect();
+        let (known, more): (Vec<u64>, Vec<u64>) = outside.iter().partition(|tick| self.acknowledged.contains(tick));
+        assert_eq!(known, self.acknowledged, "what was acknowledged, each once and in order");
+        // Of a sync that fails nobody knows what is on disk: that one is refused, and may be there. Told again under its
+        // id, it is a duplicate.
+        assert!(more.len() <= 1 && more.iter().all(|tick| self.refused.contains(tick)), "{more:?}");
+        let waited = self.without_id - self.refused.len() + more.len();
+        assert_eq!(self.late, waited, "what waited is told again, once, with its id");
+        assert_eq!(ask(directory, "select count(*) from ticks"), [self.ticks.to_string()], "samples waited as well");
+        assert_eq!(ask(directory, "select count(*) from run where agent_number = 100"), [self.ticks.to_string()]);
+        assert!(store.reader.agent(&agent(100).id).unwrap().is_some());
+        assert_eq!(ask(directory, "pragma integrity_check"), ["ok"]);
+    }
+}
+
+/// Breaks the store, goes on until it was noticed several times, mends it. Returns how often the fault struck.
+fn outage(directory: &Path, strike: impl FnOnce(), mend: impl FnOnce()) -> usize {
+    let store = Store::start(directory);
+    let mut diary = Diary::new();
+    diary.go_on(&store);
+    assert_eq!(diary.without_id, 0, "all is well");
+    strike();
+    for _ in 0..50 {
+        diary.go_on(&store);
+    }
+    let struck = diary.refused();
+    assert!(store.reader.agent(&agent(1).id).unwrap().is_some(), "what is on disk can be read");
     mend();
     await_recovery(&store);
-    let recorded = store.store(noted(51)).unwrap();
-    assert!(recorded[0].id.is_some());
-    let newest = ask(directory, "select message from agent_events order by id desc limit 1");
-    assert_eq!(newest, ["event 51"], "storing resumed without a restart");
-    // How things are is known again, though it was told only during the trouble.
-    assert!(store.reader.agent(&agent(100).id).unwrap().is_some());
-    assert_eq!(store.reader.runs(number(100), 100).unwrap().len(), 49);
-    assert_eq!(ask(directory, "pragma integrity_check"), ["ok"]);
+    diary.go_on(&store);
+    diary.check(directory, &store);
     store.stop();
     struck
 }
@@ -89,46 +154,196 @@ fn a_table_that_is_gone_for_a_while() {
     assert!(struck > 0, "the fault never struck");
 }
 
-/// A full disk needs a disk of its own: a small one in memory, in a mount namespace that goes with the child.
+/// Another process writes for long, or for ever.
 #[test]
-fn a_full_disk() {
+fn a_lock_that_somebody_holds() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = std::cell::RefCell::new(None);
+    let hold = || {
+        let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+        connection.execute_batch("begin immediate").unwrap();
+        other.replace(Some(connection));
+    };
+    let struck = outage(directory.path(), hold, || drop(other.take()));
+    println!("struck {struck} times");
+    assert!(struck > 1, "the fault never struck");
+}
+
+/// Somebody began to read and never ended: the log cannot be written back, and grows.
+#[test]
+fn a_reader_that_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let herd: Vec<u32> = (1..=1_000).collect();
+    store.store(pass(1, after(1), &herd)).unwrap();
+    let limits = prune(&store, 16 << 20);
+    let reader = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    reader.execute_batch("begin; select count(*) from agent").unwrap();
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let mut ticks = 1;
+    // Until samples wait, and for long after.
+    let mut spared = 0;
+    while spared < 40 {
+        ticks += 1;
+        store.bring(Batch { agents: Vec::new(), ..pass(ticks, after(ticks * 10), &herd) });
+        store.flush();
+        spared += u64::from(count(&store.stats.waiting_samples) > 0);
+        assert!(ticks < 2_000, "the log never grew: {} bytes", count(&store.stats.log_bytes));
+    }
+    let trouble = store.stats.trouble().expect("it is said");
+    assert!(trouble.contains("log"), "{trouble}");
+    let log = count(&store.stats.log_bytes);
+    assert!(log < limits.longest_log() + (1 << 20), "{log}");
+    let recorded = store.store(told_from_outside(ticks)).unwrap();
+    assert!(recorded[0].id.is_some(), "all else is stored");
+    println!("{spared} passes waited behind a log of {log} bytes");
+    drop(reader);
+    ticks += 1;
+    store.bring(pass(ticks, after(ticks * 10), &herd));
+    await_recovery(&store);
+    store.flush();
+    assert_eq!(count(&store.stats.waiting_samples), 0);
+    assert!(count(&store.stats.log_bytes) < limits.long_log());
+    let stored: u64 = ask(directory.path(), "select sum(samples) from ticks")[0].parse().unwrap();
+    assert_eq!(stored + count(&store.stats.dropped_samples), ticks * 1_000, "each is stored or counted");
+    assert!(count(&store.stats.dropped_samples) > 0, "more than may wait");
+    let newest: u64 = ask(directory.path(), "select max(tick) from ticks")[0].parse().unwrap();
+    assert!(newest > ticks - 16, "{newest} of {ticks}");
+    store.stop();
+}
+
+/// Tells the writer how much is kept, and lets it delete.
+fn prune(store: &Store, size_bytes: u64) -> Limits {
+    let limits = Limits { samples: WEEK, rollups: WEEK * 13, size_bytes };
+    let now = Now { wall: after(0), mono: Mono(0) };
+    store.handle.submit(Op::Prune { limits, now }).unwrap();
+    store.flush();
+    limits
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The place of a child that has a mount namespace of its own.
+const PLACE: &str = "STORE_TEST_MOUNT";
+
+/// Runs another test of this program where it may mount what it likes: all of that goes with it. Returns what it says of how
+/// often the fault struck.
+fn where_disks_can_be_mounted(test: &str) -> String {
     let isolate: &[&str] =
         if nix::unistd::Uid::effective().is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
     let possible = Command::new("unshare").args(isolate).arg("true").status().is_ok_and(|status| status.success());
     if !possible {
-        println!("NOT TESTED: this machine allows no mount namespace");
-        return;
+        return "NOT TESTED: this machine allows no mount namespace".to_owned();
     }
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new("unshare")
         .args(isolate)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "trouble::on_a_small_disk", "--ignored", "--nocapture"])
-        .env("STORE_TEST_MOUNT", directory.path())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(PLACE, directory.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let struck = said.lines().find(|line| line.contains("full disk struck"));
-    println!("{}", struck.expect("the child did its work"));
+    let struck = said.lines().find(|line| line.contains("struck"));
+    struck.expect("the child did its work").to_owned()
+}
+
+fn sh(script: &str) {
+    let done = Command::new("sh").args(["-euc", script]).status().unwrap();
+    assert!(done.success(), "{script}");
+}
+
+#[test]
+fn a_full_disk() {
+    println!("{}", where_disks_can_be_mounted("trouble::on_a_small_disk"));
+}
+
+/// As ext4 does it after an error of the disk below it, which is made to happen.
+#[test]
+fn a_file_system_that_becomes_read_only() {
+    println!("{}", where_disks_can_be_mounted("trouble::on_a_disk_that_fails"));
 }
 
 #[test]
 #[ignore = "the child of the other test"]
 fn on_a_small_disk() {
-    let Some(mount) = std::env::var_os("STORE_TEST_MOUNT") else { return };
-    let mount = Path::new(&mount);
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m,mode=700", "none"]).arg(mount).status();
-    assert!(mounted.unwrap().success());
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let mount = Path::new(&place);
+    sh(&format!("mount -t tmpfs -o size=8m,mode=700 none {}", mount.display()));
     let ballast = mount.join("ballast");
     let fill = || {
-        let mut file = std::fs::File::create(&ballast).unwrap();
+        let mut file = std::fs::File::options().append(true).create(true).open(&ballast).unwrap();
         let copied = std::io::copy(&mut std::io::repeat(0), &mut file);
         assert_eq!(copied.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     };
-    let struck = outage(mount, fill, || std::fs::remove_file(&ballast).unwrap());
+    let store = Store::start(mount);
+    let mut diary = Diary::new();
+    diary.go_on(&store);
+    prune(&store, 16 << 20);
+    let reserve = || store.stats.reserve_bytes.load(Ordering::Relaxed);
+    assert_eq!(reserve(), 8 << 20 >> 4, "space is held in reserve");
+    // Somebody fills the disk: at the first refusal the reserve is given up, and storing goes on by itself.
+    fill();
+    for _ in 0..20 {
+        diary.go_on(&store);
+    }
+    let first = diary.refused();
+    assert!(first > 0 && diary.full == first, "{first} refused, {} of them for want of room", diary.full);
+    until(&store, "storing goes on in the reserve", || {
+        reserve() == 0 && store.stats.waiting_entries.load(Ordering::Relaxed) == 0
+    });
+    let trouble = store.stats.trouble().expect("it is said that the disk is full");
+    assert!(trouble.contains("reserve"), "{trouble}");
+    diary.go_on(&store);
+    assert_eq!(diary.refused(), first, "in the reserve");
+    // Somebody takes that as well.
+    fill();
+    for _ in 0..200 {
+        diary.go_on(&store);
+    }
+    let struck = diary.refused();
+    assert!(struck > first, "the fault never struck");
+    assert!(store.reader.agent(&agent(1).id).unwrap().is_some(), "what is on disk can be read");
+    std::fs::remove_file(&ballast).unwrap();
+    await_recovery(&store);
+    assert_eq!(reserve(), 8 << 20 >> 4, "and is held again");
+    diary.go_on(&store);
+    diary.check(mount, &store);
+    store.stop();
+    // A daemon that starts on a full disk takes the reserve to open the database.
+    fill();
+    let store = Store::start(mount);
+    store.store(told_from_outside(1_000)).unwrap();
+    assert!(!mount.join("agent-monitor.reserve").exists());
+    store.stop();
     println!("full disk struck {struck} times");
-    assert!(struck > 0, "the fault never struck");
+}
+
+#[test]
+#[ignore = "the child of the other test"]
+fn on_a_disk_that_fails() {
+    let Some(place) = std::env::var_os(PLACE) else { return };
+    let place = Path::new(&place).display();
+    // Only root can mount a file as a disk.
+    if Command::new("losetup").arg("--find").output().is_ok_and(|found| !found.status.success()) {
+        println!("NOT TESTED, so it never struck: this machine has no loop devices");
+        return;
+    }
+    sh(&format!(
+        "cd {place}; mkdir state below; truncate -s 32M disk; mkfs.ext4 -q -F disk
+         mount -o loop,errors=remount-ro disk state; chmod 700 state; mount --bind state below"
+    ));
+    let fail = || {
+        sh(&format!(
+            "echo 1 >/sys/fs/ext4/$(basename $(findmnt -no SOURCE --mountpoint {place}/state))/trigger_fs_error"
+        ));
+    };
+    // What can be read of it is put on another disk, and that in its place.
+    let replace = || sh(&format!("cd {place}; mount -t tmpfs -o mode=700 none state; cp -a below/agent-* state"));
+    let struck = outage(&Path::new(&std::env::var_os(PLACE).unwrap()).join("state"), fail, replace);
+    println!("a disk that became read-only struck {struck} times");
+    assert!(struck > 1, "the fault never struck");
 }
 
 #[test]
@@ -155,36 +370,45 @@ fn one_that_cannot_be_stored_harms_no_other() {
     assert_eq!(stats.trouble(), None, "the database is well");
 }
 
+/// Whoever waits for an answer hears that it is too much; what nobody waits for waits in its turn, behind all that is
+/// older.
 #[test]
-fn a_full_queue_refuses_counts_and_remembers() {
+fn a_full_queue_refuses_or_lets_wait() {
     for another_follows in [true, false] {
         let directory = tempfile::tempdir().unwrap();
         let (Opened { writer, handle, stats, .. }, told) = opened(directory.path()).unwrap();
-        let noted_with_state = |tick| {
-            let mut batch = noted(tick);
-            batch.agents.push(StoredAgent { restarts: tick, ..agent(100) });
-            batch
-        };
-        let refused = (1..).find(|tick| submit(&handle, noted_with_state(*tick)).is_err()).unwrap();
+        let bring = |tick| handle.submit(Op::Store { batch: noted(tick), reply: None }).unwrap();
+        let refused = (1..).find(|tick| submit(&handle, noted(*tick)).is_err()).unwrap();
         assert!(matches!(submit(&handle, noted(1_000)), Err(NotTaken::Busy)));
-        for _ in 0..2 {
+        // More than are written back at once.
+        (2_000..2_700).for_each(bring);
+        assert!(handle.works().is_err(), "it is said");
+        for _ in 0..702 {
             let lost = told.try_recv().expect("told at once").entries;
             assert_eq!((lost.len(), lost[0].id), (1, None));
         }
         assert_eq!(stats.queue_length.load(Ordering::Relaxed), refused - 1);
-        assert_eq!(stats.dropped_entries.load(Ordering::Relaxed), 2);
+        assert_eq!(stats.dropped_entries.load(Ordering::Relaxed), 2, "those that were refused");
         let thread = run(writer);
-        let restarts = || ask(directory.path(), "select restarts from agent where number = 100");
         if another_follows {
             // As soon as there is room.
-            let answered = std::iter::repeat_with(|| submit(&handle, noted(2_000))).find_map(Result::ok).unwrap();
+            let answered =
+                std::iter::repeat_with(|| submit(&handle, told_from_outside(3_000))).find_map(Result::ok).unwrap();
             answer(answered).unwrap();
-            assert_eq!(restarts(), [refused.to_string()]);
+            bring(3_001);
         }
         drop(handle);
         thread.join().unwrap();
-        assert_eq!(restarts(), [refused.to_string()], "the state of the refused batch came after all");
+        let stored = ask(directory.path(), "select message from agent_events order by id");
+        let own = |tick: u64| format!("event {tick}");
+        let mut expected: Vec<String> = (1..refused).chain(2_000..2_700).map(own).collect();
+        if another_follows {
+            expected.extend(["outside 3000".to_owned(), own(3_001)]);
+        }
+        assert_eq!(stored, expected, "in order");
+        assert_eq!(ask(directory.path(), "select count(*) from ticks where tick between 2000 and 2699"), ["700"]);
         assert_eq!(stats.queue_length.load(Ordering::Relaxed), 0);
+        assert_eq!(stats.dropped_samples.load(Ordering::Relaxed), 2, "with those that were refused");
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) fn run(options: ConfigOptions) -> Result<(), Failure> {
 async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>) -> Result<(), Failure> {
     // Before anything else: until somebody listens, a SIGHUP ends the process.
     let reloads = signals::reloads().context("cannot handle signals")?;
+    signals::survive_file_limits().context("cannot handle signals")?;
     let welcome = is_bare(&config, &options).then(|| config.clone());
     let daemon = Daemon::bind(config, Parts::system()).await.map_err(start_failure)?;
     let shutdown = signals::shutdown().context("cannot handle signals")?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{Stream, StreamExt};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_tokio::Signals;
 
 /// Completes at the first SIGTERM or SIGINT. Must be called within the runtime.
@@ -34,6 +34,14 @@ pub(crate) fn end_well() -> std::io::Result<()> {
         signal_hook::flag::register_conditional_shutdown(signal, 0, Arc::clone(&always))?;
     }
     Ok(())
+}
+
+/// Lets a file that may not grow any more be an error of whoever writes it, not the end of the program.
+///
+/// # Errors
+/// When the handler cannot be installed.
+pub(crate) fn survive_file_limits() -> std::io::Result<()> {
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).map(drop)
 }
 
 fn first_of(ends: &[i32]) -> std::io::Result<impl Future<Output = ()> + Send + use<>> {

@@ -1,10 +1,10 @@
 //! Samples: the rows that there are most of.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params};
+use rusqlite::{CachedStatement, Connection, params};
 
 use super::execute;
 use crate::model::{MemoryMethod, Sample, Tick};
@@ -18,10 +18,14 @@ const STATUS_LIMIT: usize = 250;
 /// Samples that one statement inserts: a statement has a price of its own, a fifth of that of a row.
 const SAMPLES_PER_STATEMENT: usize = 16;
 
-/// How status and memory method of a sample are stored, as far as they were met: one map a method. To be forgotten after
-/// a rollback.
+/// How status and memory method of a sample are stored, as far as they were met. To be forgotten after a rollback.
 #[derive(Default)]
-pub(in crate::store) struct Words([HashMap<Arc<str>, Value>; 2]);
+pub(in crate::store) struct Words {
+    /// One map a method.
+    known: [HashMap<Arc<str>, Value>; 2],
+    /// The last one: nearly all samples of a pass have the same.
+    last: Option<(MemoryMethod, Arc<str>, Value)>,
+}
 
 /// Stores a sampling pass. Tells whether a stretch begins with it, so that the one before is over.
 pub(super) fn samples(
@@ -35,24 +39,39 @@ pub(super) fn samples(
     let at = tick.at.sql();
     execute(connection, sql, params![at, tick.ordinal, count])?;
     let begun = super::rollup::stretch(connection, tick.ordinal, &at)?;
-    for some in samples.chunks(SAMPLES_PER_STATEMENT) {
-        insert_samples(connection, words, first_key(tick.ordinal)?, some)?;
+    let first_key = first_key(tick.ordinal)?;
+    let chunks = samples.chunks_exact(SAMPLES_PER_STATEMENT);
+    let rest = chunks.remainder();
+    if samples.len() >= SAMPLES_PER_STATEMENT {
+        // Looked up once a pass: its text is long.
+        let mut statement = statement(connection, SAMPLES_PER_STATEMENT)?;
+        for some in chunks {
+            insert(&mut statement, connection, words, first_key, some)?;
+        }
+    }
+    if !rest.is_empty() {
+        insert(&mut statement(connection, rest.len())?, connection, words, first_key, rest)?;
     }
     Ok(begun)
 }
 
-fn insert_samples(
+/// Inserts so many samples.
+fn statement(connection: &Connection, count: usize) -> rusqlite::Result<CachedStatement<'_>> {
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; count].join(", ");
+    connection.prepare_cached(&format!(
+        "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count, cpu_ms, read_io,
+                             written_io, error_count, message_count)
+         values {rows}"
+    ))
+}
+
+fn insert(
+    statement: &mut CachedStatement<'_>,
     connection: &Connection,
     words: &mut Words,
     first_key: u64,
     samples: &[Sample],
 ) -> Result<(), StoreError> {
-    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; samples.len()].join(", ");
-    let mut statement = connection.prepare_cached(&format!(
-        "insert into sample (key, status, cpu_tenths, memory_kib, process_count, thread_count, cpu_ms, read_io,
-                             written_io, error_count, message_count)
-         values {rows}"
-    ))?;
     let mut parameter = 1;
     for sample in samples {
         let metrics = &sample.metrics;
@@ -89,23 +108,36 @@ impl Words {
         method: MemoryMethod,
         status: &Arc<str>,
     ) -> Result<&Value, StoreError> {
-        let known = &mut self.0[method as usize];
+        if self.last.as_ref().is_none_or(|(as_method, text, _)| *as_method != method || text != status) {
+            let value = self.look_up(connection, method, status)?;
+            self.last = Some((method, Arc::clone(status), value));
+        }
+        let (_, _, value) = self.last.as_ref().expect("just set");
+        Ok(value)
+    }
+
+    fn look_up(
+        &mut self,
+        connection: &Connection,
+        method: MemoryMethod,
+        status: &Arc<str>,
+    ) -> Result<Value, StoreError> {
+        let known = &mut self.known[method as usize];
+        if let Some(value) = known.get(status) {
+            return Ok(value.clone());
+        }
         if known.len() >= 2 * STATUS_LIMIT {
             known.clear();
         }
-        // Arc is cheap to clone, and most samples find theirs.
-        match known.entry(Arc::clone(status)) {
-            hash_map::Entry::Occupied(found) => Ok(found.into_mut()),
-            hash_map::Entry::Vacant(place) => {
-                // From 0: 0 and 1, the numbers of nearly all samples, take no room in a row.
-                let sql = "insert into sample_status (id, memory_method, status)
-                           select count(*), ?1, ?2 from sample_status having count(*) < ?3
-                           on conflict (status, memory_method) do nothing";
-                execute(connection, sql, params![method.word(), status, STATUS_LIMIT])?;
-                let number = query::status_number(connection, method, status)?;
-                let text = || Value::Text(format!("{}:{status}", method.word()));
-                Ok(place.insert(number.map_or_else(text, Value::Integer)))
-            }
-        }
+        // From 0: 0 and 1, the numbers of nearly all samples, take no room in a row.
+        let sql = "insert into sample_status (id, memory_method, status)
+                   select count(*), ?1, ?2 from sample_status having count(*) < ?3
+                   on conflict (status, memory_method) do nothing";
+        execute(connection, sql, params![method.word(), status, STATUS_LIMIT])?;
+        let number = query::status_number(connection, method, status)?;
+        let text = || Value::Text(format!("{}:{status}", method.word()));
+        let value = number.map_or_else(text, Value::Integer);
+        known.insert(Arc::clone(status), value.clone());
+        Ok(value)
     }
 }

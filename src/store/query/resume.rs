@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::super::alerts;
 use super::super::columns::unpack_io;
+use super::super::mark::Reached;
 use super::accounts::accounts;
 use super::{AGENT_COLUMNS, LEFTOVER_COLUMNS, RUN_COLUMNS, agent, agent_number, leftover, run};
 use crate::model::{AgentNumber, LeftoverRow, Resume, ResumedAgent, RunRow};
@@ -69,6 +70,11 @@ fn take_totals(connection: &Connection, agents: &mut [ResumedAgent]) -> rusqlite
 fn leftovers(connection: &Connection) -> rusqlite::Result<Vec<LeftoverRow>> {
     let sql = format!("select {LEFTOVER_COLUMNS} from leftover where ended_at is null");
     connection.prepare(&sql)?.query_map([], leftover)?.collect()
+}
+
+/// How far the database has come.
+pub(in crate::store) fn reached(connection: &Connection) -> rusqlite::Result<Reached> {
+    Ok(Reached { entry: alerts::last_entry(connection)?, tick: last_tick(connection)? })
 }
 
 fn last_tick(connection: &Connection) -> rusqlite::Result<u64> {

@@ -20,7 +20,7 @@ impl Writer {
         let rolled = begun.and_then(|begun| match begun {
             None => Ok(None),
             Some(mut stretch) => {
-                let more = self.write(|transaction, _| stretch.slice(transaction))?;
+                let more = self.write(|transaction, _| stretch.slice(transaction)).map_err(|failed| failed.error)?;
                 Ok(Some((stretch, more)))
             }
         });
@@ -47,6 +47,7 @@ impl Writer {
         if let Ok(at) = begun {
             self.limits = Some((limits, at));
             self.limit_log();
+            self.provide();
             self.pruning = Some(Pruning::new(limits, at));
         }
     }
@@ -85,10 +86,12 @@ impl Writer {
                 self.shared.tell(committed);
                 self.pruning = Some(pruning);
             }
+            // What was deleted may have made room again.
+            Ok(None) if self.strained => self.provide(),
             // Too large, and nothing is left: to be tried again when that is asked for the next time.
             Ok(None) if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) => self.limits = None,
             Ok(None) => {}
-            Err(error) => tracing::warn!(reason = error.chain(), "what is too old could not be deleted"),
+            Err(failed) => tracing::warn!(reason = failed.error.chain(), "what is too old could not be deleted"),
         }
     }
 }

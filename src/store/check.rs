@@ -1,0 +1,42 @@
+//! Looks at all of the database, before somebody needs what is damaged.
+
+use super::{Reader, StoreError};
+
+impl Reader {
+    /// Reads every page of every table and looks whether they are whole, one table after another, so that the log is held
+    /// up by none for long. Reads all of the file: not for an async task. What is found is told to the writer, which
+    /// replaces the database.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] with what was found first; when the database cannot be read, or is closed or replaced
+    /// meanwhile.
+    pub fn check(&self) -> Result<(), StoreError> {
+        let (connection, generation) = self.apart()?;
+        let checked = tables(&connection).and_then(|tables| {
+            tables.iter().try_for_each(|table| {
+                // https://sqlite.org/pragma.html#pragma_quick_check
+                let mut check = connection.prepare("select * from pragma_quick_check(?1)")?;
+                let found = check.query_map([table], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+                match found.into_iter().find(|line| line != "ok") {
+                    None => Ok(()),
+                    Some(what) => {
+                        let path = connection.path().unwrap_or_default().into();
+                        Err(StoreError::Damaged { path, what: format!("{table}: {what}").into() })
+                    }
+                }
+            })
+        });
+        if let Err(error) = &checked
+            && error.is_damage()
+        {
+            let what = if let StoreError::Damaged { what, .. } = error { what.to_string() } else { error.chain() };
+            self.report_damage(generation, &what);
+        }
+        checked
+    }
+}
+
+fn tables(connection: &rusqlite::Connection) -> Result<Vec<String>, StoreError> {
+    let sql = "select name from pragma_table_list where schema = 'main' and type = 'table'";
+    Ok(connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+}
