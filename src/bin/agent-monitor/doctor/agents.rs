@@ -10,25 +10,30 @@ use agent_monitor::config::{Config, Source};
 use agent_monitor::model::{AgentId, Pid};
 
 use super::Check;
+use super::account::Account;
 use crate::failure::Failure;
 use crate::once::read_source;
 use crate::view::text::counted;
 
-/// Where a unit of ours may be installed, the first that is there being the one in force: systemd.unit(5).
-const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
-
 /// Agents that are named in a message; of more, only how many.
 const NAMED: usize = 5;
 
-pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
+/// `unit` is that of the service, `daemon` the account that it has.
+pub(super) fn checks(config: &Config, unit: Option<&str>, daemon: &Account) -> Result<Vec<Check>, Failure> {
     let mut checks = Vec::new();
     let mut claimed = Vec::new();
-    let unit = UNITS.iter().find_map(|place| fs::read_to_string(Path::new(place).join("agent-monitor.service")).ok());
     for source in &config.registry.sources {
         let Some(reading) = read_source(source)? else { continue };
         let name = source.name();
         let hidden = match source {
-            Source::File { path } => unit.as_deref().and_then(|unit| hidden_by(unit, path)),
+            Source::File { path } if !daemon.reads(path) => Some((
+                format!("user {} may not read it", daemon.uid),
+                "open it, and every folder above it, to that user",
+            )),
+            Source::File { path } => unit.and_then(|unit| hidden_by(unit, path)).map(|setting| {
+                let remedy = "keep it below /run or /var/lib, or change that with `systemctl edit agent-monitor`";
+                (format!("its unit has {setting}"), remedy)
+            }),
             _ => None,
         };
         checks.push(match reading {
@@ -43,11 +48,9 @@ pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
                 });
                 claimed.extend(claims);
                 match (hidden, reading.skipped.first()) {
-                    (Some(setting), _) => Check::warn(
-                        "registry",
-                        format!("{found}, but the service cannot see it: its unit has {setting}"),
-                        "keep it below /run or /var/lib, or change that with `systemctl edit agent-monitor`",
-                    ),
+                    (Some((why, remedy)), _) => {
+                        Check::warn("registry", format!("{found}, but the service cannot see it: {why}"), remedy)
+                    }
                     (None, Some(first)) => Check::warn(
                         "registry",
                         format!("{found}, {} unusable: {first}", reading.skipped.len()),
@@ -62,7 +65,7 @@ pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
         checks.push(Check::pass("registry", "none: agents are recognised by their programs"));
     }
     if !claimed.is_empty() {
-        checks.extend(processes(&claimed, Path::new("/proc"), &Door::of(config)));
+        checks.extend(processes(&claimed, Path::new("/proc"), &Door::of(config), daemon));
     }
     Ok(checks)
 }
@@ -115,7 +118,7 @@ fn is_systems(pid: Pid, status: &str) -> bool {
     pid.get() == 1 || !has("VmSize:") && !status.lines().any(|line| line.starts_with("State:\tZ"))
 }
 
-fn processes(claimed: &[Claim], proc: &Path, door: &Door) -> Vec<Check> {
+fn processes(claimed: &[Claim], proc: &Path, door: &Door, daemon: &Account) -> Vec<Check> {
     let (mut absent, mut strange, mut outside, mut blind) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for claim in claimed {
         let agent = &claim.agent;
@@ -134,7 +137,8 @@ fn processes(claimed: &[Claim], proc: &Path, door: &Door) -> Vec<Check> {
         if !door.lets_in(&account) {
             outside.push(agent);
         }
-        if fs::read(process.join("io")).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied) {
+        let refused = fs::read(process.join("io")).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        if refused || !daemon.reads_storage_of(&account) {
             blind.push(agent);
         }
     }
@@ -165,7 +169,7 @@ fn processes(claimed: &[Claim], proc: &Path, door: &Door) -> Vec<Check> {
         _ => Check::warn(
             "storage I/O",
             format!("null, and so is exact memory (pss), for processes of other users: {}", named(&blind)),
-            "run the daemon as root, or with CAP_SYS_PTRACE (AmbientCapabilities= in the unit)",
+            "give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (AmbientCapabilities= in the unit); for exact memory, the first will do",
         ),
     };
     vec![here, writers, seen]
@@ -176,39 +180,6 @@ fn named(agents: &[&AgentId]) -> String {
     match agents.len().saturating_sub(NAMED) {
         0 => names.join(", "),
         more => format!("{}, and {more} more", names.join(", ")),
-    }
-}
-
-/// On whose behalf a process opens files: proc_pid_status(5).
-#[derive(PartialEq, Eq, Debug)]
-struct Account {
-    uid: u32,
-    groups: Vec<u32>,
-}
-
-impl Account {
-    fn parse(status: &str) -> Option<Account> {
-        let numbers = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-            line.split_whitespace().map(|number| number.parse::<u32>().ok()).collect::<Option<Vec<u32>>>()
-        };
-        // Real, effective, saved and that of the file system: the last one counts.
-        let last = |key: &str| numbers(key)?.last().copied();
-        let mut groups = numbers("Groups:")?;
-        groups.push(last("Gid:")?);
-        Some(Account { uid: last("Uid:")?, groups })
-    }
-
-    /// The bits of `wanted` (of `0o7`) by owner, group or the rest, whichever comes first: path_resolution(7).
-    fn may(&self, mode: u32, uid: u32, gid: u32, wanted: u32) -> bool {
-        let shift = if self.uid == uid {
-            6
-        } else if self.groups.contains(&gid) {
-            3
-        } else {
-            0
-        };
-        self.uid == 0 || mode >> shift & wanted == wanted
     }
 }
 
@@ -250,17 +221,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_write() {
-        let status = "Name:\tx\nUid:\t7\t8\t9\t10\nGid:\t1\t2\t3\t4\nGroups:\t5 6 \n";
-        let account = Account::parse(status).unwrap();
-        assert_eq!(account, Account { uid: 10, groups: vec![5, 6, 4] });
-        assert_eq!(Account::parse("Uid:\tx\nGid:\t1\nGroups:\n"), None);
-        assert!(account.may(0o620, 0, 5, 0o2) && account.may(0o602, 0, 0, 0o2) && account.may(0o200, 10, 0, 0o2));
-        assert!(!account.may(0o660, 0, 0, 0o2) && !account.may(0o066, 10, 5, 0o2), "the owner's bits, not the group's");
-        assert!(Account { uid: 0, groups: vec![] }.may(0, 1, 1, 0o2));
-    }
-
-    #[test]
     fn what_a_unit_hides() {
         let hidden = |unit: &str, path: &str| hidden_by(unit, Path::new(path));
         assert_eq!(hidden("[Service]\nProtectHome=true\n", "/home/me/a.json").as_deref(), Some("ProtectHome=true"));
@@ -297,7 +257,8 @@ mod tests {
         show("7", 1_000);
         show("8", 1_001);
         let door = Door { socket: "/run/s".into(), mode: 0o660, uid: 1_000, gid: 5, way: Vec::new() };
-        let outcomes = |claimed: &[Claim]| -> Vec<Check> { processes(claimed, proc.path(), &door) };
+        let root = Account::parse("Uid:\t0\nGid:\t0\nGroups:\t\nCapEff:\tffffffffffffffff\n").unwrap();
+        let outcomes = |claimed: &[Claim]| -> Vec<Check> { processes(claimed, proc.path(), &door, &root) };
         let fine = outcomes(&[agent("in", 7)]);
         assert!(fine.iter().all(|check| check.outcome == Outcome::Pass), "{fine:?}");
         let odd = outcomes(&[agent("in", 7), agent("out", 8), agent("gone", 9)]);
