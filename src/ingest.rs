@@ -108,7 +108,11 @@ fn permit(path: &Path, mode: u32, group: Option<&str>) -> Result<(), SocketError
     if let Some(name) = group {
         let no_group = || SocketError::NoGroup { group: name.to_owned() };
         let found = nix::unistd::Group::from_name(name).ok().flatten().ok_or_else(no_group)?;
-        std::os::unix::fs::chown(path, None, Some(found.gid.as_raw())).map_err(failed("set the group of"))?;
+        let there = fs::symlink_metadata(path).map_err(failed("look at"))?;
+        // Under the sandbox of a service the call is not allowed: nor needed, where the group is the daemon's own.
+        if there.gid() != found.gid.as_raw() {
+            std::os::unix::fs::chown(path, None, Some(found.gid.as_raw())).map_err(failed("set the group of"))?;
+        }
     }
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the permissions of"))
 }

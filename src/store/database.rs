@@ -178,31 +178,31 @@ fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
 fn inspect(path: &Path) -> Result<bool, StoreError> {
     let failed = |source| StoreError::Io { doing: "open", path: path.to_owned(), source };
     let file = open_private(path).map_err(failed)?;
-    judge(path, file)
+    judge(path, file, nix::unistd::Uid::effective().as_raw())
 }
 
 /// Looks at the database in `directory` and changes nothing, as a doctor does. Tells whether there is one.
 ///
 /// # Errors
-/// As [`open`](super::open) would refuse it.
-pub fn examine(directory: &Path) -> Result<bool, StoreError> {
+/// As [`open`](super::open) would refuse it in a daemon of this user.
+pub fn examine(directory: &Path, user: u32) -> Result<bool, StoreError> {
     let path = directory.join(FILE_NAME);
     let options = || OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
     match options() {
-        Ok(file) => judge(&path, file).map(|new| !new),
+        Ok(file) => judge(&path, file, user).map(|new| !new),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(source) => Err(StoreError::Io { doing: "open", path, source }),
     }
 }
 
 /// Whether the file is new; refuses what is not ours.
-fn judge(path: &Path, file: File) -> Result<bool, StoreError> {
+fn judge(path: &Path, file: File, ours: u32) -> Result<bool, StoreError> {
     let failed = |source| StoreError::Io { doing: "open", path: path.to_owned(), source };
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(untrusted(path, "is not a regular file", "move it away"));
     }
-    check_owner(path, &metadata)?;
+    check_owner(path, &metadata, ours)?;
     if metadata.nlink() > 1 {
         // Each name would have a log of its own, https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file
         return Err(untrusted(path, "has another name", "remove that hard link, or copy the file"));

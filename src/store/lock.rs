@@ -83,16 +83,15 @@ fn prepare(directory: &Path) -> Result<PathBuf, StoreError> {
         let problem = if metadata.is_symlink() { "is a symbolic link" } else { "is not a directory" };
         return Err(untrusted(directory, problem, "name the directory itself"));
     }
-    check_owner(directory, &metadata)?;
+    check_owner(directory, &metadata, nix::unistd::Uid::effective().as_raw())?;
     if metadata.mode() & 0o002 != 0 {
         return Err(untrusted(directory, "can be written to by everyone", "chmod o-w it"));
     }
     directory.canonicalize().map_err(failed)
 }
 
-/// Refuses what belongs to somebody else, except root, who can do everything anyway.
-pub(super) fn check_owner(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
-    let ours = nix::unistd::Uid::effective().as_raw();
+/// Refuses what belongs to somebody else than user `ours`, except root, who can do everything anyway.
+pub(super) fn check_owner(path: &Path, metadata: &Metadata, ours: u32) -> Result<(), StoreError> {
     if metadata.uid() == ours || metadata.uid() == 0 {
         return Ok(());
     }

@@ -42,6 +42,11 @@ pub use reader::Reader;
 pub use stats::StoreStats;
 pub use writer::Writer;
 
+/// The version of the SQLite in this program, such as `3.50.1`.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
+}
+
 /// Everything that a store is made of.
 pub struct Opened {
     /// To be run on a thread of its own.

@@ -1,12 +1,14 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use agent_monitor::config::{Overrides, Setting};
 use agent_monitor::model::{AgentId, Pid};
+use agent_monitor::store;
 
 use crate::demo::Part;
 use crate::environment::variable;
@@ -14,10 +16,19 @@ use crate::view::screen::Times;
 
 /// Watches the AI agents of this host: which are alive, what each uses with everything it started, why one ended.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version = version(), max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// This version, the commit it is made of where that is known, and the SQLite in it.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let commit = option_env!("AGENT_MONITOR_MADE_OF").map(|commit| format!("commit {commit}, "));
+        format!("{} ({}SQLite {})", env!("CARGO_PKG_VERSION"), commit.unwrap_or_default(), store::sqlite_version())
+    });
+    &VERSION
 }
 
 #[derive(Subcommand)]
@@ -164,6 +175,10 @@ pub(crate) enum Command {
     },
     /// Check the configuration: tell every problem at once, else print what is in force
     Check(ConfigOptions),
+    /// Run the daemon as a service from now on: write and enable the systemd unit or the launchd property list
+    InstallService(ServiceOptions),
+    /// Stop that service and remove it; configuration and history stay
+    UninstallService(ServiceOptions),
     /// Print what completes commands and options in a shell
     Completions {
         /// Which shell
@@ -172,6 +187,18 @@ pub(crate) enum Command {
     },
     /// Print the manual page, for `man -l -`
     Man,
+}
+
+/// Whose service.
+#[derive(Args)]
+pub(crate) struct ServiceOptions {
+    /// A service of this user, with its rights, instead of one of the host
+    #[arg(long)]
+    pub(crate) user: bool,
+
+    /// Only print what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// How samples are written.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_monitor::endpoint::{self, Endpoint};
+use agent_monitor::model::Pid;
 use agent_monitor::process::here::identify;
 use anyhow::{Context, anyhow};
 use axum::body::{Body, to_bytes};
@@ -265,7 +266,14 @@ fn announcements(passed: &mut Vec<String>) -> Vec<(PathBuf, Endpoint)> {
 
 /// Whether the process of an endpoint still lives.
 pub(crate) fn lives(endpoint: &Endpoint) -> bool {
-    identify(endpoint.process.pid).is_ok_and(|(key, boot)| key == endpoint.process && boot == endpoint.boot)
+    let pid = endpoint.process.pid;
+    identify(pid).is_ok_and(|(key, boot)| key == endpoint.process && (boot == endpoint.boot || is_named_like_us(pid)))
+}
+
+/// What tells it from a stranger of another boot where the id of the boot cannot: systemd-nspawn gives a container an id of its
+/// own, and a service in it that ProtectKernelTunables= gives a /proc of its own sees the host's.
+fn is_named_like_us(pid: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim_end() == "agent-monitor")
 }
 
 fn web_url(text: &str) -> Result<Url, Failure> {

@@ -27,7 +27,18 @@ pub(crate) fn directories(state: Option<PathBuf>) -> Option<Directories> {
 
 fn user_state() -> Option<PathBuf> {
     let state = variable("XDG_STATE_HOME").map(PathBuf::from);
-    state.or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".local/state")))
+    state.or_else(|| Some(home()?.join(".local/state")))
+}
+
+/// Where the configuration of this user's programs is.
+pub(crate) fn user_config() -> Option<PathBuf> {
+    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+    config.or_else(|| Some(home()?.join(".config")))
+}
+
+/// This user's home.
+pub(crate) fn home() -> Option<PathBuf> {
+    variable("HOME").map(PathBuf::from)
 }
 
 /// Where files of the moment go.

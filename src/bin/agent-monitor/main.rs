@@ -18,6 +18,7 @@ mod once;
 mod output;
 mod receivers;
 mod run;
+mod service;
 mod signals;
 mod status;
 mod tell;
@@ -68,6 +69,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         }
         Command::Backup { file, state } => export::backup(&file, &run::configuration(&state.into())?),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
+        Command::InstallService(options) => service::install(&options),
+        Command::UninstallService(options) => service::uninstall(&options),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man => manual::page(),
         Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),

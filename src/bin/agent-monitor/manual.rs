@@ -29,10 +29,10 @@ When set, nothing is coloured.
 The configuration, if it is there. Every key is optional.
 .TP
 .I /var/lib/agent-monitor, ~/.local/state/agent-monitor
-The state directory of root, and of others. agent-monitor.db in it is an SQLite database, to be asked while the daemon runs.
+The state directory of root and of the service, and of others. agent-monitor.db in it is an SQLite database, to be asked while the daemon runs.
 .TP
 .I /run/agent-monitor, $XDG_RUNTIME_DIR/agent-monitor
-The runtime directory of root, and of others: agent-monitor.sock and endpoint.json.
+The runtime directory of root and of the service, and of others: agent-monitor.sock and endpoint.json.
 .SH "EXIT STATUS"
 .TP
 .B 0

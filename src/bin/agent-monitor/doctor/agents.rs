@@ -9,13 +9,11 @@ use agent_monitor::config::{Config, Source};
 use agent_monitor::model::AgentId;
 
 use super::Check;
-use super::seen::{Account, Claim, Seen, look};
+use super::account::Account;
+use super::seen::{Claim, Seen, look};
 use crate::failure::Failure;
 use crate::once::read_source;
 use crate::view::text::counted;
-
-/// Where a unit of ours may be installed, the first that is there being the one in force: systemd.unit(5).
-const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// Agents that are named in a message; of more, only how many.
 const NAMED: usize = 5;
@@ -24,21 +22,28 @@ const NAMED: usize = 5;
 #[cfg(target_os = "linux")]
 const BLIND: &str = "null, and so is exact memory (pss), for processes of other users";
 #[cfg(target_os = "linux")]
-const SIGHT: &str = "run the daemon as root, or with CAP_SYS_PTRACE (AmbientCapabilities= in the unit)";
+const SIGHT: &str = "give it CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (AmbientCapabilities= in the unit); for exact memory, the first will do";
 #[cfg(not(target_os = "linux"))]
 const BLIND: &str = "null, and on macOS so is every other number, for processes of other users";
 #[cfg(not(target_os = "linux"))]
 const SIGHT: &str = "run the daemon as root";
 
-pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
+/// `unit` is that of the service, `daemon` the account that it has.
+pub(super) fn checks(config: &Config, unit: Option<&str>, daemon: &Account) -> Result<Vec<Check>, Failure> {
     let mut checks = Vec::new();
     let mut claimed = Vec::new();
-    let unit = UNITS.iter().find_map(|place| fs::read_to_string(Path::new(place).join("agent-monitor.service")).ok());
     for source in &config.registry.sources {
         let Some(reading) = read_source(source)? else { continue };
         let name = source.name();
         let hidden = match source {
-            Source::File { path } => unit.as_deref().and_then(|unit| hidden_by(unit, path)),
+            Source::File { path } if !daemon.reads(path) => Some((
+                format!("user {} may not read it", daemon.uid),
+                "open it, and every folder above it, to that user",
+            )),
+            Source::File { path } => unit.and_then(|unit| hidden_by(unit, path)).map(|setting| {
+                let remedy = "keep it below /run or /var/lib, or change that with `systemctl edit agent-monitor`";
+                (format!("its unit has {setting}"), remedy)
+            }),
             _ => None,
         };
         checks.push(match reading {
@@ -53,11 +58,9 @@ pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
                 });
                 claimed.extend(claims);
                 match (hidden, reading.skipped.first()) {
-                    (Some(setting), _) => Check::warn(
-                        "registry",
-                        format!("{found}, but the service cannot see it: its unit has {setting}"),
-                        "keep it below /run or /var/lib, or change that with `systemctl edit agent-monitor`",
-                    ),
+                    (Some((why, remedy)), _) => {
+                        Check::warn("registry", format!("{found}, but the service cannot see it: {why}"), remedy)
+                    }
                     (None, Some(first)) => Check::warn(
                         "registry",
                         format!("{found}, {} unusable: {first}", reading.skipped.len()),
@@ -72,7 +75,7 @@ pub(super) fn checks(config: &Config) -> Result<Vec<Check>, Failure> {
         checks.push(Check::pass("registry", "none: agents are recognised by their programs"));
     }
     if !claimed.is_empty() {
-        checks.extend(processes(&claimed, look(), &Door::of(config)));
+        checks.extend(processes(&claimed, look(), &Door::of(config), daemon));
     }
     Ok(checks)
 }
@@ -96,7 +99,12 @@ fn hidden_by(unit: &str, path: &Path) -> Option<String> {
     Some(format!("{}={}", settings[found].0, settings[found].1))
 }
 
-fn processes(claimed: &[Claim], mut look: impl FnMut(&Claim) -> Option<Seen>, door: &Door) -> Vec<Check> {
+fn processes(
+    claimed: &[Claim],
+    mut look: impl FnMut(&Claim) -> Option<Seen>,
+    door: &Door,
+    daemon: &Account,
+) -> Vec<Check> {
     let (mut absent, mut strange, mut outside, mut blind) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut told = false;
     for claim in claimed {
@@ -110,10 +118,10 @@ fn processes(claimed: &[Claim], mut look: impl FnMut(&Claim) -> Option<Seen>, do
             continue;
         }
         told |= seen.account.is_some();
-        if seen.account.is_some_and(|account| !door.lets_in(&account)) {
+        if seen.account.as_ref().is_some_and(|account| !door.lets_in(account)) {
             outside.push(agent);
         }
-        if seen.blind {
+        if seen.blind || seen.account.is_some_and(|account| !daemon.reads_storage_of(&account)) {
             blind.push(agent);
         }
     }
@@ -196,17 +204,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_may_write() {
-        let status = "Name:\tx\nUid:\t7\t8\t9\t10\nGid:\t1\t2\t3\t4\nGroups:\t5 6 \n";
-        let account = in_proc::account(status).unwrap();
-        assert_eq!(account, Account { uid: 10, groups: vec![5, 6, 4] });
-        assert_eq!(in_proc::account("Uid:\tx\nGid:\t1\nGroups:\n"), None);
-        assert!(account.may(0o620, 0, 5, 0o2) && account.may(0o602, 0, 0, 0o2) && account.may(0o200, 10, 0, 0o2));
-        assert!(!account.may(0o660, 0, 0, 0o2) && !account.may(0o066, 10, 5, 0o2), "the owner's bits, not the group's");
-        assert!(Account { uid: 0, groups: vec![] }.may(0, 1, 1, 0o2));
-    }
-
-    #[test]
     fn what_a_unit_hides() {
         let hidden = |unit: &str, path: &str| hidden_by(unit, Path::new(path));
         assert_eq!(hidden("[Service]\nProtectHome=true\n", "/home/me/a.json").as_deref(), Some("ProtectHome=true"));
@@ -235,7 +232,9 @@ mod tests {
         };
         let mut source = agent_monitor::process::here::source(std::sync::Arc::new(|| ())).unwrap();
         let door = Door { socket: "/run/s".into(), mode: 0o600, uid: 1, gid: 1, way: Vec::new() };
-        let mut outcomes = |claimed: &[Claim]| processes(claimed, |claim| by_source::seen(claim, &mut *source), &door);
+        let mut outcomes = |claimed: &[Claim]| {
+            processes(claimed, |claim| by_source::seen(claim, &mut *source), &door, &Account::ours())
+        };
         let fine = outcomes(&[claim("us", std::process::id().into())]);
         let names: Vec<&str> = fine.iter().map(|check| check.name).collect();
         assert_eq!(names, ["claimed pids", "storage I/O"], "nobody told on whose behalf we open files");
@@ -262,7 +261,9 @@ mod tests {
         show("7", 1_000);
         show("8", 1_001);
         let door = Door { socket: "/run/s".into(), mode: 0o660, uid: 1_000, gid: 5, way: Vec::new() };
-        let outcomes = |claimed: &[Claim]| processes(claimed, |claim| in_proc::seen(claim, proc.path()), &door);
+        let root = Account::parse("Uid:\t0\nGid:\t0\nGroups:\t\nCapEff:\tffffffffffffffff\n").unwrap();
+        let look = |claim: &Claim| in_proc::seen(claim, proc.path());
+        let outcomes = |claimed: &[Claim]| processes(claimed, look, &door, &root);
         let fine = outcomes(&[agent("in", 7)]);
         assert!(fine.iter().all(|check| check.outcome == Outcome::Pass), "{fine:?}");
         let odd = outcomes(&[agent("in", 7), agent("out", 8), agent("gone", 9)]);

@@ -1,6 +1,7 @@
 //! `doctor`: what the daemon needs of this host, what it will not see here, and what to do about it. Looks, and changes
 //! nothing.
 
+mod account;
 mod agents;
 #[cfg(any(not(target_os = "linux"), test))]
 mod elsewhere;
@@ -10,6 +11,8 @@ mod place;
 mod seen;
 
 use std::fmt::Write;
+use std::fs;
+use std::path::Path;
 
 use agent_monitor::config::{Config, Directories};
 use agent_monitor::endpoint::Endpoint;
@@ -23,6 +26,10 @@ use crate::output::print;
 use crate::view::screen::{Look, Screen};
 use crate::view::text::{counted, harmless_json, printable, wrap};
 use crate::{environment, run};
+use account::Account;
+
+/// Where a unit of ours may be installed, the first that is there being the one in force: systemd.unit(5).
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"];
 
 /// What came of one look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,12 +94,14 @@ fn look(options: &ConfigOptions) -> Result<Vec<Check>, Failure> {
         .and_then(|found| Endpoint::read(&found.runtime).ok().flatten())
         .filter(client::lives);
     let mut checks = vec![check, running(daemon.as_ref())];
-    checks.extend(place::checks(&config, daemon.as_ref()));
+    let unit = UNITS.iter().find_map(|place| fs::read_to_string(Path::new(place).join("agent-monitor.service")).ok());
+    let account = Account::of_daemon(daemon.as_ref(), unit.as_deref());
+    checks.extend(place::checks(&config, daemon.as_ref(), &account));
     #[cfg(target_os = "linux")]
     checks.extend(host::checks());
     #[cfg(not(target_os = "linux"))]
     checks.extend(elsewhere::checks());
-    checks.extend(agents::checks(&config)?);
+    checks.extend(agents::checks(&config, unit.as_deref(), &account)?);
     Ok(checks)
 }
 

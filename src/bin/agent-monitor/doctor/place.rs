@@ -12,22 +12,24 @@ use agent_monitor::store;
 use rustix::fs::{Access, AtFlags, CWD, accessat, statvfs};
 
 use super::Check;
+use super::account::Account;
 
 /// Below this nothing can be kept, bytes.
 const LEAST_BYTES: u64 = 16 << 20;
 
-pub(super) fn checks(config: &Config, daemon: Option<&Endpoint>) -> Vec<Check> {
+/// `account` is the daemon's.
+pub(super) fn checks(config: &Config, daemon: Option<&Endpoint>, account: &Account) -> Vec<Check> {
     let directory = &config.storage.directory;
     vec![
-        state(directory),
+        state(directory, account),
         room(directory, config.storage.max_size_bytes),
-        database(directory),
+        database(directory, account),
         address(config, daemon),
         socket(config),
     ]
 }
 
-fn state(directory: &Path) -> Check {
+fn state(directory: &Path, daemon: &Account) -> Check {
     const NAME: &str = "state directory";
     let shown = directory.display();
     match fs::symlink_metadata(directory) {
@@ -48,8 +50,11 @@ fn state(directory: &Path) -> Check {
         }
         Ok(there) => {
             let us = rustix::process::geteuid();
-            if there.uid() != us.as_raw() && there.uid() != 0 || !may(directory, Access::WRITE_OK | Access::EXEC_OK) {
-                let found = format!("{shown} belongs to user {}, and this is user {us}", there.uid());
+            let is_trusted = [daemon.uid, 0].contains(&there.uid());
+            if !is_trusted || !may(directory, Access::WRITE_OK | Access::EXEC_OK) {
+                let (owner, daemon) = (there.uid(), daemon.uid);
+                let found =
+                    format!("{shown} belongs to user {owner}, the daemon is user {daemon}, and this is user {us}");
                 return Check::fail(
                     NAME,
                     found,
@@ -96,9 +101,9 @@ fn enough(free: u64, used: u64, wanted: u64, place: &Path) -> Check {
     Check::pass(NAME, found)
 }
 
-fn database(directory: &Path) -> Check {
+fn database(directory: &Path, daemon: &Account) -> Check {
     const NAME: &str = "database";
-    match store::examine(directory) {
+    match store::examine(directory, daemon.uid) {
         Ok(true) => Check::pass(NAME, format!("{} is ours", directory.join(store::FILE_NAME).display())),
         Ok(false) => Check::pass(NAME, "will be made at the first start"),
         Err(error) => {

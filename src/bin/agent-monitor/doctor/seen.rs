@@ -2,6 +2,8 @@
 
 use agent_monitor::model::{AgentId, Pid};
 
+use super::account::Account;
+
 #[cfg(target_os = "linux")]
 pub(super) use in_proc::look;
 
@@ -23,27 +25,6 @@ pub(super) struct Seen {
     pub(super) blind: bool,
 }
 
-/// On whose behalf a process opens files.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Account {
-    pub(super) uid: u32,
-    pub(super) groups: Vec<u32>,
-}
-
-impl Account {
-    /// The bits of `wanted` (of `0o7`) by owner, group or the rest, whichever comes first: path_resolution(7).
-    pub(super) fn may(&self, mode: u32, uid: u32, gid: u32, wanted: u32) -> bool {
-        let shift = if self.uid == uid {
-            6
-        } else if self.groups.contains(&gid) {
-            3
-        } else {
-            0
-        };
-        self.uid == 0 || mode >> shift & wanted == wanted
-    }
-}
-
 /// How the process of a claim is looked at on this system; none when it is not here.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn look() -> impl FnMut(&Claim) -> Option<Seen> {
@@ -59,7 +40,8 @@ pub(super) mod in_proc {
 
     use agent_monitor::model::Pid;
 
-    use super::{Account, Claim, Seen};
+    use super::{Claim, Seen};
+    use crate::doctor::account::Account;
 
     /// How the process of a claim is looked at on this system; none when it is not here.
     pub(in super::super) fn look() -> impl FnMut(&Claim) -> Option<Seen> {
@@ -72,7 +54,7 @@ pub(super) mod in_proc {
         let refused = fs::read(process.join("io")).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
         Some(Seen {
             systems: claim.namespace.is_none() && is_systems(claim.pid, &status),
-            account: Some(account(&status)?),
+            account: Some(Account::parse(&status)?),
             blind: refused,
         })
     }
@@ -94,19 +76,6 @@ pub(super) mod in_proc {
     fn is_systems(pid: Pid, status: &str) -> bool {
         let has = |key: &str| status.lines().any(|line| line.starts_with(key));
         pid.get() == 1 || !has("VmSize:") && !status.lines().any(|line| line.starts_with("State:\tZ"))
-    }
-
-    /// Whose it is: proc_pid_status(5).
-    pub(in super::super) fn account(status: &str) -> Option<Account> {
-        let numbers = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-            line.split_whitespace().map(|number| number.parse::<u32>().ok()).collect::<Option<Vec<u32>>>()
-        };
-        // Real, effective, saved and that of the file system: the last one counts.
-        let last = |key: &str| numbers(key)?.last().copied();
-        let mut groups = numbers("Groups:")?;
-        groups.push(last("Gid:")?);
-        Some(Account { uid: last("Uid:")?, groups })
     }
 }
 
