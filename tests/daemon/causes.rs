@@ -164,10 +164,11 @@ fn at_once(way: Way, user: Option<u32>) {
             waitid(WaitId::Pid(dead), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
         }
         let ended = monotonic();
-        let state = if *reaped { "exited" } else { "zombie" };
         daemon.until(id, "its end is seen", |agent| {
-            spans[usize::from(*reaped)].extend((agent["state"] == state).then(|| monotonic().since(ended)));
-            agent["state"] == state && agent["status"] == "offline"
+            // It may have been looked at between its end and the waiting, and will be again only in an hour.
+            let over = agent["state"] == "zombie" || *reaped && agent["state"] == "exited";
+            spans[usize::from(*reaped)].extend(over.then(|| monotonic().since(ended)));
+            over && agent["status"] == "offline"
         });
     }
     for (reaped, spans) in [false, true].into_iter().zip(&mut spans) {
