@@ -34,6 +34,8 @@ pub enum Fact {
     Replaced(Replaced),
     /// It is there, and we may not look.
     Denied,
+    /// Looking failed in another way: what was tried, and what the system said.
+    Unreadable(Arc<str>),
     /// It is the monitor's own process, which is not watched.
     Ourselves,
     /// Another agent has the same process and had it first.
@@ -85,7 +87,7 @@ pub fn judge(claim: Option<&Arc<str>>, pid: Option<impl Display>, fact: &Fact) -
         Fact::Zombie(_) => Observed::Zombie,
         Fact::Exited { .. } => Observed::Exited,
         Fact::Replaced(_) => Observed::Replaced,
-        Fact::Denied => Observed::Unknown,
+        Fact::Denied | Fact::Unreadable(_) => Observed::Unknown,
         Fact::Shared { state, .. } => *state,
     };
     let gone = matches!(state, Observed::Exited | Observed::Zombie | Observed::Replaced);
@@ -145,6 +147,7 @@ fn reason(pid: Option<impl Display>, fact: &Fact) -> Option<Arc<str>> {
         Fact::Replaced(Replaced::Kernel) => format!("process {pid} is a thread of the kernel"),
         Fact::Ourselves => format!("process {pid} is agent-monitor itself, which is not watched"),
         Fact::Denied => format!("not permitted to look at process {pid}"),
+        Fact::Unreadable(why) => format!("process {pid} cannot be looked at: {why}"),
         Fact::Shared { owner, .. } => format!("shares process {pid} with {owner}"),
     };
     Some(text.into())
@@ -189,6 +192,9 @@ mod tests {
             ("offline", Replaced, Some("process 7 is another one: its start differs"), true),
         );
         check(Some("online"), &Fact::Denied, ("online", Unknown, Some("not permitted to look at process 7"), false));
+        let unreadable = Fact::Unreadable("cannot read /proc/7/stat: Input/output error".into());
+        let why = "process 7 cannot be looked at: cannot read /proc/7/stat: Input/output error";
+        check(Some("online"), &unreadable, ("online", Unknown, Some(why), false));
         check(Some("online"), &Fact::NoPid, ("online", NoPid, Some("no process id is known"), false));
         check(
             Some("online"),

@@ -1,5 +1,6 @@
 //! How an agent's root process is found, and what the kernel tells of it.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,8 +85,8 @@ impl Monitor {
             }
             Err(error) => {
                 self.own.read_errors += 1;
-                tracing::debug!(pid = %claimed, %error, "cannot look at a process");
-                self.agent(index).observe(Fact::Denied, now);
+                let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+                self.agent(index).observe(Fact::Unreadable(why.into()), now);
             }
         }
     }
