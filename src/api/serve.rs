@@ -44,6 +44,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// A request's body (413).
     pub body_bytes: usize,
+    /// For the requests in progress when the server stops; then they are cut off, clients that do not read among them.
+    pub farewell: Duration,
     /// For the whole body (408): one that comes a byte at a time moves, and would keep its connection for ever.
     pub body_timeout: Duration,
     /// Streams at once (503), over all listeners.
@@ -61,6 +63,7 @@ impl Default for Limits {
             head_bytes: 16 * 1024,
             body_bytes: 64 * 1024,
             body_timeout: Duration::from_secs(10),
+            farewell: Duration::from_secs(5),
             streams: 64,
             heartbeat: Duration::from_secs(15),
         }
@@ -96,12 +99,22 @@ pub(super) struct Stay {
     pub(super) stop: CancellationToken,
     /// For how long nothing may move on the connection.
     pub(super) stall_timeout: Duration,
+    /// How long it may go on once the server has stopped.
+    farewell: Duration,
     /// The connection's place. A connection that was handed over keeps it, and is waited for, as long as this is held.
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-/// Serves until `stop` fires; then closes the listener and ends when the requests in progress are answered. Dropped
-/// before that, it cuts them off.
+impl Stay {
+    /// Waits until even the answers that were in progress when the server stopped have had their time.
+    pub(super) async fn is_over(&self) {
+        self.stop.cancelled().await;
+        sleep(self.farewell).await;
+    }
+}
+
+/// Serves until `stop` fires; then closes the listener and ends when the requests in progress are answered, or have
+/// had their time. Dropped before that, it cuts them off.
 ///
 /// # Errors
 /// When the listener itself fails. Trouble with single connections, or want of descriptors, is counted and outlived.
@@ -158,7 +171,8 @@ pub async fn serve(
         if std::mem::take(&mut starved) {
             tracing::info!("accepting connections again");
         }
-        let stay = Stay { stop: stop.clone(), stall_timeout: limits.stall_timeout, _place: Arc::new(place) };
+        let Limits { stall_timeout, farewell, .. } = limits;
+        let stay = Stay { stop: stop.clone(), stall_timeout, farewell, _place: Arc::new(place) };
         let (http, router) = (http.clone(), router.clone());
         connections.spawn(async move {
             match stream {
@@ -197,6 +211,8 @@ async fn connection(
     let moves = Arc::new(AtomicU64::new(0));
     let io = TokioIo::new(Watched { stream, moves: Arc::clone(&moves) });
     let Stay { stop, stall_timeout, .. } = stay.clone();
+    let last = stay.clone();
+    let mut over = pin!(last.is_over());
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(stay.clone());
@@ -213,6 +229,7 @@ async fn connection(
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = over.as_mut() => return,
             () = sleep(stall_timeout) => if moves.load(Ordering::Relaxed) == before { return },
         }
     }
