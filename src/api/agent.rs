@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::sync::oneshot;
 
 use super::error::Problem;
-use super::render::{PATIENCE, elsewhere, json_unless_known};
+use super::render::{PATIENCE, elsewhere};
 use super::routes::Shared;
 use super::wire::{self, AgentPage, Kept, Living};
 use super::{AgentHistory, Sources};
@@ -33,7 +33,7 @@ pub(super) async fn agent(
         page(listed.map(|view| &**view), &detail, &history)
     });
     match tokio::time::timeout(PATIENCE, page).await {
-        Ok(text) => Ok(json_unless_known(&headers, text?)),
+        Ok(text) => shared.stock.json_unless_known(&headers, text?),
         Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
     }
 }

@@ -7,12 +7,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
+use super::error::Problem;
 use super::render::elsewhere;
 use super::routes::Shared;
 use crate::openmetrics::{Format, Own, render};
 
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let format = preferred(&headers);
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let (format, stock) = (preferred(&headers), shared.stock.clone());
     let text = elsewhere(move || {
         let (present, own) = (shared.sources.feed.present(), (shared.sources.own)());
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
@@ -43,7 +44,8 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
             },
         )
     });
-    ([(header::CONTENT_TYPE, format.content_type())], text.await).into_response()
+    let text = stock.admit_one(text.await.into())?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
 /// OpenMetrics for whoever names it and likes nothing better (RFC 9110, 12.5.1); the older format for all others.

@@ -41,7 +41,7 @@ pub(in crate::api) async fn ws(
     let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let (filter, after) = (asked.filter()?, asked.after(&headers)?);
     let mut subscription = shared.hub.join(Format::Ws, filter)?;
-    let missed = subscription.catch_up(after, Format::Ws, &shared.sources.replay).await?;
+    let missed = subscription.catch_up(after, Format::Ws, &shared).await?;
     let counts = Arc::clone(&shared.counts);
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING).read_buffer_size(INCOMING);
     Ok(upgrade.write_buffer_size(16 * 1024).on_upgrade(move |socket| async move {
