@@ -33,7 +33,7 @@ const WAIT_FOR_RESOURCES: Duration = Duration::from_millis(100);
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, for each listener. Further ones wait in the kernel's queue.
+    /// Connections at once, for each of the two listeners. Further ones wait in the kernel's queue.
     pub connections: usize,
     /// For the whole head of a request, from when one can be sent: also how long a connection may be idle.
     pub head_timeout: Duration,
@@ -67,6 +67,14 @@ impl Default for Limits {
             streams: 64,
             heartbeat: Duration::from_secs(15),
         }
+    }
+}
+
+impl Limits {
+    /// The usual ones, for a program that may have so many files open: half of these are for clients, at most.
+    pub fn within(open_files: usize) -> Limits {
+        let usual = Limits::default();
+        Limits { connections: usual.connections.min(open_files / 4).max(1), ..usual }
     }
 }
 
@@ -314,6 +322,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_have_half_of_the_descriptors_at_most() {
+        for (open_files, connections) in [(usize::MAX, 256), (1_024, 256), (1_000, 250), (64, 16), (3, 1)] {
+            assert_eq!(Limits::within(open_files).connections, connections, "{open_files}");
+        }
+    }
 
     #[test]
     fn accept_errors_are_sorted() {
