@@ -6,6 +6,7 @@ mod commands;
 mod demo;
 mod doctor;
 mod follow;
+mod frozen;
 mod harness;
 mod log;
 mod manual;
