@@ -26,6 +26,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
             ("requests", count(&counts.refused)),
             ("requests_panicked", count(&counts.panics)),
             ("connections", count(&counts.accept_failures)),
+            ("answers", count(&counts.answers_refused)),
             ("streams", count(&counts.streams_refused)),
             ("slow_streams", count(&counts.streams_dropped)),
         ];

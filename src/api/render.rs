@@ -2,6 +2,7 @@
 //! what is looked up for one; and nothing sent that the client has already.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use super::Counts;
 use super::error::Problem;
 use crate::feed::{Feed, Present};
 
@@ -29,6 +31,7 @@ const TURNS: usize = 3;
 pub(super) struct Stock {
     kib: Arc<Semaphore>,
     turns: Arc<Semaphore>,
+    counts: Arc<Counts>,
 }
 
 /// Bytes, and their part of the stock.
@@ -41,8 +44,8 @@ impl AsRef<[u8]> for Part {
 }
 
 impl Stock {
-    pub(super) fn new() -> Stock {
-        Stock { kib: Arc::new(Semaphore::new(STOCK_KIB)), turns: Arc::new(Semaphore::new(TURNS)) }
+    pub(super) fn new(counts: Arc<Counts>) -> Stock {
+        Stock { kib: Arc::new(Semaphore::new(STOCK_KIB)), turns: Arc::new(Semaphore::new(TURNS)), counts }
     }
 
     /// Looks something up in the database, which may take so long and no longer.
@@ -71,8 +74,11 @@ impl Stock {
     pub(super) fn admit(&self, texts: Vec<Bytes>) -> Result<Vec<Bytes>, Problem> {
         let kib = texts.iter().map(Bytes::len).sum::<usize>().div_ceil(1024).min(STOCK_KIB);
         let kib = u32::try_from(kib).expect("bounded by the stock");
-        let permit = Arc::clone(&self.kib).try_acquire_many_owned(kib);
-        let permit = Arc::new(permit.map_err(|_| Problem::unavailable("too many large answers are being sent"))?);
+        let Ok(permit) = Arc::clone(&self.kib).try_acquire_many_owned(kib) else {
+            self.counts.answers_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::unavailable("too many large answers are being sent"));
+        };
+        let permit = Arc::new(permit);
         Ok(texts.into_iter().map(|text| Bytes::from_owner(Part(text, Arc::clone(&permit)))).collect())
     }
 
@@ -194,7 +200,7 @@ pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::model::{Snapshot, Timestamp};
@@ -229,7 +235,7 @@ mod tests {
 
     #[test]
     fn answers_are_counted_until_they_are_gone() {
-        let stock = Stock::new();
+        let stock = Stock::new(Arc::default());
         let large = vec![b'x'; (STOCK_KIB << 10) - 1024];
         let mut held = stock.admit(vec![large.into(), "y".into()]).unwrap();
         assert!(stock.admit_one(b"z".to_vec()).is_err(), "both together fill it");
@@ -242,6 +248,7 @@ mod tests {
         assert!(stock.admit_one(b"z".to_vec()).is_err(), "alone");
         drop(huge);
         assert!(stock.admit_one(b"z".to_vec()).is_ok());
+        assert_eq!(stock.counts.answers_refused.load(Ordering::Relaxed), 3);
     }
 
     #[test]

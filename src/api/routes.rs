@@ -45,7 +45,7 @@ impl Shared {
             sources,
             dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
             agents: Document::new(all),
-            stock: Stock::new(),
+            stock: Stock::new(Arc::clone(&counts)),
             counts,
             body_timeout: limits.body_timeout,
         }

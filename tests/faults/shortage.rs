@@ -189,6 +189,7 @@ fn greedy_clients_do_not_exhaust_memory() {
     assert_eq!(cgroup.kills(), 0);
     assert!(given.len() >= 40 && most_mib < 224, "{most_mib} MiB");
     assert_eq!(get(daemon.address(), "/readyz").json()["status"], "ready");
+    assert_eq!(status(&place)["counters"]["answersRefused"], refused);
     // As soon as they are gone, others are answered.
     drop(given);
     until("a list is to be had", || match get(daemon.address(), "/api/monitoring/events?limit=500").status {
