@@ -8,13 +8,12 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
 use super::error::Problem;
-use super::render::elsewhere;
 use super::routes::Shared;
 use crate::openmetrics::{Format, Own, render};
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
     let (format, stock) = (preferred(&headers), shared.stock.clone());
-    let text = elsewhere(move || {
+    let rendered = stock.in_turn(move || {
         let (present, own) = (shared.sources.feed.present(), (shared.sources.own)());
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (database, counts) = (&own.database, &shared.counts);
@@ -45,7 +44,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
             },
         )
     });
-    let text = stock.admit_one(text.await.into())?;
+    let text = stock.admit_one(rendered.await.into())?;
     Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 

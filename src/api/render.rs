@@ -21,8 +21,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Answers made for one client each, until the last of them is sent, KiB. Shared documents are no part of it.
 const STOCK_KIB: usize = 64 << 10;
 
-/// How many look something up at once: as many as the store has connections for it. What is found may be large before it is
-/// cut to a page, so that no more of it is wanted than can be worked on.
+/// How many answers are made for one client at once: as many as the store has connections. What is found may be large before
+/// it is cut to a page, so that no more of it is wanted than can be worked on.
 const TURNS: usize = 3;
 
 /// How much there is at once of answers that were made for one client each, however many ask and do not read. A single one
@@ -48,19 +48,20 @@ impl Stock {
         Stock { kib: Arc::new(Semaphore::new(STOCK_KIB)), turns: Arc::new(Semaphore::new(TURNS)), counts }
     }
 
+    /// Does `work` when it is its turn, where it holds up no other request.
+    pub(super) async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        // Kept to its end, whether or not somebody still waits for it.
+        elsewhere(move || (work(), turn).0).await
+    }
+
     /// Looks something up in the database, which may take so long and no longer.
     pub(super) async fn look_up<T: Send + 'static>(
         &self,
         what: &'static str,
         look: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turns = Arc::clone(&self.turns);
-        let looked = async {
-            let turn = turns.acquire_owned().await;
-            // It keeps its turn to its end, whether or not somebody still waits for it.
-            elsewhere(move || (look(), turn).0).await
-        };
-        match tokio::time::timeout(PATIENCE, looked).await {
+        match tokio::time::timeout(PATIENCE, self.in_turn(look)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(reason)) => {
                 tracing::debug!(reason, what, "cannot read the database");

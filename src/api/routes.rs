@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::agent::agent;
 use super::error::Problem;
-use super::render::{Document, Stock, Tags, elsewhere, json};
+use super::render::{Document, Stock, Tags, json};
 use super::stream::{self, Hub};
 use super::wire::{self, Agent, Agents, Dashboard};
 use super::{Counts, Limits, Sources, groups, history, lists, metrics, openapi, page, status, writes};
@@ -126,7 +126,7 @@ async fn agents(
     if tag.is_known_to(&headers) {
         return Ok(tag.unchanged()); // not even rendered
     }
-    let body = elsewhere(move || {
+    let body = shared.stock.in_turn(move || {
         let wanted = now.snapshot.agents.iter().filter(|view| filter.takes(view));
         wire::text(&Agents { agents: wanted.map(|view| Agent::from(&**view)).collect() })
     });
