@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::harness::{BRISK, Place, until};
 use crate::herd::Herd;
 use crate::registries::resident_mib;
+use crate::thorough;
 
-/// A registry of ten MiB: agents that run, and others that have no process. `AGENT_MONITOR_TEST_AGENTS` says how many run.
+/// A registry of ten MiB: agents that run, and others that have no process.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "how long it takes is for who starts it to say")]
 fn thousands_of_agents_and_ten_mebibytes_of_registry() {
     const RECORDS: usize = 20_000;
-    let agents: usize = std::env::var("AGENT_MONITOR_TEST_AGENTS").map_or(2_000, |text| text.parse().unwrap());
+    let agents = if thorough() { 10_000 } else { 1_000 };
     let place = Place::new();
     let herd = Herd::start(&place.path("."), agents);
     let note = "x".repeat(490);
@@ -28,7 +28,7 @@ fn thousands_of_agents_and_ten_mebibytes_of_registry() {
     place.configure(BRISK);
     let began = monotonic();
     let mut command = place.command();
-    command.args(["--interval", "10s", "--registry"]).arg(place.path("agents.json"));
+    command.args(["--interval", if thorough() { "10s" } else { "3s" }, "--registry"]).arg(place.path("agents.json"));
     let daemon = place.start_as_told(&mut command);
     let rated = "select count(distinct agent_id) from agent_metrics where cpu_percent is not null";
     let expected = i64::try_from(agents).unwrap();
@@ -37,7 +37,7 @@ fn thousands_of_agents_and_ten_mebibytes_of_registry() {
         count => Err(count.to_string()),
     });
     let known = monotonic().since(began);
-    daemon.passes(2);
+    daemon.passes(1);
     // One of them is gone from it: it is seen soon, in the midst of all others.
     records.swap_remove(0);
     place.register_text(&json!(records).to_string());
@@ -64,12 +64,12 @@ fn thousands_of_agents_and_ten_mebibytes_of_registry() {
 /// It ends as soon as it is seen, again and again.
 #[test]
 fn a_crash_loop_is_one_alert() {
-    const LIVES: u32 = 20;
+    let lives = if thorough() { 100 } else { 6 };
     let place = Place::new();
     place.configure(BRISK);
     place.register(&json!([]));
     let daemon = place.start_with_registry();
-    for life in 0..LIVES {
+    for life in 0..lives {
         let mut child = Command::new("sh").args(["-c", "read -r line; exit 3"]).stdin(Stdio::piped()).spawn().unwrap();
         place.register(&json!([{ "id": "loop", "pid": child.id() }]));
         daemon.until("loop", "it runs", |agent| agent["state"] == "running" && agent["pid"] == child.id());
@@ -80,10 +80,10 @@ fn a_crash_loop_is_one_alert() {
             daemon.until("loop", "that is one alert", |agent| agent["alerts"] == json!(["crash_loop"]));
         }
     }
-    println!("it ended {LIVES} times");
+    println!("it ended {lives} times");
     daemon.stop();
     assert_eq!(place.count("select count(*) from alerts where type = 'crash_loop'"), 1);
-    assert_eq!(place.count("select count(*) from agent_runs where exit_code = 3"), i64::from(LIVES));
+    assert_eq!(place.count("select count(*) from agent_runs where exit_code = 3"), lives);
     let fired_after = "select count(*) from alerts where type = 'agent_down'
                        and started_at > (select started_at from alerts where type = 'crash_loop')";
     assert_eq!(place.count(fired_after), 0, "the loop speaks for its ends");

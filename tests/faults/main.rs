@@ -21,3 +21,9 @@ mod stops;
 #[path = "../daemon/tree.rs"]
 #[allow(dead_code, reason = "the tests of the daemon use the rest")]
 mod tree;
+
+/// Whether there is time for all of it: else a test tries some of its faults, or with less.
+#[allow(clippy::disallowed_methods, reason = "how long it takes is for who starts it to say")]
+pub(crate) fn thorough() -> bool {
+    std::env::var_os("AGENT_MONITOR_TEST_EVERY_FAULT").is_some()
+}

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use crate::harness::{BRISK, Daemon, Place, until};
+use crate::thorough;
 use crate::tree::Tree;
 
 /// Resident memory of a daemon, MiB.
@@ -75,12 +76,12 @@ fn what_takes_a_registrys_place_changes_nothing_but_what_is_said_of_it() {
         ("none of its 1 records can be used", &|| text(br#"{"error": "database is locked"}"#)),
     ];
     let mut struck = 0;
-    for (said, strike) in &faults {
+    let stride = if thorough() { 1 } else { 3 };
+    for (said, strike) in faults.iter().step_by(stride) {
         strike();
         fs::rename(&new, &path).unwrap();
         until_source(&daemon, said);
         assert_eq!(daemon.get("/readyz")["status"], "degraded", "{said}");
-        daemon.passes(1);
         let agent = daemon.agent("a");
         assert_eq!((&agent["state"], &agent["registryStatus"]), (&json!("running"), &json!("online")), "{said}");
         struck += 1;
