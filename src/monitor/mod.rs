@@ -79,6 +79,10 @@ pub struct Monitor {
     by_id: BTreeMap<AgentId, AgentIndex>,
     by_number: HashMap<AgentNumber, AgentIndex>,
     roots: HashMap<ProcessKey, AgentIndex>,
+    /// Which the next pass, even one for a few, is to read. Beside them, so that the end of one does not touch all.
+    due: Vec<bool>,
+    /// Whose runs ended, and wait for their causes.
+    ending: Vec<AgentIndex>,
     forest: Forest,
     alerts: BTreeMap<AlertKey, AlertState>,
     /// Messages by agent, where a broker's database counts them.
@@ -156,6 +160,8 @@ impl Monitor {
             by_id: BTreeMap::new(),
             by_number: HashMap::new(),
             roots: HashMap::new(),
+            due: Vec::new(),
+            ending: Vec::new(),
             forest,
             alerts: BTreeMap::new(),
             messages: None,
@@ -249,8 +255,7 @@ impl Monitor {
     pub fn next_due(&self) -> Mono {
         let timers = [&self.timers.tick, &self.timers.alerts, &self.timers.upkeep, &self.timers.prune];
         let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
-        let ends = self.roots.values().filter_map(|index| self.agents[index.0].run.as_ref());
-        let ends = ends.filter_map(|run| run.end.as_ref()).filter(|end| end.reason.is_none()).map(|end| end.deadline);
+        let ends = self.ending.iter().filter_map(|index| self.agents[index.0].awaited()).map(|end| end.deadline);
         ends.chain(self.early).chain(self.look_due()).fold(timer, Mono::min)
     }
 
