@@ -112,7 +112,8 @@ impl Monitor {
     pub(super) fn tell_overdue_ends(&mut self, now: Now) {
         self.ending.retain(|index| self.agents[index.0].awaited().is_some());
         let is_overdue = |end: &End| end.deadline <= now.mono;
-        let overdue = self.ending.iter().copied().filter(|index| self.agents[index.0].awaited().is_some_and(is_overdue));
+        let overdue =
+            self.ending.iter().copied().filter(|index| self.agents[index.0].awaited().is_some_and(is_overdue));
         for index in overdue.collect::<Vec<_>>() {
             self.tell_end(index, now);
         }
