@@ -194,6 +194,11 @@ fn the_manual_knows_every_key_and_no_other() {
     for (key, _) in rows.filter(|(key, _)| key.contains('.')) {
         assert!(known.contains(key), "docs/configuration.md explains {key}, which there is not");
     }
+    let rules = good("").alerts.rules;
+    for name in Metric::ALL.map(Metric::name).into_iter().chain(rules.iter().map(|rule| &*rule.name)) {
+        assert!(MANUAL.contains(&format!("`{name}`")), "docs/configuration.md does not name {name}");
+        assert!(SHIPPED.contains(name), "packaging/agent-monitor.toml does not name {name}");
+    }
 }
 
 #[test]
