@@ -290,6 +290,25 @@ fn what_documents_name_of_a_file_is_in_it() {
     }
 }
 
+/// The oldest Rust that builds this is what the workflows build with, and what is told to people.
+#[test]
+fn the_oldest_rust_is_the_same_everywhere() {
+    let oldest = env!("CARGO_PKG_RUST_VERSION");
+    for name in [".github/workflows/ci.yml", ".github/workflows/release.yml"] {
+        let text = document(name);
+        let installed = text.split("rustup toolchain install ").skip(1).map(|rest| rest.split(' ').next());
+        assert!(
+            text.contains("rustup toolchain install") && installed.into_iter().all(|it| it == Some(oldest)),
+            "{name}"
+        );
+        let chosen = text.split("rustup default ").skip(1).map(|rest| rest.split_whitespace().next());
+        assert!(chosen.into_iter().all(|it| it == Some(oldest)), "{name}");
+    }
+    for name in ["README.md", ".ci/run"] {
+        assert!(document(name).contains(&format!("{oldest} or newer")), "{name}");
+    }
+}
+
 #[test]
 fn the_tests_that_documents_name_exist() {
     let text = document("docs/reliability.md");
