@@ -65,6 +65,40 @@ const FULL_SCANS: u8 = 2;
 const IO_PERIOD: Duration = Duration::from_secs(10);
 
 /// Watches agents: who they are, what they use, how they end.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use agent_monitor::clock::{Clock, ManualClock};
+/// use agent_monitor::config::{Config, Directories};
+/// use agent_monitor::model::{AgentId, Resume, Timestamp};
+/// use agent_monitor::monitor::{Effect, Input, Monitor};
+/// use agent_monitor::testing::Host;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A machine that exists only in memory, with a process on it.
+/// let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(0)));
+/// let host = Host::new(Arc::clone(&clock));
+/// let pid = host.start("agent");
+///
+/// let config = Arc::new(Config::defaults(&Directories { state: "/state".into(), runtime: "/run".into() }));
+/// let mut monitor = Monitor::new(config, host.source(), Resume::default(), clock.now());
+/// let reading = agent_monitor::discovery::flags(&[(AgentId::new("coder")?, pid)]);
+/// monitor.handle(Input::Source { index: 0, reading: Ok(reading) }, clock.now());
+/// monitor.step(clock.now());
+///
+/// // Half a second of processor time in one second.
+/// host.burn(pid, Duration::from_millis(500));
+/// clock.advance(Duration::from_secs(1));
+/// let seen = monitor.step(clock.now()).into_iter().find_map(|effect| match effect {
+///     Effect::Publish(snapshot) => snapshot.agents[0].metrics.cpu_percent,
+///     _ => None,
+/// });
+/// assert_eq!(seen, Some(50.0));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Monitor {
     config: Arc<Config>,
     source: Box<dyn ProcessSource>,
