@@ -87,7 +87,7 @@ pub(crate) async fn watch(directory: &Path) -> Result<Vec<String>, Box<dyn Error
                 }
             }
             Err(RecvError::Lagged(lost)) => {
-                heard.push(format!("{lost} messages were missed: `latest` has what is now"))
+                heard.push(format!("{lost} messages were missed: `latest` has what is now"));
             }
             Err(RecvError::Closed) => break, // the daemon ended; `running` says why
         }

@@ -309,16 +309,53 @@ fn the_oldest_rust_is_the_same_everywhere() {
     }
 }
 
+/// Where a test stands that is named as cargo does: `target::module::test`, or `module::tests::test` of the library.
+fn files_of_test(name: &str) -> Vec<String> {
+    let parts: Vec<&str> = name.split("::").collect();
+    let (modules, _) = parts.split_at(parts.len() - 1);
+    let in_library = modules.strip_suffix(&["tests"]).unwrap_or(modules).join("/");
+    vec![
+        format!("tests/{}.rs", modules.join("/")),
+        format!("src/{in_library}.rs"),
+        format!("src/{in_library}/mod.rs"),
+        format!("src/{in_library}/tests.rs"),
+    ]
+}
+
+/// Whether a text has that test: with the attribute in one of the lines above it.
+fn has_test(text: &str, test: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let head = [format!("fn {test}() {{"), format!("async fn {test}() {{")];
+    let is_test = |line: &&str| ["#[test]", "#[tokio::test]"].contains(line);
+    // A property has its arguments.
+    let is_head = |line: &str| head.iter().any(|head| line == head) || line.starts_with(&format!("fn {test}("));
+    (0..lines.len()).any(|at| is_head(lines[at]) && lines[at.saturating_sub(4)..at].iter().any(|line| is_test(&line)))
+}
+
 #[test]
 fn the_tests_that_documents_name_exist() {
     let text = document("docs/reliability.md");
-    let named: Vec<&str> = words(&text).filter(|word| word.split("::").count() == 3).collect();
-    assert!(named.len() > 20, "{named:?}");
+    let is_name = |word: &&str| word.split("::").count() >= 3;
+    let named: Vec<&str> = words(&text).filter(is_name).collect();
     let exists = |name: &&str| {
-        let [target, module, test] = name.split("::").collect::<Vec<_>>()[..] else { return false };
-        let file = fs::read_to_string(root().join(format!("tests/{target}/{module}.rs"))).unwrap_or_default();
-        file.contains(&format!("#[test]\nfn {test}()"))
+        let texts = files_of_test(name).into_iter().filter_map(|path| fs::read_to_string(root().join(path)).ok());
+        texts.into_iter().any(|text| has_test(&text, name.split("::").last().unwrap()))
     };
-    let missing: Vec<&str> = named.into_iter().filter(|name| !exists(name)).collect();
+    let missing: Vec<&str> = named.iter().copied().filter(|name| !exists(name)).collect();
     assert_eq!(missing, [] as [&str; 0]);
+    for wrong in ["store::crash::nothing_at_all", "store::crash::after", "api::limits::answer", "nowhere::tests::ids"] {
+        assert!(!exists(&wrong), "{wrong} is none");
+    }
+    // Every fault has a row, and every row a test.
+    let rows: Vec<&str> = text.lines().filter(|line| is_fault(line)).collect();
+    let count = |part: char| rows.iter().filter(|row| row[2..].starts_with(part)).count();
+    assert_eq!(['A', 'B', 'C', 'D', 'E', 'F', 'G'].map(count), [17, 4, 17, 10, 15, 4, 7]);
+    let without = |row: &&&str| !row.split('`').skip(1).step_by(2).any(|word| is_name(&word));
+    assert_eq!(rows.iter().filter(without).collect::<Vec<_>>(), [] as [&&str; 0]);
+}
+
+/// A row of a table of faults: `| A1 | …`, where promises have a `P`.
+fn is_fault(line: &str) -> bool {
+    let first = line.strip_prefix("| ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+    first.starts_with(|part| ('A'..='G').contains(&part)) && first[1..].parse::<u32>().is_ok()
 }

@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::sync::oneshot;
 
 use super::error::Problem;
-use super::render::{PATIENCE, elsewhere, json_unless_known};
+use super::render::PATIENCE;
 use super::routes::Shared;
 use super::wire::{self, AgentPage, Kept, Living};
 use super::{AgentHistory, Sources};
@@ -24,7 +24,7 @@ pub(super) async fn agent(
     let detail = inspect(&shared.sources, &id).await;
     let look_up = Arc::clone(&shared.sources.history);
     let snapshot = shared.sources.feed.present().snapshot;
-    let page = elsewhere(move || {
+    let text = shared.stock.look_up("an agent", move || {
         let mut history = look_up(&id);
         match &mut history {
             Ok(Some(history)) => bring_up_to_date(&mut history.runs, detail.as_ref().ok()),
@@ -32,12 +32,9 @@ pub(super) async fn agent(
             Err(reason) => tracing::debug!(agent = %id, reason, "cannot read an agent's history"),
         }
         let listed = snapshot.agents.iter().find(|view| view.id == id);
-        page(listed.map(|view| &**view), &detail, &history)
+        Ok(page(listed.map(|view| &**view), &detail, &history))
     });
-    match tokio::time::timeout(PATIENCE, page).await {
-        Ok(text) => Ok(json_unless_known(&headers, text?)),
-        Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
-    }
+    shared.stock.json_unless_known(&headers, text.await??)
 }
 
 /// Watching and history each go on without the other: what one of them could not tell is `null`.

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::error::Problem;
-use super::lists::{Asked, Question, answer};
+use super::lists::{Asked, Client, Question, answer};
 use super::routes::Shared;
 use super::wire;
 use crate::model::{ErrorGroup, GroupPage, GroupState, Timestamp};
@@ -21,7 +21,7 @@ pub(super) async fn groups(
     let page = page(&asked).map_err(Problem::bad_request)?;
     let limit = page.limit;
     let page = GroupPage { limit: limit + 1, ..page };
-    answer(&headers, page, limit, &shared.sources.lists.groups, cursor, wire::groups).await
+    answer(Client::new(&shared, &headers), page, limit, &shared.sources.lists.groups, cursor, wire::groups).await
 }
 
 fn page(asked: &Asked) -> Result<GroupPage, String> {

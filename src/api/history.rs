@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use super::agent::AgentPath;
 use super::error::Problem;
-use super::render::{json_unless_known, looked_up};
 use super::routes::Shared;
 use super::wire;
 use crate::model::{AgentId, Step, Timestamp};
@@ -51,14 +50,14 @@ pub(super) async fn history(
     let past = asked.past(agent, shared.sources.clock.now().wall, (shared.sources.interval)())?;
     let look = Arc::clone(&shared.sources.past);
     let listed = shared.sources.feed.present().snapshot;
-    let text = looked_up("an agent's past", move || {
+    let text = shared.stock.look_up("an agent's past", move || {
         let history = look(&past)?;
         // One that was first seen a moment ago is in the lists before it is in the database.
         let known = history.is_some() || listed.agents.iter().any(|view| view.id == past.agent);
         Ok(known.then(|| wire::text(&wire::History::new(&past, history.as_ref()))))
     });
     match text.await? {
-        Some(text) => Ok(json_unless_known(&headers, text)),
+        Some(text) => shared.stock.json_unless_known(&headers, text),
         None => Err(Problem::not_found("no agent of this id was ever seen")),
     }
 }

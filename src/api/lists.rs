@@ -10,13 +10,29 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::error::Problem;
-use super::render::{json_unless_known, looked_up};
+use super::render::Stock;
 use super::routes::Shared;
 use super::{Look, wire};
 use crate::model::{AgentId, Page};
 
 /// Rows of one answer, where the question names no number, and at most.
 const LIMIT: (u32, u32) = (50, 500);
+
+/// Bytes of one answer from which on it has fewer rows, but at least one: rows may be 64 KiB each.
+const PAGE_BYTES: usize = 1 << 20;
+
+/// Who is answered.
+#[derive(Clone, Copy)]
+pub(super) struct Client<'a> {
+    headers: &'a HeaderMap,
+    stock: &'a Stock,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(shared: &'a Shared, headers: &'a HeaderMap) -> Client<'a> {
+        Client { headers, stock: &shared.stock }
+    }
+}
 
 /// What a list is asked with. An empty value is as good as none.
 #[derive(Deserialize, Default)]
@@ -38,7 +54,7 @@ pub(super) async fn events(
     asked: Question,
 ) -> Result<Response, Problem> {
     let id = |row: &crate::model::Recorded| row.id.expect("what is in the database has an id");
-    list(&headers, asked, None, JOURNAL, &shared.sources.lists.events, id, wire::events).await
+    list(Client::new(&shared, &headers), asked, None, JOURNAL, &shared.sources.lists.events, id, wire::events).await
 }
 
 pub(super) async fn errors(
@@ -47,7 +63,16 @@ pub(super) async fn errors(
     asked: Question,
 ) -> Result<Response, Problem> {
     let open = Some(("resolved", "false", "true"));
-    list(&headers, asked, open, JOURNAL, &shared.sources.lists.errors, |listed| listed.row.id, wire::errors).await
+    list(
+        Client::new(&shared, &headers),
+        asked,
+        open,
+        JOURNAL,
+        &shared.sources.lists.errors,
+        |listed| listed.row.id,
+        wire::errors,
+    )
+    .await
 }
 
 pub(super) async fn alerts(
@@ -56,7 +81,16 @@ pub(super) async fn alerts(
     asked: Question,
 ) -> Result<Response, Problem> {
     let open = Some(("state", "firing", "resolved"));
-    list(&headers, asked, open, JOURNAL, &shared.sources.lists.alerts, |episode| episode.id, wire::alerts).await
+    list(
+        Client::new(&shared, &headers),
+        asked,
+        open,
+        JOURNAL,
+        &shared.sources.lists.alerts,
+        |episode| episode.id,
+        wire::alerts,
+    )
+    .await
 }
 
 pub(super) async fn runs(
@@ -65,7 +99,8 @@ pub(super) async fn runs(
     asked: Question,
 ) -> Result<Response, Problem> {
     let open = Some(("state", "running", "ended"));
-    list(&headers, asked, open, RUNS, &shared.sources.lists.runs, |listed| listed.id, wire::runs).await
+    list(Client::new(&shared, &headers), asked, open, RUNS, &shared.sources.lists.runs, |listed| listed.id, wire::runs)
+        .await
 }
 
 pub(super) async fn leftovers(
@@ -74,7 +109,16 @@ pub(super) async fn leftovers(
     asked: Question,
 ) -> Result<Response, Problem> {
     let open = Some(("state", "running", "ended"));
-    list(&headers, asked, open, LEFTOVERS, &shared.sources.lists.leftovers, |listed| listed.id, wire::leftovers).await
+    list(
+        Client::new(&shared, &headers),
+        asked,
+        open,
+        LEFTOVERS,
+        &shared.sources.lists.leftovers,
+        |listed| listed.id,
+        wire::leftovers,
+    )
+    .await
 }
 
 /// What cursors of these lists begin with: places in one sequence mean nothing in another.
@@ -86,7 +130,7 @@ const LEFTOVERS: char = 'l';
 type OpenFilter = Option<(&'static str, &'static str, &'static str)>;
 
 async fn list<R: Send + 'static>(
-    headers: &HeaderMap,
+    client: Client<'_>,
     asked: Question,
     open: OpenFilter,
     sequence: char,
@@ -98,13 +142,13 @@ async fn list<R: Send + 'static>(
     let page = asked.page(open, sequence).map_err(Problem::bad_request)?;
     let limit = page.limit;
     let page = Page { limit: limit + 1, ..page };
-    answer(headers, page, limit, look, move |row| cursor(sequence, id(row)), render).await
+    answer(client, page, limit, look, move |row| cursor(sequence, id(row)), render).await
 }
 
 /// A page of a list: at most `limit` rows of those that `look` finds, which was asked for one more, to know whether there is
-/// a next page.
+/// a next page; fewer where they are long.
 pub(super) async fn answer<P: Send + 'static, R: Send + 'static>(
-    headers: &HeaderMap,
+    client: Client<'_>,
     page: P,
     limit: u32,
     look: &Look<P, Vec<R>>,
@@ -112,14 +156,20 @@ pub(super) async fn answer<P: Send + 'static, R: Send + 'static>(
     render: fn(&[R], Option<String>) -> Vec<u8>,
 ) -> Result<Response, Problem> {
     let (look, limit) = (Arc::clone(look), limit as usize);
-    let text = looked_up("a list", move || {
+    let text = client.stock.look_up("a list", move || {
         let mut rows = look(&page)?;
-        let more = rows.len() > limit;
+        let mut more = rows.len() > limit;
         rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(cursor);
-        Ok(render(&rows, next))
+        loop {
+            let text = render(&rows, rows.last().filter(|_| more).map(&cursor));
+            if text.len() <= PAGE_BYTES || rows.len() <= 1 {
+                return Ok(text);
+            }
+            rows.truncate(rows.len() / 2);
+            more = true;
+        }
     });
-    Ok(json_unless_known(headers, text.await?))
+    client.stock.json_unless_known(client.headers, text.await?)
 }
 
 impl Asked {

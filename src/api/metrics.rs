@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 
-use super::render::elsewhere;
+use super::error::Problem;
 use super::routes::Shared;
 use crate::openmetrics::{Format, Own, render};
 
-pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let format = preferred(&headers);
-    let text = elsewhere(move || {
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let (format, stock) = (preferred(&headers), shared.stock.clone());
+    let rendered = stock.in_turn(move || {
         let (present, own) = (shared.sources.feed.present(), (shared.sources.own)());
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (database, counts) = (&own.database, &shared.counts);
@@ -25,6 +25,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
             ("requests", count(&counts.refused)),
             ("requests_panicked", count(&counts.panics)),
             ("connections", count(&counts.accept_failures)),
+            ("answers", count(&counts.answers_refused)),
             ("streams", count(&counts.streams_refused)),
             ("slow_streams", count(&counts.streams_dropped)),
         ];
@@ -43,7 +44,8 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
             },
         )
     });
-    ([(header::CONTENT_TYPE, format.content_type())], text.await).into_response()
+    let text = stock.admit_one(rendered.await.into())?;
+    Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 
 /// OpenMetrics for whoever names it and likes nothing better (RFC 9110, 12.5.1); the older format for all others.

@@ -146,6 +146,8 @@ pub struct Counts {
     pub writes_failed: AtomicU64,
     /// Connections that could not be accepted.
     pub accept_failures: AtomicU64,
+    /// Answers that were not sent, because those that were being sent were too much already (503).
+    pub answers_refused: AtomicU64,
     /// Streams that were not opened, because there were too many.
     pub streams_refused: AtomicU64,
     /// Clients of streams that were let go, because they did not keep up.

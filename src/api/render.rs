@@ -2,19 +2,98 @@
 //! what is looked up for one; and nothing sent that the client has already.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use super::Counts;
 use super::error::Problem;
 use crate::feed::{Feed, Present};
 
 /// How long the heart and the store may take to answer, each.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Answers made for one client each, until the last of them is sent, KiB. Shared documents are no part of it.
+const STOCK_KIB: usize = 64 << 10;
+
+/// How many answers are made for one client at once: as many as the store has connections. What is found may be large before
+/// it is cut to a page, so that no more of it is wanted than can be worked on.
+const TURNS: usize = 3;
+
+/// How much there is at once of answers that were made for one client each, however many ask and do not read. A single one
+/// may be larger than all of it, and is then alone.
+#[derive(Clone)]
+pub(super) struct Stock {
+    kib: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+    counts: Arc<Counts>,
+}
+
+/// Bytes, and their part of the stock.
+struct Part(Bytes, #[expect(dead_code, reason = "held until the bytes are gone")] Arc<OwnedSemaphorePermit>);
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Stock {
+    pub(super) fn new(counts: Arc<Counts>) -> Stock {
+        Stock { kib: Arc::new(Semaphore::new(STOCK_KIB)), turns: Arc::new(Semaphore::new(TURNS)), counts }
+    }
+
+    /// Does `work` when it is its turn, where it holds up no other request.
+    pub(super) async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        // Kept to its end, whether or not somebody still waits for it.
+        elsewhere(move || (work(), turn).0).await
+    }
+
+    /// Looks something up in the database, which may take so long and no longer.
+    pub(super) async fn look_up<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        look: impl FnOnce() -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Problem> {
+        match tokio::time::timeout(PATIENCE, self.in_turn(look)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(reason)) => {
+                tracing::debug!(reason, what, "cannot read the database");
+                Err(Problem::unavailable("the database cannot be read right now"))
+            }
+            Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
+        }
+    }
+
+    /// The same bytes, counted until the last copy of them is dropped; 503 when there is no room for them now.
+    pub(super) fn admit(&self, texts: Vec<Bytes>) -> Result<Vec<Bytes>, Problem> {
+        let kib = texts.iter().map(Bytes::len).sum::<usize>().div_ceil(1024).min(STOCK_KIB);
+        let kib = u32::try_from(kib).expect("bounded by the stock");
+        let Ok(permit) = Arc::clone(&self.kib).try_acquire_many_owned(kib) else {
+            self.counts.answers_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Problem::unavailable("too many large answers are being sent"));
+        };
+        let permit = Arc::new(permit);
+        Ok(texts.into_iter().map(|text| Bytes::from_owner(Part(text, Arc::clone(&permit)))).collect())
+    }
+
+    /// The same of one text.
+    pub(super) fn admit_one(&self, text: Vec<u8>) -> Result<Bytes, Problem> {
+        Ok(self.admit(vec![text.into()])?.remove(0))
+    }
+
+    /// An answer in JSON that was made for this request, unless the client has it already.
+    pub(super) fn json_unless_known(&self, headers: &HeaderMap, body: Vec<u8>) -> Result<Response, Problem> {
+        let tag = Tag::of(&body);
+        if tag.is_known_to(headers) { Ok(tag.unchanged()) } else { Ok(tag.json(self.admit_one(body)?)) }
+    }
+}
 
 /// A rendering of how things are now.
 pub(super) struct Document {
@@ -54,21 +133,6 @@ pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send
             // Only a runtime that shuts down gives blocking work back undone; this request goes down with it.
             Err(_) => std::future::pending().await,
         },
-    }
-}
-
-/// Looks something up in the database, which may take so long and no longer.
-pub(super) async fn looked_up<T: Send + 'static>(
-    what: &'static str,
-    look: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::time::timeout(PATIENCE, elsewhere(look)).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(reason)) => {
-            tracing::debug!(reason, what, "cannot read the database");
-            Err(Problem::unavailable("the database cannot be read right now"))
-        }
-        Err(_) => Err(Problem::unavailable("the database takes too long to answer")),
     }
 }
 
@@ -130,11 +194,6 @@ impl Tag {
     }
 }
 
-/// An answer in JSON that was made for this request, unless the client has it already.
-pub(super) fn json_unless_known(headers: &HeaderMap, body: Vec<u8>) -> Response {
-    Tag::of(&body).unless_known(headers, || json(StatusCode::OK, body))
-}
-
 /// An answer in JSON.
 pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
@@ -142,7 +201,7 @@ pub(super) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::model::{Snapshot, Timestamp};
@@ -173,6 +232,24 @@ mod tests {
             assert_eq!(RENDERED.load(Ordering::Relaxed) as u64, tick);
             feed.publish(snapshot(tick + 1));
         }
+    }
+
+    #[test]
+    fn answers_are_counted_until_they_are_gone() {
+        let stock = Stock::new(Arc::default());
+        let large = vec![b'x'; (STOCK_KIB << 10) - 1024];
+        let mut held = stock.admit(vec![large.into(), "y".into()]).unwrap();
+        assert!(stock.admit_one(b"z".to_vec()).is_err(), "both together fill it");
+        let rest = held.pop().unwrap().slice(..);
+        drop(held);
+        assert_eq!(rest, "y");
+        assert!(stock.admit_one(b"z".to_vec()).is_err(), "they are one answer");
+        drop(rest);
+        let huge = stock.admit_one(vec![b'x'; (STOCK_KIB << 10) + 1]).unwrap();
+        assert!(stock.admit_one(b"z".to_vec()).is_err(), "alone");
+        drop(huge);
+        assert!(stock.admit_one(b"z".to_vec()).is_ok());
+        assert_eq!(stock.counts.answers_refused.load(Ordering::Relaxed), 3);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::agent::agent;
 use super::error::Problem;
-use super::render::{Document, Tags, elsewhere, json};
+use super::render::{Document, Stock, Tags, json};
 use super::stream::{self, Hub};
 use super::wire::{self, Agent, Agents, Dashboard};
 use super::{Counts, Limits, Sources, groups, history, lists, metrics, openapi, page, status, writes};
@@ -26,6 +26,7 @@ pub(super) struct Shared {
     tags: Tags,
     dashboard: Document,
     agents: Document,
+    pub(super) stock: Stock,
     pub(super) counts: Arc<Counts>,
     pub(super) hub: Arc<Hub>,
     /// How long a request's body may take.
@@ -44,6 +45,7 @@ impl Shared {
             sources,
             dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
             agents: Document::new(all),
+            stock: Stock::new(Arc::clone(&counts)),
             counts,
             body_timeout: limits.body_timeout,
         }
@@ -124,9 +126,9 @@ async fn agents(
     if tag.is_known_to(&headers) {
         return Ok(tag.unchanged()); // not even rendered
     }
-    let body = elsewhere(move || {
+    let body = shared.stock.in_turn(move || {
         let wanted = now.snapshot.agents.iter().filter(|view| filter.takes(view));
         wire::text(&Agents { agents: wanted.map(|view| Agent::from(&**view)).collect() })
     });
-    Ok(tag.json(body.await))
+    Ok(tag.json(shared.stock.admit_one(body.await)?))
 }

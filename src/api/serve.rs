@@ -33,7 +33,7 @@ const WAIT_FOR_RESOURCES: Duration = Duration::from_millis(100);
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once, for each listener. Further ones wait in the kernel's queue.
+    /// Connections at once, for each of the two listeners. Further ones wait in the kernel's queue.
     pub connections: usize,
     /// For the whole head of a request, from when one can be sent: also how long a connection may be idle.
     pub head_timeout: Duration,
@@ -44,6 +44,8 @@ pub struct Limits {
     pub head_bytes: usize,
     /// A request's body (413).
     pub body_bytes: usize,
+    /// For the requests in progress when the server stops; then they are cut off, clients that do not read among them.
+    pub farewell: Duration,
     /// For the whole body (408): one that comes a byte at a time moves, and would keep its connection for ever.
     pub body_timeout: Duration,
     /// Streams at once (503), over all listeners.
@@ -61,9 +63,18 @@ impl Default for Limits {
             head_bytes: 16 * 1024,
             body_bytes: 64 * 1024,
             body_timeout: Duration::from_secs(10),
+            farewell: Duration::from_secs(5),
             streams: 64,
             heartbeat: Duration::from_secs(15),
         }
+    }
+}
+
+impl Limits {
+    /// The usual ones, for a program that may have so many files open: half of these are for clients, at most.
+    pub fn within(open_files: usize) -> Limits {
+        let usual = Limits::default();
+        Limits { connections: usual.connections.min(open_files / 4).max(1), ..usual }
     }
 }
 
@@ -96,12 +107,22 @@ pub(super) struct Stay {
     pub(super) stop: CancellationToken,
     /// For how long nothing may move on the connection.
     pub(super) stall_timeout: Duration,
+    /// How long it may go on once the server has stopped.
+    farewell: Duration,
     /// The connection's place. A connection that was handed over keeps it, and is waited for, as long as this is held.
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-/// Serves until `stop` fires; then closes the listener and ends when the requests in progress are answered. Dropped
-/// before that, it cuts them off.
+impl Stay {
+    /// Waits until even the answers that were in progress when the server stopped have had their time.
+    pub(super) async fn is_over(&self) {
+        self.stop.cancelled().await;
+        sleep(self.farewell).await;
+    }
+}
+
+/// Serves until `stop` fires; then closes the listener and ends when the requests in progress are answered, or have
+/// had their time. Dropped before that, it cuts them off.
 ///
 /// # Errors
 /// When the listener itself fails. Trouble with single connections, or want of descriptors, is counted and outlived.
@@ -158,7 +179,8 @@ pub async fn serve(
         if std::mem::take(&mut starved) {
             tracing::info!("accepting connections again");
         }
-        let stay = Stay { stop: stop.clone(), stall_timeout: limits.stall_timeout, _place: Arc::new(place) };
+        let Limits { stall_timeout, farewell, .. } = limits;
+        let stay = Stay { stop: stop.clone(), stall_timeout, farewell, _place: Arc::new(place) };
         let (http, router) = (http.clone(), router.clone());
         connections.spawn(async move {
             match stream {
@@ -197,6 +219,8 @@ async fn connection(
     let moves = Arc::new(AtomicU64::new(0));
     let io = TokioIo::new(Watched { stream, moves: Arc::clone(&moves) });
     let Stay { stop, stall_timeout, .. } = stay.clone();
+    let last = stay.clone();
+    let mut over = pin!(last.is_over());
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(stay.clone());
@@ -213,6 +237,7 @@ async fn connection(
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
+            () = over.as_mut() => return,
             () = sleep(stall_timeout) => if moves.load(Ordering::Relaxed) == before { return },
         }
     }
@@ -297,6 +322,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_have_half_of_the_descriptors_at_most() {
+        for (open_files, connections) in [(usize::MAX, 256), (1_024, 256), (1_000, 250), (64, 16), (3, 1)] {
+            assert_eq!(Limits::within(open_files).connections, connections, "{open_files}");
+        }
+    }
 
     #[test]
     fn accept_errors_are_sorted() {

@@ -123,6 +123,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Response {
         writes_limited: counts.writes_limited.load(Ordering::Relaxed),
         writes_failed: counts.writes_failed.load(Ordering::Relaxed),
         connections_failed: counts.accept_failures.load(Ordering::Relaxed),
+        answers_refused: counts.answers_refused.load(Ordering::Relaxed),
         streams_refused: counts.streams_refused.load(Ordering::Relaxed),
         streams_dropped: counts.streams_dropped.load(Ordering::Relaxed),
     };

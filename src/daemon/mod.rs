@@ -72,6 +72,7 @@ pub struct Daemon {
     socket: Arc<Socket>,
     address: SocketAddr,
     api: Api,
+    limits: Limits,
     guard: Guard,
     desk: Arc<Desk>,
     dispatch: Arc<Dispatch>,
@@ -133,13 +134,16 @@ impl Daemon {
         };
         let checks = Checks { reader: reader.clone(), stats: Arc::clone(&stats), clock: Arc::clone(&clock) };
         let handle = Handle::new(feed, sender, reader.clone(), Arc::new(live), Arc::clone(&clock));
-        let api = Api::new(sources::sources(&handle, &clock, address, reader, stats), Limits::default());
+        // After the source of process facts has raised it.
+        let limits = Limits::within(open_files());
+        let api = Api::new(sources::sources(&handle, &clock, address, reader, stats), limits);
         Ok(Daemon {
             handle,
             tcp,
             socket,
             address,
             api,
+            limits,
             guard,
             desk,
             dispatch,
@@ -190,6 +194,7 @@ impl Daemon {
             tcp,
             socket,
             api,
+            limits,
             guard,
             desk,
             dispatch,
@@ -218,7 +223,6 @@ impl Daemon {
         parts.spawn("delivery", dispatch::dispatch(dispatch, depot, stop.clone()));
 
         let counts = api.counts();
-        let limits = Limits::default();
         let over_tcp = api.over_tcp(guard);
         parts.spawn("http", api::serve(Listener::Tcp(tcp), over_tcp, limits, Arc::clone(&counts), stop.clone()));
         let unix = UnixListener::from_std(socket.listener.try_clone()?)?;
@@ -277,6 +281,12 @@ fn episodes(resume: &Resume) -> Episodes {
     let alerts = resume.alerts.iter().filter_map(|alert| Some((&alert.key, alert.episode?)));
     let key_of = |key: &AlertKey| (Arc::clone(&key.rule), key.agent.and_then(id_of), key.source.clone());
     alerts.map(|(key, episode)| (key_of(key), episode)).collect()
+}
+
+/// How many files this program may have open, getrlimit(2).
+fn open_files() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 /// The name by which this host tells itself from others.

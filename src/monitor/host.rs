@@ -5,11 +5,30 @@ use std::time::Duration;
 use crate::model::{HostMinute, HostPressure, Now};
 
 use super::Monitor;
+use super::wording::span;
+
+/// A wall clock that went on so much more or less than the monotonic one from one step to the next did not just drift.
+const JUMP: Duration = Duration::from_secs(60);
 
 /// Agents that die within this time of each other share a look.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Monitor {
+    /// Tells of a wall clock that was set, and of a machine that slept: what happened before it and after it is not as far
+    /// apart as the dates say.
+    pub(super) fn compare_clocks(&mut self, now: Now) {
+        let before = std::mem::replace(&mut self.clocks, now);
+        let expected = before.wall + now.mono.since(before.mono);
+        let (ahead, behind) = (now.wall.since(expected), expected.since(now.wall));
+        if ahead.max(behind) >= JUMP {
+            let (by, whither) = if ahead > behind { (ahead, "forward") } else { (behind, "back") };
+            // To the nearest second: the two are not read at the same moment.
+            let by = span(by + Duration::from_millis(500));
+            let message = format!("the wall clock jumped {by} {whither}: it was set, or the machine slept");
+            self.warn_own("clock_jump", &message, now);
+        }
+    }
+
     /// Looks at the host, and at how much has to wait only if `pressure`: that is a mean over ten seconds.
     pub(super) fn look_at_host(&mut self, pressure: bool, now: Now) {
         self.host = self.source.host();

@@ -142,6 +142,8 @@ pub struct Monitor {
     pressure: HostPressure,
     /// When the host was last looked at; none before the first time.
     host_looked_at: Option<Mono>,
+    /// What the clocks said at the last step.
+    clocks: Now,
     /// What was seen of the host in this minute.
     minute: Option<HostMinute>,
     own: OwnState,
@@ -212,6 +214,7 @@ impl Monitor {
             host: HostReading::default(),
             pressure: HostPressure::default(),
             host_looked_at: None,
+            clocks: now,
             minute: None,
             own: OwnState { discovery, ..OwnState::default() },
             batch: Batch::default(),
@@ -247,6 +250,7 @@ impl Monitor {
 
     /// Does what is due: takes in what happened to processes, samples, looks at the alert rules.
     pub fn step(&mut self, now: Now) -> Vec<Effect> {
+        self.compare_clocks(now);
         self.take_events(now);
         self.tell_overdue_ends(now);
         let look = self.look_if_due(now);

@@ -141,7 +141,7 @@ fn amount(metric: Metric, sighting: Sighting) -> String {
 }
 
 /// A duration as people write it, in whole seconds.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
 }
 

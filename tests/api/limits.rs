@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use agent_monitor::api::{Guard, Limits, Sources};
+use agent_monitor::clock::monotonic;
 
 use crate::world::*;
 
@@ -216,4 +217,28 @@ fn a_stop_lets_requests_finish() {
     assert_eq!(answer(&mut busy).status, 200);
     assert_eq!(busy.read(&mut [0]).unwrap(), 0, "and then closed");
     server.wait().unwrap();
+}
+
+/// Who does not read its answer when the server stops, or does not send its body, is not waited for.
+#[test]
+fn a_stop_does_not_wait_for_clients_that_stall() {
+    let mut large = snapshot();
+    large.agents = (0..2_000).map(|n| unknown(&format!("agent-{n}")).into()).collect();
+    let limits = Limits { farewell: SHORT, ..Limits::default() };
+    let server = Server::with(Sources { feed: feed(large), ..sources() }, limits, Guard::new(&[], None));
+    let mut deaf = server.connect();
+    // More than the buffers of both ends can hold.
+    deaf.write_all(&request("/api/monitoring/dashboard").repeat(40)).unwrap();
+    let mut mute = UnixStream::connect(&server.socket).unwrap();
+    let target = "/api/monitoring/agents/coder-1/events";
+    mute.write_all(head("POST", target, "localhost", &["Content-Length: 60000"]).as_bytes()).unwrap();
+    assert_eq!(server.get("/healthz").status, 200);
+    let began = monotonic();
+    server.stop.cancel();
+    server.wait().unwrap();
+    let took = monotonic().since(began);
+    assert!(took >= SHORT, "they have their time: {took:?}");
+    assert!(took < Limits::default().body_timeout / 2, "{took:?}");
+    assert_eq!(Limits::default().farewell, Duration::from_secs(5), "within the ten seconds of the whole daemon");
+    drop((deaf, mute));
 }

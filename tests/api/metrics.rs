@@ -150,6 +150,7 @@ fn counters_move() {
     }
     for (counter, what) in [
         (&server.counts.accept_failures, "connections"),
+        (&server.counts.answers_refused, "answers"),
         (&server.counts.streams_refused, "streams"),
         (&server.counts.streams_dropped, "slow_streams"),
     ] {

@@ -24,6 +24,8 @@ pub(crate) enum Manner {
     Silent,
     /// A success whose head never ends, a line at a time.
     Endless,
+    /// This status, and a body that never ends, as fast as it is taken.
+    Flood(&'static str),
 }
 
 pub(crate) const OK: Manner = Manner::Answer("200 OK", "");
@@ -177,6 +179,10 @@ fn answer(mut stream: impl Read + Write, below: &TcpStream, manner: Manner) {
         }
         Manner::Reset => set_socket_linger(below, Some(Duration::ZERO)).unwrap(),
         Manner::Silent => drop(stream.read(&mut [0])),
+        Manner::Flood(status) => {
+            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 10737418240\r\n\r\n");
+            while stream.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        }
         Manner::Endless => {
             let _ = write!(stream, "HTTP/1.1 200 OK\r\n");
             let (_open, never) = sync_channel::<()>(0);

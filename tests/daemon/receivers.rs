@@ -229,6 +229,22 @@ fn one_that_never_answers_holds_up_nobody() {
     assert!(daemon.stop().contains("no answer within 10s"), "and a stop does not wait for it");
 }
 
+/// Ten GiB, of which it reads what fits a message.
+#[test]
+fn an_answer_without_end_is_not_read_to_it() {
+    let hook = Hook::start(&[Manner::Flood("500 Internal Server Error"), Manner::Flood("200 OK"), OK]);
+    let (place, daemon, mut agent) = watched(&hook.config(""));
+    agent.kill();
+    assert_eq!(hook.next().what(), "agent_down firing");
+    let now = until_receiver(&daemon, "it failed", |now| now["status"] == "failing");
+    let error = now["error"].as_str().unwrap();
+    assert_eq!(error, format!("500 Internal Server Error: {}", "x".repeat(200)));
+    assert_eq!(hook.next().what(), "agent_down firing", "once more, and that is a success, however long");
+    until_receiver(&daemon, "it is delivered", |now| now["delivered"] == 1);
+    place.register(&json!([]));
+    assert_eq!(hook.next().what(), "agent_down resolved", "the next one is not held up");
+}
+
 #[test]
 fn receivers_change_while_the_daemon_runs() {
     let (old, new) = (Hook::start(&[]), Hook::start(&[]));

@@ -109,3 +109,32 @@ fn pressure_is_asked_for_every_ten_seconds() {
     bench.pass(6 * SECOND);
     assert_eq!(known(&bench), (Some(2 * GIB), pressure(20.0)));
 }
+
+#[test]
+fn a_wall_clock_that_jumps_is_told_and_one_that_drifts_is_not() {
+    let mut bench = Bench::new(10 * SECOND);
+    bench.step();
+    let jumps = |bench: &Bench| -> Vec<String> {
+        let told = bench.events().into_iter().filter(|(_, message)| message.contains("wall clock"));
+        told.map(|(word, message)| format!("{word}: {message}")).collect()
+    };
+    let set = |bench: &mut Bench, ms: i64| {
+        let wall = bench.clock.now().wall.unix_ms() + ms;
+        bench.clock.set_wall(Timestamp::from_unix_ms(wall));
+        bench.pass(20 * SECOND);
+    };
+    // Nearly a minute at each of ten times, and both ways.
+    for _ in 0..10 {
+        set(&mut bench, 59_000);
+    }
+    set(&mut bench, -59_000);
+    assert_eq!(jumps(&bench), [""; 0]);
+    set(&mut bench, -7_200_400);
+    set(&mut bench, 864_000_000);
+    let why = "it was set, or the machine slept";
+    let expected = [
+        format!("warning: the wall clock jumped 2h back: {why}"),
+        format!("warning: the wall clock jumped 10days forward: {why}"),
+    ];
+    assert_eq!(jumps(&bench), expected, "once each");
+}

@@ -53,7 +53,9 @@ fn as_nobody(place: &Place, arguments: &[&str]) -> Option<BTreeMap<String, Found
         return None;
     }
     let program = place.path("agent-monitor");
-    fs::copy(env!("CARGO_BIN_EXE_agent-monitor"), &program).unwrap();
+    // By another program: a file that this one wrote could not be run while any child of it, forked at that moment, still
+    // has it open.
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_agent-monitor")).arg(&program).status().unwrap().success());
     for open in [place.directory.path(), &program] {
         fs::set_permissions(open, Permissions::from_mode(0o755)).unwrap();
     }
@@ -151,6 +153,9 @@ fn registries_and_pids_that_are_not_as_they_should_be() {
     let found = doctor(&place, &[]);
     says(&found, "registry", "WARN", "1 record, 1 unusable");
     says(&found, "claimed pids", "WARN", "no such process here: gone");
+    place.write("agents.json", &us("me"));
+    fs::set_permissions(place.path("agents.json"), Permissions::from_mode(0o666)).unwrap();
+    says(&doctor(&place, &[]), "registry", "WARN", "1 record, and everyone on this host can say");
     place.configure("");
     says(&doctor(&place, &[]), "registry", "PASS", "recognised by their programs");
 }

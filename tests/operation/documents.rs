@@ -198,7 +198,7 @@ impl World {
             ("python", _) => ended(place, &self.output("python3", &["-c", &text]), code),
             ("json", Mark::Hooks) => self.hooks(&text),
             ("json", Mark::Run) => {
-                drop(serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{place}: {e}")))
+                drop(serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{place}: {e}")));
             }
             ("toml", Mark::Run) => {
                 self.daemon.place.write("shown.toml", &text);

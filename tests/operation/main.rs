@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod documents;
 mod follow;
+mod frozen;
 mod harness;
 mod log;
 mod manual;

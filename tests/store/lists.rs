@@ -7,7 +7,7 @@ use agent_monitor::model::{
     StoredAlert,
 };
 
-use crate::support::{Store, after, agent, ask, error, event, number, of_agent, run_of, turn};
+use crate::support::{Store, after, agent, ask, error, event, number, of_agent, pass, run_of, turn};
 
 const ALL: u32 = 100;
 
@@ -168,6 +168,22 @@ fn what_a_stream_missed() {
     assert_eq!(told(&store, &missed(2, ALL)).0, Some((3, 6)));
     assert_eq!(told(&store, &missed(5, ALL)), (Some((6, 6)), (7..=13).collect()));
     assert_eq!(told(&store, &missed(6, ALL)).0, None);
+    store.stop();
+}
+
+/// A thousand lines of 60 kB would be more than one answer should hold.
+#[test]
+fn what_a_stream_missed_is_bounded_in_bytes() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(&directory.path().canonicalize().unwrap());
+    for tick in 1..=20 {
+        let entries = vec![of_agent(1, after(tick), event(&"x".repeat(60_000))); 10];
+        store.store(Batch { entries, ..pass(tick, after(tick), &[1]) }).unwrap();
+    }
+    let (gap, ids) = told(&store, &missed(3, 1_000));
+    assert_eq!((ids.len(), ids.last()), ((8 << 20) / 60_000 + 1, Some(&200)));
+    assert_eq!((gap, ids[0]), (Some((4, ids[0] - 1)), 200 - i64::try_from(ids.len()).unwrap() + 1));
+    assert_eq!(told(&store, &missed(ids[0] - 1, 1_000)), (None, ids), "all of that can be told");
     store.stop();
 }
 

@@ -17,10 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::error::Problem;
-use super::render::{elsewhere, looked_up};
-use super::{Counts, Limits, Look};
+use super::render::elsewhere;
+use super::routes::Shared;
+use super::{Counts, Limits};
 use crate::feed::{Episodes, Feed, Present, Update};
-use crate::model::{Body, Missed, Recorded, Replay, Retold, Snapshot, Turn};
+use crate::model::{Body, Recorded, Replay, Retold, Snapshot, Turn};
 use filter::Filter;
 use message::{Format, Message};
 
@@ -162,15 +163,10 @@ impl Subscription {
     }
 
     /// What was missed after this line, rendered in one piece each; from then on nothing of it is told again.
-    async fn catch_up(
-        &mut self,
-        after: Option<i64>,
-        format: Format,
-        look: &Look<Missed, Replay>,
-    ) -> Result<Vec<Bytes>, Problem> {
+    async fn catch_up(&mut self, after: Option<i64>, format: Format, shared: &Shared) -> Result<Vec<Bytes>, Problem> {
         let Some(after) = after else { return Ok(Vec::new()) };
-        let (look, missed) = (Arc::clone(look), self.filter.missed(after, REPLAY));
-        let rendered = looked_up("what a stream missed", move || {
+        let (look, missed) = (Arc::clone(&shared.sources.replay), self.filter.missed(after, REPLAY));
+        let rendered = shared.stock.look_up("what a stream missed", move || {
             let Replay { after, gap, told } = look(&missed)?;
             // The database knows of a line before the feed does: what the client has may be told again there.
             let last = told.last().and_then(|told| told.recorded.id).unwrap_or(after);
@@ -180,7 +176,7 @@ impl Subscription {
         });
         let (last, texts) = rendered.await?;
         self.seen = last;
-        Ok(texts)
+        shared.stock.admit(texts)
     }
 }
 

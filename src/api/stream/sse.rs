@@ -33,7 +33,7 @@ pub(in crate::api) async fn sse(
     let (filter, after) = (asked.filter()?, asked.after(&headers)?);
     // Before looking at what was missed, so that nothing falls between the two.
     let mut subscription = shared.hub.join(Format::Sse, filter)?;
-    let missed = subscription.catch_up(after, Format::Sse, &shared.sources.replay).await?;
+    let missed = subscription.catch_up(after, Format::Sse, &shared).await?;
     let own = (shared.sources.own)();
     let first = hello(&Hello::new(own.started_at, (shared.sources.interval)()));
     let frames = Frames {

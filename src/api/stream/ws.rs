@@ -41,12 +41,17 @@ pub(in crate::api) async fn ws(
     let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let (filter, after) = (asked.filter()?, asked.after(&headers)?);
     let mut subscription = shared.hub.join(Format::Ws, filter)?;
-    let missed = subscription.catch_up(after, Format::Ws, &shared.sources.replay).await?;
+    let missed = subscription.catch_up(after, Format::Ws, &shared).await?;
     let counts = Arc::clone(&shared.counts);
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING).read_buffer_size(INCOMING);
     Ok(upgrade.write_buffer_size(16 * 1024).on_upgrade(move |socket| async move {
+        let last = stay.clone();
         let talk = Talk { socket, subscription, stay, unanswered: 0 };
-        if caught(talk.go_on(missed)).await.is_err() {
+        let ended = tokio::select! {
+            ended = caught(talk.go_on(missed)) => ended,
+            () = last.is_over() => return,
+        };
+        if ended.is_err() {
             counts.panics.fetch_add(1, Ordering::Relaxed);
             tracing::error!("a WebSocket panicked");
         }

@@ -213,6 +213,7 @@ pub(in crate::api) struct Refused {
     pub(in crate::api) writes_limited: u64,
     pub(in crate::api) writes_failed: u64,
     pub(in crate::api) connections_failed: u64,
+    pub(in crate::api) answers_refused: u64,
     pub(in crate::api) streams_refused: u64,
     pub(in crate::api) streams_dropped: u64,
 }

@@ -44,7 +44,7 @@ pub(crate) async fn unread() {
         }
     });
     if told.await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

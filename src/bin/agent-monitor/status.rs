@@ -264,6 +264,7 @@ fn lost(counters: &Value) -> String {
         ("requestsRefused", "requests refused"),
         ("requestsPanicked", "requests panicked"),
         ("connectionsFailed", "connections failed"),
+        ("answersRefused", "answers refused"),
         ("streamsRefused", "streams refused"),
         ("streamsDropped", "streams that could not keep up"),
     ];

@@ -6,6 +6,9 @@ use super::super::alerts::{ENDED, FIRED, severity};
 use super::{ERROR, EVENT, ROW_LIMIT, Reader, StoreError, object, owner, time};
 use crate::model::{AgentId, AlertNote, Body, Entry, ErrorReport, EventReport, Missed, Recorded, Replay, Retold, Turn};
 
+/// Bytes of texts told again at once, about: a few hundred lines that are as long as lines may be.
+const TEXT_BYTES: usize = 8 << 20;
+
 impl Reader {
     /// Lines of the journal after a place, with what can no longer be had of them.
     ///
@@ -20,14 +23,9 @@ fn replay(connection: &Connection, missed: &Missed) -> rusqlite::Result<Replay> 
     let last: Option<i64> = connection.query_row("select max(id) from journal", [], |row| row.get(0))?;
     let after = if last.is_some_and(|last| missed.after <= last) { missed.after } else { 0 };
     let limit = missed.limit.min(ROW_LIMIT);
-    let mut told = lines(connection, missed, after, limit)?;
+    let (mut told, more) = lines(connection, missed, after, limit)?;
     told.reverse();
-    let kept = if told.len() > limit as usize {
-        told.remove(0);
-        told.first().and_then(|line| line.recorded.id)
-    } else {
-        oldest_kept(connection, after)?
-    };
+    let kept = if more { told.first().and_then(|line| line.recorded.id) } else { oldest_kept(connection, after)? };
     let gap = kept.filter(|kept| *kept > after + 1).map(|kept| (after + 1, kept - 1));
     Ok(Replay { after, gap, told })
 }
@@ -50,8 +48,8 @@ fn oldest_kept(connection: &Connection, after: i64) -> rusqlite::Result<Option<i
     Ok(oldest)
 }
 
-/// The newest lines, newest first: one more than `limit` if there are more.
-fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> rusqlite::Result<Vec<Retold>> {
+/// The newest lines, newest first, and whether there are more of them.
+fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> rusqlite::Result<(Vec<Retold>, bool)> {
     let of = if missed.agent.is_some() {
         "and j.agent_number = (select number from agent where agent_id = :agent)"
     } else {
@@ -70,12 +68,24 @@ fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> ru
         kinds.join(", ")
     );
     let agent = missed.agent.as_ref().map(AgentId::as_str);
-    let limit = limit + 1;
-    let mut values: Vec<(&str, &dyn ToSql)> = named_params! { ":after": after, ":limit": limit }.to_vec();
+    let one_more = limit + 1;
+    let mut values: Vec<(&str, &dyn ToSql)> = named_params! { ":after": after, ":limit": one_more }.to_vec();
     if agent.is_some() {
         values.push((":agent", &agent));
     }
-    connection.prepare_cached(&sql)?.query_map(&*values, line)?.collect()
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(&*values)?;
+    let (mut told, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        if told.len() == limit as usize || bytes > TEXT_BYTES {
+            return Ok((told, true));
+        }
+        for text in [6, 7, 8] {
+            bytes += row.get_ref(text)?.as_bytes_or_null()?.map_or(0, <[u8]>::len);
+        }
+        told.push(line(row)?);
+    }
+    Ok((told, false))
 }
 
 fn line(row: &Row<'_>) -> rusqlite::Result<Retold> {

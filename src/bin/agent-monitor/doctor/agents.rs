@@ -46,6 +46,10 @@ pub(super) fn checks(config: &Config, unit: Option<&str>, daemon: &Account) -> R
             }),
             _ => None,
         };
+        let open = match source {
+            Source::File { path } => fs::metadata(path).is_ok_and(|there| there.mode() & 0o002 != 0).then_some(path),
+            _ => None,
+        };
         checks.push(match reading {
             Err(error) => {
                 let remedy = "see that the broker writes or answers there, and that the daemon's user may read it";
@@ -57,16 +61,21 @@ pub(super) fn checks(config: &Config, unit: Option<&str>, daemon: &Account) -> R
                     Some(Claim { agent: record.id.clone(), pid: record.pid?, namespace: record.pid_namespace })
                 });
                 claimed.extend(claims);
-                match (hidden, reading.skipped.first()) {
-                    (Some((why, remedy)), _) => {
+                match (hidden, reading.skipped.first(), open) {
+                    (Some((why, remedy)), ..) => {
                         Check::warn("registry", format!("{found}, but the service cannot see it: {why}"), remedy)
                     }
-                    (None, Some(first)) => Check::warn(
+                    (None, Some(first), _) => Check::warn(
                         "registry",
                         format!("{found}, {} unusable: {first}", reading.skipped.len()),
                         "correct these records",
                     ),
-                    (None, None) => Check::pass("registry", found),
+                    (None, None, Some(path)) => Check::warn(
+                        "registry",
+                        format!("{found}, and everyone on this host can say what they are"),
+                        format!("chmod o-w {}", path.display()),
+                    ),
+                    (None, None, None) => Check::pass("registry", found),
                 }
             }
         });
