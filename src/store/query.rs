@@ -180,6 +180,7 @@ pub(super) fn old_entries(
                       when 1 then resolved = 1 or not ?5
                       when 2 then not exists (select 1 from alert_state where fired = j.id)
                               and not exists (select 1 from journal e where e.fired = j.id and e.timestamp >= ?3)
+                      when 3 then not exists (select 1 from journal f where f.id = j.fired and f.timestamp >= ?3)
                       else true end
                  from journal j
                 where (timestamp, id) > (?1, ?2) and timestamp < ?3 order by timestamp, id limit ?4";

@@ -124,6 +124,22 @@ fn the_journal_goes_by_age_but_not_what_is_open() {
 }
 
 #[test]
+fn the_end_of_an_episode_does_not_go_before_its_beginning() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    // The clock was set back by two days in between.
+    let own = |at, fires| Entry { agent: None, at, body: turn("over", fires) };
+    let key = AlertKey { agent: None, source: None, rule: "over".into() };
+    store.store(Batch { entries: vec![own(after(48 * HOUR), true)], ..Batch::default() }).unwrap();
+    let alerts = vec![StoredAlert { key, state: None, episode: None }];
+    store.store(Batch { entries: vec![own(after(0), false)], alerts, ..Batch::default() }).unwrap();
+    assert_eq!(prune(&store, after(48 * HOUR), 1), 0);
+    assert_eq!(ask(directory.path(), "select type, state from alerts"), ["over|resolved"]);
+    assert_eq!(prune(&store, after(80 * HOUR), 50), 2, "both together");
+    store.stop();
+}
+
+#[test]
 fn runs_and_agents_go_when_they_ended() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(directory.path());
