@@ -144,6 +144,12 @@ pub(super) fn believed(connection: &Connection) -> rusqlite::Result<Option<Times
     connection.query_row("select believed_at from retention", [], |row| time(row, 0)).optional()
 }
 
+/// The date of the last entry of the journal.
+pub(super) fn last_dated(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "select timestamp from journal order by id desc limit 1";
+    connection.query_row(sql, [], |row| time(row, 0)).optional()
+}
+
 /// The passes that are longest ago, as many as a slice may be about.
 pub(super) fn oldest_ticks(connection: &Connection) -> rusqlite::Result<Vec<OldTick>> {
     let sql = "select timestamp, tick, samples from ticks order by timestamp, tick limit ?1";

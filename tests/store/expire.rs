@@ -140,6 +140,31 @@ fn the_end_of_an_episode_does_not_go_before_its_beginning() {
 }
 
 #[test]
+fn what_is_written_after_the_clock_was_set_back_is_not_too_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let limits = Limits { size_bytes: 4 << 20, ..LIMITS };
+    store.handle.submit(Op::Prune { limits, now: Now { wall: after(1000 * HOUR), mono: Mono(0) } }).unwrap();
+    // A file that is full is made smaller at once, by the time of the last deletion.
+    let (mut most, mut least_after) = (0, u64::MAX);
+    for n in 0..400 {
+        let told = event(&format!("{n} {}", "x".repeat(8_000)));
+        let batch = Batch { agents: vec![agent(1)], entries: vec![of_agent(1, after(n), told)], ..Batch::default() };
+        store.store(batch).unwrap();
+        store.flush();
+        let left = count(&directory, "journal");
+        most = most.max(left);
+        if left < most {
+            least_after = least_after.min(left);
+        }
+    }
+    println!("at most {most} entries; {least_after} when it had been made smaller");
+    assert!(least_after < most, "it was full");
+    assert!(least_after > most / 3, "no more goes than must");
+    store.stop();
+}
+
+#[test]
 fn runs_and_agents_go_when_they_ended() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(directory.path());
