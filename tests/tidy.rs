@@ -329,7 +329,7 @@ fn has_test(text: &str, test: &str) -> bool {
     let is_test = |line: &&str| ["#[test]", "#[tokio::test]"].contains(line);
     // A property has its arguments.
     let is_head = |line: &str| head.iter().any(|head| line == head) || line.starts_with(&format!("fn {test}("));
-    (0..lines.len()).any(|at| is_head(lines[at]) && lines[at.saturating_sub(4)..at].iter().any(|line| is_test(line)))
+    (0..lines.len()).any(|at| is_head(lines[at]) && lines[at.saturating_sub(4)..at].iter().any(is_test))
 }
 
 #[test]
