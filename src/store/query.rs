@@ -167,6 +167,12 @@ pub(super) fn believed(connection: &Connection) -> rusqlite::Result<Option<Times
     connection.query_row("select believed_at from retention", [], |row| time(row, 0)).optional()
 }
 
+/// The date of the last entry of the journal.
+pub(super) fn last_dated(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "select timestamp from journal order by id desc limit 1";
+    connection.query_row(sql, [], |row| time(row, 0)).optional()
+}
+
 /// The passes that are longest ago, as many as a slice may be about.
 pub(super) fn oldest_ticks(connection: &Connection) -> rusqlite::Result<Vec<OldTick>> {
     let sql = "select timestamp, tick, samples from ticks order by timestamp, tick limit ?1";
@@ -203,6 +209,7 @@ pub(super) fn old_entries(
                       when 1 then resolved = 1 or not ?5
                       when 2 then not exists (select 1 from alert_state where fired = j.id)
                               and not exists (select 1 from journal e where e.fired = j.id and e.timestamp >= ?3)
+                      when 3 then not exists (select 1 from journal f where f.id = j.fired and f.timestamp >= ?3)
                       else true end
                  from journal j
                 where (timestamp, id) > (?1, ?2) and timestamp < ?3 order by timestamp, id limit ?4";
