@@ -191,6 +191,7 @@ fn a_mistake_is_found() {
         ("<key>NumberOfFiles</key>", "<key>NumberOfFile</key>", "NumberOfFile"),
         ("<string>Background</string>", "<string>background</string>", "background"),
         ("<integer>30</integer>", "<integer>-30</integer>", "u32"),
+        ("</array>", "</dict>", "Xml"),
         ("<key>Label</key>\n\t<string>agent-monitor</string>", "", "Label"),
     ] {
         assert!(text.contains(right), "{right}");

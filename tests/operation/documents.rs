@@ -198,7 +198,7 @@ impl World {
             ("python", _) => ended(place, &self.output("python3", &["-c", &text]), code),
             ("json", Mark::Hooks) => self.hooks(&text),
             ("json", Mark::Run) => {
-                drop(serde_json::from_str::<Value>(&text).unwrap_or_else(|e| panic!("{place}: {e}")));
+                serde_json::from_str::<Value>(&text).unwrap_or_else(|error| panic!("{place}: {error}"));
             }
             ("toml", Mark::Run) => {
                 self.daemon.place.write("shown.toml", &text);
@@ -215,7 +215,9 @@ impl World {
         let own = tempfile::tempdir().unwrap();
         let mut command = self.command("bash", &["-c", line]);
         command.env("STATE_DIRECTORY", own.path().join("state")).env("RUNTIME_DIRECTORY", own.path().join("run"));
-        command.env("AGENT_MONITOR_LISTEN", "127.0.0.1:0").env_remove("AGENT_MONITOR_CONFIG");
+        let config = own.path().join("empty.toml");
+        fs::write(&config, "").unwrap();
+        command.env("AGENT_MONITOR_LISTEN", "127.0.0.1:0").env("AGENT_MONITOR_CONFIG", config);
         command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         let mut child = Killed(command.spawn().unwrap());
         let said = lines(child.0.stdout.take());

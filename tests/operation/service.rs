@@ -271,25 +271,3 @@ fn the_page_on_operations_is_complete() {
         assert!(page.contains(&format!("| {code} |")), "exit code {code} is not in docs/operations.md");
     }
 }
-
-#[test]
-fn the_property_list_is_well_formed() {
-    let text = file("launchd/agent-monitor.plist");
-    let mut open = Vec::new();
-    let mut words = Vec::new();
-    for part in text.split('<').skip(1) {
-        let (tag, after) = part.split_once('>').unwrap();
-        match tag {
-            _ if tag.starts_with(['?', '!']) || tag.ends_with('/') => {}
-            _ if tag.starts_with('/') => assert_eq!(open.pop(), Some(&tag[1..]), "{part}"),
-            _ => {
-                open.push(tag.split(' ').next().unwrap());
-                words.push(after.trim());
-            }
-        }
-    }
-    assert_eq!(open, [""; 0]);
-    for word in ["ProgramArguments", "run", "KeepAlive", "SuccessfulExit", "65536"] {
-        assert!(words.contains(&word), "{word}: {words:?}");
-    }
-}
