@@ -27,6 +27,7 @@ mod support;
 mod world;
 
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
 
 use agent_monitor::clock::monotonic;
@@ -92,15 +93,16 @@ fn go_through_the_worlds() {
     let end = monotonic() + std::time::Duration::from_secs(seconds);
     let mut strikes = Strikes::new();
     let (mut count, mut wrong) = (0, Vec::new());
+    let enough = said("AGENT_MONITOR_TEST_SIM_ENOUGH").map_or(ENOUGH, |text| text.parse().expect("a number"));
     for seed in range.start.. {
-        if seed >= range.end && monotonic() >= end || wrong.len() >= ENOUGH {
+        if seed >= range.end && monotonic() >= end || wrong.len() >= enough {
             break;
         }
-        let ending = once(seed, place, &control);
+        let ending = catch_unwind(AssertUnwindSafe(|| once(seed, place, &control))).unwrap_or_else(Ending::of_panic);
         ending.strikes.iter().for_each(|(fault, times)| *strikes.entry(*fault).or_default() += times);
         count += 1;
         if tells {
-            story::go(seed, &place.join("told"), &control, true).story.iter().for_each(|line| println!("{line}"));
+            let _ = catch_unwind(AssertUnwindSafe(|| story::go(seed, &place.join("told"), &control, true)));
         }
         if let Some(what) = ending.wrong {
             println!("world {seed}, the {count}th: {what}");

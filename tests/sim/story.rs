@@ -3,9 +3,11 @@
 mod people;
 mod trouble;
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_monitor::clock::{Clock, ManualClock};
@@ -43,7 +45,15 @@ pub(crate) struct Ending {
     /// What the database holds.
     pub(crate) rows: Vec<String>,
     pub(crate) strikes: Strikes,
-    pub(crate) story: Vec<String>,
+}
+
+impl Ending {
+    /// Of a world in which something panicked.
+    pub(crate) fn of_panic(payload: Box<dyn Any + Send>) -> Ending {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("?");
+        Ending { wrong: Some(format!("P8: it panicked: {text}")), rows: Vec::new(), strikes: Strikes::new() }
+    }
 }
 
 /// What lasts for a while, and up to which moment.
@@ -95,22 +105,27 @@ struct Kept {
     tick: u64,
 }
 
-/// Goes through a world, in a directory that is empty afterwards.
+/// Goes through a world, in a directory that is empty afterwards. Prints its story, if it is to be told.
 pub(crate) fn go(seed: u64, place: &Path, control: &Control, tells: bool) -> Ending {
+    // Where one before panicked, it left something.
+    let _ = std::fs::remove_dir_all(place);
+    control.disarm();
     std::fs::create_dir_all(place).unwrap();
     let mut story = Story::begin(seed, place, control, tells);
-    let outcome = story.go();
+    let outcome = catch_unwind(AssertUnwindSafe(|| story.go()));
     story.control.disarm();
-    let mut told = story.world().story.take().unwrap_or_default();
+    let world = story.world.lock().unwrap_or_else(PoisonError::into_inner).story.take();
+    world.unwrap_or_default().iter().for_each(|line| println!("{line}"));
+    let wrong = outcome.unwrap_or_else(|panicked| resume_unwind(panicked)).err();
     let strikes = story.faults.struck().clone();
     let directory = story.directory.clone();
     story.daemon.take().expect("it lives").stop();
     let rows = Files { directory: &directory, kept_since_ns: 0 }.dump();
     if tells {
-        told.extend_from_slice(&rows);
+        rows.iter().for_each(|row| println!("{row}"));
     }
     std::fs::remove_dir_all(place).unwrap();
-    Ending { wrong: outcome.err(), rows, strikes, story: told }
+    Ending { wrong, rows, strikes }
 }
 
 /// Everything that goes wrong comes soon: rules hold for short, history is kept for an hour.
