@@ -5,6 +5,7 @@
 mod alerts;
 mod crash;
 mod damage;
+mod disks;
 mod expire;
 mod faults;
 mod lists;
