@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::{AppliedAll, Failed, Writer, reached, store_all};
 use crate::clock::monotonic;
@@ -37,10 +38,10 @@ pub(super) struct Outage {
 }
 
 /// What opening it again must begin with.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Cause {
-    /// The database itself is broken.
-    Damaged,
+    /// The database itself is broken: what was found.
+    Damaged(Arc<str>),
     /// There is no room on the disk, or in what this user may take of it.
     Full,
     Other,
@@ -107,13 +108,20 @@ impl Writer {
 
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
     pub(super) fn interrupt(&mut self, error: &StoreError) {
-        self.connection = None;
+        if let Some(connection) = self.connection.take()
+            && error.is_damage()
+        {
+            // It is kept as it is: closing would write its log back into it.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
         self.rolling = None;
         self.pruning = None;
         self.spare = false;
         let reason: Arc<str> = error.chain().into();
-        let mut cause = if error.is_damage() {
-            Cause::Damaged
+        let mut cause = if let StoreError::Damaged { what, .. } = error {
+            Cause::Damaged(Arc::clone(what))
+        } else if error.is_damage() {
+            Cause::Damaged(Arc::clone(&reason))
         } else if error.is_full() || error.is_io() && refuses(self.lock.directory(), self.largest_file()) {
             Cause::Full
         } else {
@@ -125,9 +133,9 @@ impl Writer {
                 FIRST_WAIT
             }
             Some(outage) => {
-                if outage.cause == Cause::Damaged {
+                if let Cause::Damaged(_) = outage.cause {
                     // Until it is replaced, whatever keeps it from being so.
-                    cause = Cause::Damaged;
+                    cause = outage.cause.clone();
                 }
                 (outage.wait * 2).min(LONGEST_WAIT)
             }
@@ -150,8 +158,8 @@ impl Writer {
     /// is over, since a full disk can still be opened.
     pub(super) fn mend(&mut self) {
         let Some(outage) = self.outage.as_ref().filter(|outage| outage.next_try <= monotonic()) else { return };
-        let (cause, reason) = (outage.cause, Arc::clone(&outage.reason));
-        if let Err(error) = self.open_again(cause, &reason) {
+        let cause = outage.cause.clone();
+        if let Err(error) = self.open_again(&cause) {
             return self.interrupt(&error);
         }
         let probed = self.write(|transaction, _| apply::probe(transaction));
@@ -172,15 +180,15 @@ impl Writer {
         self.provide();
     }
 
-    fn open_again(&mut self, cause: Cause, reason: &str) -> Result<(), StoreError> {
+    fn open_again(&mut self, cause: &Cause) -> Result<(), StoreError> {
         // Those who read must let go of a file that was moved, or will be. Of another they must not: where nothing can be
         // written, it could not be opened again.
-        if cause == Cause::Damaged || self.file != FileId::of(&self.path()) {
+        if matches!(cause, Cause::Damaged(_)) || self.file != FileId::of(&self.path()) {
             self.reader.renew();
         }
         match cause {
-            Cause::Damaged => {
-                let entries = damage::replace(self.lock.directory(), reason)?;
+            Cause::Damaged(what) => {
+                let entries = damage::replace(self.lock.directory(), what)?;
                 // What was found in the old one says nothing of the new one.
                 self.reader.renew();
                 if let Some(outage) = &mut self.outage {
@@ -197,7 +205,7 @@ impl Writer {
         }
         let connection = database::reopen(self.lock.directory())?;
         connection.busy_timeout(SHORT_PATIENCE)?;
-        if cause == Cause::Full
+        if *cause == Cause::Full
             && let Err(error) = database::cut_log(&connection)
         {
             // What the log takes could have been used for what comes. Whether it works without shows next.
