@@ -16,7 +16,7 @@ const FIRST: Duration = Duration::from_secs(600);
 /// … and the others so long after one another.
 const PERIOD: Duration = Duration::from_secs(24 * 3600);
 
-/// How often the clock is asked whether it is time.
+/// How often it is asked whether it is time, or there is another reason.
 const PACE: Duration = Duration::from_secs(30);
 
 /// What is needed to look.
@@ -33,14 +33,15 @@ impl Checks {
         Checks { reader, stats, clock, pace: PACE }
     }
 
-    /// Looks at all of the database each day. What is found is the writer's business.
+    /// Looks at all of the database each day, and when somebody else wrote into it. What is found is the writer's business.
     ///
     /// # Errors
     /// When looking panics.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
         let mut look = Timer::new(PERIOD, self.clock.now().mono + FIRST);
         while tokio::time::timeout(self.pace, stop.cancelled()).await.is_err() {
-            if look.fire(self.clock.now().mono).is_none() {
+            let due = look.fire(self.clock.now().mono).is_some();
+            if !self.reader.take_suspicion() && !due {
                 continue;
             }
             let reader = self.reader.clone();
@@ -103,13 +104,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_look_comes_after_ten_minutes_and_one_each_day_after_it() {
+    async fn a_look_comes_after_ten_minutes_then_each_day_and_on_suspicion() {
         let directory = database();
         let clock = Arc::new(Asked { clock: ManualClock::new(NOON), times: AtomicU64::new(0) });
         let (stats, stop) = (Arc::new(StoreStats::default()), CancellationToken::new());
         let reader = Reader::new(directory.path());
         let checks = Checks {
-            reader,
+            reader: reader.clone(),
             stats: Arc::clone(&stats),
             clock: Arc::<Asked>::clone(&clock),
             pace: Duration::from_millis(1),
@@ -136,11 +137,16 @@ mod tests {
             clock.clock.advance(DAY - MINUTE);
             clock.settle().await;
             assert_eq!(stats.checked_at(), Some(first + 7 * DAY));
+            // Somebody else wrote into it.
+            reader.suspect();
+            clock.clock.advance(MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(first + 7 * DAY + MINUTE));
             // What is not whole is not said to be.
             std::fs::write(directory.path().join(FILE_NAME), [7; 8192]).unwrap();
             clock.clock.advance(DAY);
             clock.settle().await;
-            assert_eq!(stats.checked_at(), Some(first + 7 * DAY));
+            assert_eq!(stats.checked_at(), Some(first + 7 * DAY + MINUTE));
             stop.cancel();
         };
         let (ended, ()) = tokio::join!(checks.run(stop.clone()), story);

@@ -38,6 +38,8 @@ struct State {
     closed: bool,
     /// What was met of damage, until the writer takes it.
     damage: Option<Arc<str>>,
+    /// Whether somebody else wrote into the file, so that it may not be whole.
+    suspected: bool,
 }
 
 struct Source {
@@ -68,7 +70,17 @@ impl Reader {
         let mut state = self.0.lock();
         state.generation += 1;
         state.idle.clear();
-        state.damage = None;
+        (state.damage, state.suspected) = (None, false);
+    }
+
+    /// Notes that somebody else wrote into the file.
+    pub(crate) fn suspect(&self) {
+        self.0.lock().suspected = true;
+    }
+
+    /// Whether somebody else wrote into the file since this was asked for the last time: then all of it is to be looked at.
+    pub fn take_suspicion(&self) -> bool {
+        std::mem::take(&mut self.0.lock().suspected)
     }
 
     /// What those who read met of damage since this was asked for the last time.

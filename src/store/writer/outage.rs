@@ -1,7 +1,6 @@
 //! What the writer does when the database cannot be used, and until all is well again.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use super::{AppliedAll, Failed, Writer, reached, store_all};
 use crate::clock::monotonic;
 use crate::model::{Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;
-use crate::store::database::FileId;
+use crate::store::database::{Contents, FileId};
 use crate::store::expire::Pruning;
 use crate::store::mark::Reached;
 use crate::store::reserve::refuses;
@@ -215,6 +214,7 @@ impl Writer {
         let entries = mark::go_on(&connection, self.mark.reached())?;
         self.connection = Some(connection);
         self.file = FileId::of(&self.path());
+        self.measure();
         self.limit_log();
         self.shared.tell(Committed { entries, ..Committed::default() });
         Ok(())
@@ -303,11 +303,12 @@ impl Writer {
         self.shared.stats.set_trouble(trouble);
     }
 
-    /// Sees how large the files are.
-    pub(super) fn measure(&self) {
-        let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
+    /// Sees how large the files are, and how the database is after what was just done to it.
+    pub(super) fn measure(&mut self) {
         let path = self.path();
-        let (database, log) = (length(&path), length(&damage::with(&path, "-wal")));
+        self.contents = Contents::of(&path);
+        let [database, log] = [self.contents, Contents::of(&damage::with(&path, "-wal"))]
+            .map(|contents| contents.map_or(0, |contents| contents.bytes()));
         self.shared.stats.database_size_bytes.store(database + log, Ordering::Relaxed);
         self.shared.stats.log_bytes.store(log, Ordering::Relaxed);
     }
