@@ -90,13 +90,10 @@ impl Reader {
 
     /// If the error is of damage, tells the writer so, unless the file was replaced meanwhile.
     fn told(&self, generation: u64, error: StoreError) -> StoreError {
-        let what = match &error {
-            StoreError::Damaged { what, .. } => Some(Arc::clone(what)),
-            _ => error.is_damage().then(|| error.chain().into()),
-        };
+        let damage = error.damage();
         let mut state = self.0.lock();
-        if what.is_some() && state.generation == generation {
-            state.damage = what;
+        if damage.is_some() && state.generation == generation {
+            state.damage = damage;
         }
         error
     }

@@ -108,7 +108,7 @@ impl Writer {
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
     pub(super) fn interrupt(&mut self, error: &StoreError) {
         if let Some(connection) = self.connection.take()
-            && error.is_damage()
+            && error.damage().is_some()
         {
             // It is kept as it is: closing would write its log back into it.
             let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
@@ -117,10 +117,8 @@ impl Writer {
         self.pruning = None;
         self.spare = false;
         let reason: Arc<str> = error.chain().into();
-        let mut cause = if let StoreError::Damaged { what, .. } = error {
-            Cause::Damaged(Arc::clone(what))
-        } else if error.is_damage() {
-            Cause::Damaged(Arc::clone(&reason))
+        let mut cause = if let Some(what) = error.damage() {
+            Cause::Damaged(what)
         } else if error.is_full() || error.is_io() && refuses(self.lock.directory(), self.largest_file()) {
             Cause::Full
         } else {
