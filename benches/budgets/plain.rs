@@ -35,7 +35,7 @@ fn open(directory: &Path, new: bool) -> Connection {
 pub(crate) fn inserting(passes: impl Iterator<Item = Batch>) -> f64 {
     let directory = tempfile::tempdir_in("target").unwrap();
     let connection = open(directory.path(), true);
-    let row = format!("({})", vec!["?"; COLUMNS].join(", "));
+    let row = format!("({})", ["?"; COLUMNS].join(", "));
     let sql = format!("insert into sample values {}", vec![row; SAMPLES_PER_STATEMENT].join(", "));
     let mut insert = connection.prepare(&sql).unwrap();
     let (mut us, mut rows) = (0.0, 0);
@@ -107,7 +107,7 @@ pub(crate) fn deleting(directory: &Path, passes: i64) -> f64 {
     let mut rows = 0;
     for tick in (first..first + passes).step_by(usize::try_from(PASSES_PER_SLICE).unwrap()) {
         connection.execute_batch("begin immediate").unwrap();
-        rows += delete.execute([tick << 20, (tick + PASSES_PER_SLICE << 20) - 1]).unwrap();
+        rows += delete.execute([tick << 20, ((tick + PASSES_PER_SLICE) << 20) - 1]).unwrap();
         connection.execute_batch("commit").unwrap();
     }
     (cpu_us(ClockId::ThreadCPUTime) - before) / rows as f64 * 144.0
