@@ -11,6 +11,7 @@ mod endpoint;
 mod growth;
 mod herd;
 mod member;
+mod plain;
 mod program;
 mod pss;
 mod report;

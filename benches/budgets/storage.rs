@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::report::{Bound, Measured, Report, median};
-use super::tell;
+use super::{plain, tell};
 
 /// 2026-01-01.
 const START: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
@@ -73,10 +73,15 @@ impl Store {
     }
 }
 
+/// The status of each agent: all samples of one share its word, as they do in the daemon.
+fn words(agents: u32) -> Vec<Arc<str>> {
+    (0..agents).map(|_| "online".into()).collect()
+}
+
 /// What agents really look like: bursts of CPU, memory that moves, totals that grow into the gigabytes.
-fn pass(tick: u64, seconds: u64, agents: u32) -> Batch {
+fn pass(tick: u64, seconds: u64, words: &[Arc<str>]) -> Batch {
     let at = START + Duration::from_secs(seconds);
-    let samples = (0..agents).map(|n| {
+    let samples = (0..).zip(words).map(|(n, word): (u32, _)| {
         let noise = (tick ^ u64::from(n) << 7).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
         let busy = noise.is_multiple_of(3);
         let io = Io {
@@ -92,7 +97,7 @@ fn pass(tick: u64, seconds: u64, agents: u32) -> Batch {
             thread_count: Some(11 + (noise % 5) as u32),
             cpu_us: Some(7_200_000_000 + tick * 700_000),
             io: Some(io),
-            status: "online".into(),
+            status: Arc::clone(word),
             error_count: 0,
             message_count: None,
         };
@@ -134,11 +139,12 @@ fn write(report: &mut Report, agents: u32, ticks: u64) {
     let store = Store::start(directory.path());
     store.submit(Op::Store { batch: herd(agents), reply: None });
     store.flush();
+    let words = words(agents);
     let (cpu, written) = (others_cpu_us(), written_bytes());
     for tick in 1..=ticks {
         let (sender, done) = channel();
         let reply = Some(Answer::new(move |result: Result<_, _>| drop(sender.send(result.map(drop)))));
-        store.handle.submit(Op::Store { batch: pass(tick, tick * 10, agents), reply }).unwrap();
+        store.handle.submit(Op::Store { batch: pass(tick, tick * 10, &words), reply }).unwrap();
         done.recv().unwrap().unwrap();
     }
     store.flush();
@@ -167,7 +173,9 @@ fn write(report: &mut Report, agents: u32, ticks: u64) {
     match agents {
         20 => add("written a sample", written, "B", 700.0, notes),
         1_000 => {
-            add("CPU a row, rollups included", cpu, "µs", 0.8, notes);
+            let floor = plain::inserting((1..=ticks).map(|tick| pass(tick, tick * 10, &words)));
+            let above = format!("plain SQLite, without rollups: {floor:.2} µs, so {:.2} ×", cpu / floor);
+            add("CPU a row, rollups included", cpu, "µs", 0.8, [notes, vec![above]].concat());
             add("on disk a sample", bytes("sample"), "B", 40.0, Vec::new());
             add("written a sample", written, "B", 120.0, Vec::new());
             let (us, rows) = hour.unwrap();
@@ -184,9 +192,9 @@ fn long(report: &mut Report, days: u64) {
     store.submit(Op::Store { batch: herd(200), reply: None });
     let clocks =
         |seconds: u64| Now { wall: START + Duration::from_secs(seconds), mono: Mono(0) + Duration::from_secs(seconds) };
-    let mut largest = 0;
+    let (mut largest, words) = (0, words(200));
     for (tick, seconds) in (1..).zip((0..days * DAY).step_by(30)) {
-        store.submit(Op::Store { batch: pass(tick, seconds, 200), reply: None });
+        store.submit(Op::Store { batch: pass(tick, seconds, &words), reply: None });
         if seconds % 600 == 0 {
             store.submit(Op::Prune { limits: LIMITS, now: clocks(seconds) });
         }
@@ -195,24 +203,24 @@ fn long(report: &mut Report, days: u64) {
     store.flush();
     let end = days * DAY;
     let agent = AgentNumber::new(77).unwrap();
+    let (from, to) = (START + Duration::from_secs(end) - LIMITS.samples, START + Duration::from_secs(end));
+    let week = |step| timed(|| store.reader.history(agent, from, to, step).unwrap().points.len());
+    let (chosen, chosen_points) = week(Step::Auto { interval: Duration::from_secs(30) });
+    let (fine, fine_points) = week(Step::Exactly(Duration::from_secs(2_016)));
+    let hours = |span: i64| span / 3_600_000;
+    let (floor, rows) = plain::reading(
+        directory.path(),
+        i64::from(agent.get()),
+        hours(to.unix_ms() - from.unix_ms()),
+        hours(to.unix_ms()),
+    );
     let mut add = |budget, what: &str, ours, unit, most, notes| {
         report.add(Measured { budget, what: what.to_owned(), ours, unit, bound: Bound::Most(most), notes });
     };
-    for (what, step) in [
-        ("as it is chosen", Step::Auto { interval: Duration::from_secs(30) }),
-        ("in 300 points", Step::Exactly(Duration::from_secs(2_016))),
-    ] {
-        let (from, to) = (START + Duration::from_secs(end) - LIMITS.samples, START + Duration::from_secs(end));
-        let (us, points) = timed(|| store.reader.history(agent, from, to, step).unwrap().points.len());
-        add(
-            "B8",
-            &format!("7 days of one agent, {what}"),
-            us / 1000.0,
-            "ms",
-            5.0,
-            vec![format!("{points} points, CPU, median of 100")],
-        );
-    }
+    let points = |points| format!("{points} points, CPU, median of 100");
+    add("B8", "7 days of one agent, as it is chosen", chosen / 1000.0, "ms", 5.0, vec![points(chosen_points)]);
+    let above = format!("plain SQLite, to read those {rows} rows: {floor:.2} ms, so {:.2} ×", fine / 1000.0 / floor);
+    add("B8", "7 days of one agent, in 300 points", fine / 1000.0, "ms", 5.0, vec![points(fine_points), above]);
     let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
     let newest = "select * from agent_metrics order by timestamp desc limit 3";
     let (us, _) =
@@ -226,10 +234,13 @@ fn long(report: &mut Report, days: u64) {
     let rows = store.stats.expired_rows.load(Ordering::Relaxed) - rows;
     let cpu = (others_cpu_us() - cpu) / rows as f64 * 144.0;
     let pause = store.stats.longest_slice_ns.load(Ordering::Relaxed) as f64 / 1e6;
-    add("B8", "expiring a day of seven, per 144,000 rows", cpu, "ms", 30.0, vec![format!("{rows} rows, CPU")]);
-    add("B8", "longest pause of the writer meanwhile", pause, "ms", 10.0, vec!["wall time, the disk included".into()]);
     drop(connection);
     store.stop();
+    let floor = plain::deleting(directory.path(), (DAY / 30).cast_signed());
+    let above = format!("plain SQLite, the next day of the same file: {floor:.1} ms, so {:.2} ×", cpu / floor);
+    let notes = vec![format!("{rows} rows, CPU"), above];
+    add("B8", "expiring a day of seven, per 144,000 rows", cpu, "ms", 30.0, notes);
+    add("B8", "longest pause of the writer meanwhile", pause, "ms", 10.0, vec!["wall time, the disk included".into()]);
 
     let bytes = directory.path().join(FILE_NAME).metadata().unwrap().len();
     let opened = (0..5).map(|_| {
@@ -245,7 +256,7 @@ fn long(report: &mut Report, days: u64) {
 }
 
 /// Median CPU microseconds of this thread, and the last answer.
-fn timed<T>(mut ask: impl FnMut() -> T) -> (f64, T) {
+pub(crate) fn timed<T>(mut ask: impl FnMut() -> T) -> (f64, T) {
     let mut last = ask();
     let mut figures = Vec::new();
     for _ in 0..100 {
@@ -261,7 +272,7 @@ fn others_cpu_us() -> f64 {
     cpu_us(ClockId::ProcessCPUTime) - cpu_us(ClockId::ThreadCPUTime)
 }
 
-fn cpu_us(clock: ClockId) -> f64 {
+pub(crate) fn cpu_us(clock: ClockId) -> f64 {
     let at = clock_gettime(clock);
     at.tv_sec as f64 * 1e6 + at.tv_nsec as f64 / 1e3
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::store::{Reader, StoreError, StoreStats};
 use crate::supervise::Failure;
+use crate::timers::Timer;
 
 /// The first look comes this long after the start, when nobody waits for anything any more, …
 const FIRST: Duration = Duration::from_secs(600);
@@ -16,38 +16,140 @@ const FIRST: Duration = Duration::from_secs(600);
 /// … and the others so long after one another.
 const PERIOD: Duration = Duration::from_secs(24 * 3600);
 
+/// How often it is asked whether it is time, or there is another reason.
+const PACE: Duration = Duration::from_secs(30);
+
 /// What is needed to look.
 pub(super) struct Checks {
-    pub(super) reader: Reader,
-    pub(super) stats: Arc<StoreStats>,
-    pub(super) clock: Arc<dyn Clock>,
+    reader: Reader,
+    stats: Arc<StoreStats>,
+    clock: Arc<dyn Clock>,
+    pace: Duration,
 }
 
-/// Looks at all of the database each day. What is found is the writer's business.
-///
-/// # Errors
-/// When looking panics.
-pub(super) async fn check(checks: Checks, stop: CancellationToken) -> Result<(), Failure> {
-    let Checks { reader, stats, clock } = checks;
-    let mut due = interval(PERIOD);
-    due.reset_after(FIRST);
-    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = due.tick() => {}
-        }
-        let reader = reader.clone();
-        let looking = tokio::task::spawn_blocking(move || reader.check());
-        let checked = tokio::select! {
+impl Checks {
+    /// Of this database, by this clock.
+    pub(super) fn new(reader: Reader, stats: Arc<StoreStats>, clock: Arc<dyn Clock>) -> Checks {
+        Checks { reader, stats, clock, pace: PACE }
+    }
+
+    /// Looks at all of the database each day, and when somebody else wrote into it. What is found is the writer's business.
+    ///
+    /// # Errors
+    /// When looking panics.
+    pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
+        let mut look = Timer::new(PERIOD, self.clock.now().mono + FIRST);
+        while tokio::time::timeout(self.pace, stop.cancelled()).await.is_err() {
+            let due = look.fire(self.clock.now().mono).is_some();
+            if !self.reader.take_suspicion() && !due {
+                continue;
+            }
+            let reader = self.reader.clone();
+            let looking = tokio::task::spawn_blocking(move || reader.check());
             // It is given up when the database is closed.
-            () = stop.cancelled() => return Ok(()),
-            done = looking => done?,
-        };
-        match checked {
-            Ok(()) => stats.set_checked(clock.now().wall),
-            Err(StoreError::Closed) => {}
-            Err(error) => tracing::warn!(reason = error.chain(), "the database could not be found whole"),
+            let Some(checked) = stop.run_until_cancelled(looking).await else { break };
+            match checked? {
+                Ok(()) => self.stats.set_checked(self.clock.now().wall),
+                Err(StoreError::Closed) => {}
+                Err(error) => tracing::warn!(reason = error.chain(), "the database could not be found whole"),
+            }
         }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::model::{Now, Timestamp};
+    use crate::store::{FILE_NAME, StateLock, open};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const NOON: Timestamp = Timestamp::from_unix_ms(1_767_268_800_000);
+
+    /// Moves only when told to, and counts how often it was asked.
+    struct Asked {
+        clock: ManualClock,
+        times: AtomicU64,
+    }
+
+    impl Clock for Asked {
+        fn now(&self) -> Now {
+            self.times.fetch_add(1, Ordering::SeqCst);
+            self.clock.now()
+        }
+    }
+
+    impl Asked {
+        /// Waits until it was asked twice more: then whatever was due has been done, and nothing else.
+        async fn settle(&self) {
+            let before = self.times.load(Ordering::SeqCst);
+            while self.times.load(Ordering::SeqCst) < before + 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// A whole database, closed, in a directory of its own.
+    fn database() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = open(StateLock::acquire(directory.path()).unwrap(), Box::new(drop)).unwrap();
+        drop(opened.handle);
+        opened.writer.run();
+        directory
+    }
+
+    #[tokio::test]
+    async fn a_look_comes_after_ten_minutes_then_each_day_and_on_suspicion() {
+        let directory = database();
+        let clock = Arc::new(Asked { clock: ManualClock::new(NOON), times: AtomicU64::new(0) });
+        let (stats, stop) = (Arc::new(StoreStats::default()), CancellationToken::new());
+        let reader = Reader::new(directory.path());
+        let checks = Checks {
+            reader: reader.clone(),
+            stats: Arc::clone(&stats),
+            clock: Arc::<Asked>::clone(&clock),
+            pace: Duration::from_millis(1),
+        };
+        let story = async {
+            clock.settle().await;
+            clock.clock.advance(10 * MINUTE - Duration::from_secs(1));
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), None, "too early");
+            clock.clock.advance(Duration::from_secs(1));
+            clock.settle().await;
+            let first = NOON + 10 * MINUTE;
+            assert_eq!(stats.checked_at(), Some(first));
+            clock.clock.advance(DAY - MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(first), "not yet a day later");
+            clock.clock.advance(MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(first + DAY));
+            // As after a machine was held for days: one look, and the rhythm goes on.
+            clock.clock.advance(5 * DAY + MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(first + 6 * DAY + MINUTE));
+            clock.clock.advance(DAY - MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(first + 7 * DAY));
+            // Somebody else wrote into it.
+            reader.suspect();
+            clock.clock.advance(MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(first + 7 * DAY + MINUTE));
+            // What is not whole is not said to be.
+            std::fs::write(directory.path().join(FILE_NAME), [7; 8192]).unwrap();
+            clock.clock.advance(DAY);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(first + 7 * DAY + MINUTE));
+            stop.cancel();
+        };
+        let (ended, ()) = tokio::join!(checks.run(stop.clone()), story);
+        ended.unwrap();
     }
 }

@@ -132,7 +132,7 @@ impl Daemon {
             feed: feed.clone(),
             clock: Arc::clone(&clock),
         };
-        let checks = Checks { reader: reader.clone(), stats: Arc::clone(&stats), clock: Arc::clone(&clock) };
+        let checks = Checks::new(reader.clone(), Arc::clone(&stats), Arc::clone(&clock));
         let handle = Handle::new(feed, sender, reader.clone(), Arc::new(live), Arc::clone(&clock));
         // After the source of process facts has raised it.
         let limits = Limits::within(open_files());
@@ -219,7 +219,7 @@ impl Daemon {
         parts.spawn("discovery", discover::discover(desk, stop.clone()));
         let (broker, told) = (handle.live().message_database(), handle.inbox().clone());
         parts.spawn("messages", messages::count(broker, told, stop.clone()));
-        parts.spawn("check", check::check(checks, stop.clone()));
+        parts.spawn("check", checks.run(stop.clone()));
         parts.spawn("delivery", dispatch::dispatch(dispatch, depot, stop.clone()));
 
         let counts = api.counts();

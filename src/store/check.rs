@@ -11,9 +11,8 @@ impl Reader {
     /// [`StoreError::Damaged`] with what was found first; when the database cannot be read, or is closed or replaced
     /// meanwhile.
     pub fn check(&self) -> Result<(), StoreError> {
-        let (connection, generation) = self.apart()?;
-        let checked = tables(&connection).and_then(|tables| {
-            tables.iter().try_for_each(|table| {
+        self.ask_apart(|connection| {
+            tables(connection)?.iter().try_for_each(|table| {
                 // https://sqlite.org/pragma.html#pragma_quick_check
                 let mut check = connection.prepare("select * from pragma_quick_check(?1)")?;
                 let found = check.query_map([table], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
@@ -25,14 +24,7 @@ impl Reader {
                     }
                 }
             })
-        });
-        if let Err(error) = &checked
-            && error.is_damage()
-        {
-            let what = if let StoreError::Damaged { what, .. } = error { what.to_string() } else { error.chain() };
-            self.report_damage(generation, &what);
-        }
-        checked
+        })
     }
 }
 

@@ -37,6 +37,12 @@ pub(super) fn first_key(tick: u64) -> Result<u64, StoreError> {
     tick.checked_mul(AgentNumber::COUNT.into()).filter(fits).ok_or(StoreError::Value { what: "a tick" })
 }
 
+/// The agent's number in a key.
+#[expect(clippy::cast_possible_truncation, reason = "its lower bits")]
+pub(super) fn key_agent(key: u64) -> u32 {
+    (key % u64::from(AgentNumber::COUNT)) as u32
+}
+
 /// A percentage in tenths; what is no number is not known.
 pub(super) fn tenths(percent: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]
@@ -78,7 +84,7 @@ mod tests {
 
     #[test]
     fn numbers() {
-        assert_eq!(first_key(3).unwrap(), 3 << 20);
+        assert_eq!((first_key(3).unwrap(), key_agent(3 << 20 | 77)), (3 << 20, 77));
         assert!(first_key(1 << 43).is_err() && first_key(u64::MAX).is_err());
         assert_eq!((tenths(12.34), tenths(399.96), tenths(f64::NAN)), (Some(123), Some(4000), None));
     }

@@ -66,6 +66,26 @@ impl FileId {
     }
 }
 
+/// What is no longer the same when somebody wrote into a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Contents {
+    bytes: u64,
+    modified: (i64, i64),
+}
+
+impl Contents {
+    /// Of the file that is there now.
+    pub(super) fn of(path: &Path) -> Option<Contents> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(Contents { bytes: metadata.len(), modified: (metadata.mtime(), metadata.mtime_nsec()) })
+    }
+
+    /// Its length.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
 /// Opens the database in `directory` for writing; makes it if it is missing or empty.
 pub(super) fn open(directory: &Path) -> Result<Connection, StoreError> {
     create(&directory.join(FILE_NAME))

@@ -86,16 +86,17 @@ pub type Listener = Box<dyn Fn(Committed) + Send + Sync>;
 pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
     let mark = mark::Mark::open(lock.directory());
     let (connection, resume) = match read(&lock, &mark) {
-        Err(error) if error.is_damage() => {
-            damage::replace(lock.directory(), &error.chain())?;
-            read(&lock, &mark)?
-        }
         // The index of the log alone takes space.
         Err(error) if (error.is_full() || error.is_io()) && Reserve::find(lock.directory()).give_up() => {
             tracing::warn!(reason = error.chain(), "the database cannot be opened: space held in reserve is used");
             read(&lock, &mark)?
         }
-        opened => opened?,
+        Err(error) => {
+            let Some(what) = error.damage() else { return Err(error) };
+            damage::replace(lock.directory(), &what)?;
+            read(&lock, &mark)?
+        }
+        Ok(opened) => opened,
     };
     let reader = Reader::new(lock.directory());
     let (handle, queue, shared) = queue::queue(listener);
@@ -225,11 +226,12 @@ impl StoreError {
         }
     }
 
-    /// Whether the database itself is broken, so that opening it again would not help.
-    pub(crate) fn is_damage(&self) -> bool {
+    /// What was found if the database itself is broken, so that opening it again would not help.
+    pub(crate) fn damage(&self) -> Option<Arc<str>> {
         match self {
-            StoreError::Damaged { .. } => true,
-            _ => matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)),
+            StoreError::Damaged { what, .. } => Some(Arc::clone(what)),
+            _ => matches!(self.code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+                .then(|| self.chain().into()),
         }
     }
 

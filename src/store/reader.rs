@@ -38,6 +38,8 @@ struct State {
     closed: bool,
     /// What was met of damage, until the writer takes it.
     damage: Option<Arc<str>>,
+    /// Whether somebody else wrote into the file, so that it may not be whole.
+    suspected: bool,
 }
 
 struct Source {
@@ -68,7 +70,17 @@ impl Reader {
         let mut state = self.0.lock();
         state.generation += 1;
         state.idle.clear();
-        state.damage = None;
+        (state.damage, state.suspected) = (None, false);
+    }
+
+    /// Notes that somebody else wrote into the file.
+    pub(crate) fn suspect(&self) {
+        self.0.lock().suspected = true;
+    }
+
+    /// Whether somebody else wrote into the file since this was asked for the last time: then all of it is to be looked at.
+    pub fn take_suspicion(&self) -> bool {
+        std::mem::take(&mut self.0.lock().suspected)
     }
 
     /// What those who read met of damage since this was asked for the last time.
@@ -76,16 +88,22 @@ impl Reader {
         self.0.lock().damage.take()
     }
 
-    /// Tells the writer of damage, unless it is of a file that was replaced meanwhile.
-    pub(super) fn report_damage(&self, generation: u64, what: &str) {
+    /// If the error is of damage, tells the writer so, unless the file was replaced meanwhile.
+    fn told(&self, generation: u64, error: StoreError) -> StoreError {
+        let damage = error.damage();
         let mut state = self.0.lock();
-        if state.generation == generation {
-            state.damage = Some(what.into());
+        if damage.is_some() && state.generation == generation {
+            state.damage = damage;
         }
+        error
     }
 
-    /// A connection that is none of those that answer questions, and its generation. It can be told to end what it does.
-    pub(super) fn apart(&self) -> Result<(Connection, u64), StoreError> {
+    /// Asks something long of a connection that is none of those that answer questions. It is given up when the file is
+    /// replaced.
+    pub(super) fn ask_apart<T>(
+        &self,
+        question: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let (closed, generation) = {
             let state = self.0.lock();
             (state.closed, state.generation)
@@ -93,32 +111,33 @@ impl Reader {
         if closed {
             return Err(StoreError::Closed);
         }
-        let mut source = open(&self.0.path, generation).map_err(failed)?;
+        let answer = self.apart(generation).map_err(failed).and_then(|connection| question(&connection));
+        answer.map_err(|error| self.told(generation, error))
+    }
+
+    fn apart(&self, generation: u64) -> rusqlite::Result<Connection> {
+        let mut source = open(&self.0.path, generation)?;
         let pool = Arc::clone(&self.0);
         let given_up = move || {
             let state = pool.lock();
             state.closed || state.generation != generation
         };
-        source.connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up)).map_err(failed)?;
-        Ok((source.connection, generation))
+        source.connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up))?;
+        Ok(source.connection)
     }
 
     /// Asks one question, as one transaction.
     pub(super) fn read<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut loan = self.0.lend()?;
-        let source = match loan.source.take() {
-            Some(source) => source,
-            None => open(&self.0.path, loan.generation).map_err(failed)?,
-        };
-        source.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
-        let answer = transaction(&source.connection, question).map_err(failed);
-        match &answer {
-            Ok(_) => loan.source = Some(source),
+        let source = loan.source.take().map_or_else(|| open(&self.0.path, loan.generation), Ok);
+        let answer = source.and_then(|source| {
+            source.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
             // After trouble a new connection is worth more than this one.
-            Err(error) if error.is_damage() => self.report_damage(loan.generation, &error.chain()),
-            Err(_) => {}
-        }
-        answer
+            let answer = transaction(&source.connection, question)?;
+            loan.source = Some(source);
+            Ok(answer)
+        });
+        answer.map_err(|error| self.told(loan.generation, failed(error)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::backlog::{Backlog, Portion};
-use super::database::FileId;
+use super::database::{Contents, FileId};
 use super::expire::Pruning;
 use super::mark::{Mark, Reached};
 use super::queue::{Op, Shared};
@@ -53,6 +53,8 @@ pub struct Writer {
     spare: bool,
     /// Which file is written.
     file: Option<FileId>,
+    /// How it was after the last transaction: only those change it.
+    contents: Option<Contents>,
     /// How far it has come, for the next start.
     mark: Mark,
     reserve: Reserve,
@@ -107,7 +109,7 @@ impl Writer {
         mark: Mark,
     ) -> Writer {
         let path = lock.directory().join(FILE_NAME);
-        let writer = Writer {
+        let mut writer = Writer {
             connection: Some(connection),
             words: apply::Words::default(),
             queue,
@@ -118,6 +120,7 @@ impl Writer {
             doubt: None,
             spare: false,
             file: FileId::of(&path),
+            contents: None,
             mark,
             reserve: Reserve::find(lock.directory()),
             strained: false,
@@ -348,6 +351,9 @@ impl Writer {
             return Err(moved.into());
         }
         let Some(connection) = &mut self.connection else { return Err(StoreError::Closed.into()) };
+        if self.contents != Contents::of(&self.lock.directory().join(FILE_NAME)) {
+            self.reader.suspect();
+        }
         let done = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| Failed::from(StoreError::from(error)))

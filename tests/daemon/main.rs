@@ -8,6 +8,7 @@ mod accounting;
 mod alertmanager;
 mod causes;
 mod churn;
+mod damage;
 mod dashboard;
 mod ends;
 mod harness;

@@ -10,9 +10,10 @@ use serde_json::json;
 use super::harness::{BRISK, Daemon, Place, get, until};
 use super::tree::Tree;
 
-/// Tells an event; the status of the answer.
-fn tell(place: &Place, message: &str) -> u16 {
-    let body = json!({"eventType": "note", "message": message, "id": message}).to_string();
+/// Tells an event, under a name; the status of the answer.
+pub(crate) fn tell(place: &Place, message: &str) -> u16 {
+    let id: String = message.chars().take(100).collect();
+    let body = json!({"eventType": "note", "message": message, "id": id}).to_string();
     let mut stream = UnixStream::connect(place.path("s")).unwrap();
     let length = body.len();
     let head = "POST /api/monitoring/agents/a/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";

@@ -267,6 +267,44 @@ fn a_file_that_is_deleted_or_moved_under_the_daemon_comes_back_whole() {
     }
 }
 
+/// As `cp` does it with an old copy: the file stays the same one, and most of it is read from memory and from the log.
+#[test]
+fn a_copy_that_is_written_over_it_is_suspected_and_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    filled(path);
+    let copy = path.join("copy");
+    agent_monitor::store::backup(path, &copy).unwrap();
+    let store = Store::start(path);
+    let noted = |tick| Batch {
+        entries: vec![of_agent(1, after(tick), event(&"x".repeat(1_000)))],
+        ..pass(tick, after(tick * 10), &[1, 2, 3])
+    };
+    for tick in 3_000..3_300 {
+        store.store(noted(tick)).unwrap();
+    }
+    store.flush();
+    assert!(!store.reader.take_suspicion(), "what it writes itself, and writes back from its log, is no reason");
+    std::fs::copy(&copy, path.join(FILE_NAME)).unwrap();
+    // Whether the next transaction meets it is chance.
+    let _ = store.store(noted(3_300));
+    let met = !set_aside(path).is_empty() || store.stats.trouble().is_some();
+    println!("struck once; {}", if met { "met at once" } else { "suspected" });
+    assert!(met || store.reader.take_suspicion(), "the fault never struck");
+    if !met {
+        store.reader.check().expect_err("it is not whole");
+    }
+    until(&store, "it is replaced", || set_aside(path).len() == 1);
+    await_recovery(&store);
+    store.store(noted(4_000)).unwrap();
+    store.reader.check().expect("the new one is whole");
+    store.stop();
+    let [aside] = &set_aside(path)[..] else { panic!("one file") };
+    assert!(std::fs::read(aside).unwrap() == std::fs::read(&copy).unwrap(), "kept as it was put there");
+    assert_eq!(told(path).len(), 1);
+    assert_eq!(ask(path, "pragma integrity_check"), ["ok"]);
+}
+
 #[test]
 fn a_foreign_file_in_its_place_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();

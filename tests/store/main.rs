@@ -6,6 +6,7 @@ mod alerts;
 mod control;
 mod crash;
 mod damage;
+mod disks;
 mod expire;
 mod faults;
 mod lists;

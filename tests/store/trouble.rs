@@ -1,7 +1,6 @@
 //! P4 and P7: trouble with the disk stops nothing but storing, is counted and told, and ends by itself.
 
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ pub(crate) fn noted(tick: u64) -> Batch {
 }
 
 /// What somebody outside tells, and waits for.
-fn told_from_outside(tick: u64) -> Batch {
+pub(crate) fn told_from_outside(tick: u64) -> Batch {
     let entries = vec![of_agent(1, after(tick), event(&format!("outside {tick}")))];
     Batch { agents: vec![agent(1)], entries, ..Batch::default() }
 }
@@ -116,7 +115,7 @@ impl Diary {
 }
 
 /// Breaks the store, goes on until it was noticed several times, mends it. Returns how often the fault struck.
-fn outage(directory: &Path, strike: impl FnOnce(), mend: impl FnOnce()) -> usize {
+pub(crate) fn outage(directory: &Path, strike: impl FnOnce(), mend: impl FnOnce()) -> usize {
     let store = Store::start(directory);
     let mut diary = Diary::new();
     diary.go_on(&store);
@@ -213,7 +212,7 @@ fn a_reader_that_is_forgotten() {
 }
 
 /// Tells the writer how much is kept, and lets it delete.
-fn prune(store: &Store, size_bytes: u64) -> Limits {
+pub(crate) fn prune(store: &Store, size_bytes: u64) -> Limits {
     let limits = Limits { samples: WEEK, rollups: WEEK * 13, size_bytes };
     let now = Now { wall: after(0), mono: Mono(0) };
     store.handle.submit(Op::Prune { limits, now }).unwrap();
@@ -222,129 +221,6 @@ fn prune(store: &Store, size_bytes: u64) -> Limits {
 }
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// The place of a child that has a mount namespace of its own.
-const PLACE: &str = "STORE_TEST_MOUNT";
-
-/// Runs another test of this program where it may mount what it likes: all of that goes with it. Returns what it says of how
-/// often the fault struck.
-fn where_disks_can_be_mounted(test: &str) -> String {
-    let isolate: &[&str] =
-        if nix::unistd::Uid::effective().is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
-    let possible = Command::new("unshare").args(isolate).arg("true").status().is_ok_and(|status| status.success());
-    if !possible {
-        return "NOT TESTED: this machine allows no mount namespace".to_owned();
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let output = Command::new("unshare")
-        .args(isolate)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(PLACE, directory.path())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let struck = said.lines().find(|line| line.contains("struck"));
-    struck.expect("the child did its work").to_owned()
-}
-
-fn sh(script: &str) {
-    let done = Command::new("sh").args(["-euc", script]).status().unwrap();
-    assert!(done.success(), "{script}");
-}
-
-#[test]
-fn a_full_disk() {
-    println!("{}", where_disks_can_be_mounted("trouble::on_a_small_disk"));
-}
-
-/// As ext4 does it after an error of the disk below it, which is made to happen.
-#[test]
-fn a_file_system_that_becomes_read_only() {
-    println!("{}", where_disks_can_be_mounted("trouble::on_a_disk_that_fails"));
-}
-
-#[test]
-#[ignore = "the child of the other test"]
-fn on_a_small_disk() {
-    let Some(place) = std::env::var_os(PLACE) else { return };
-    let mount = Path::new(&place);
-    sh(&format!("mount -t tmpfs -o size=8m,mode=700 none {}", mount.display()));
-    let ballast = mount.join("ballast");
-    let fill = || {
-        let mut file = std::fs::File::options().append(true).create(true).open(&ballast).unwrap();
-        let copied = std::io::copy(&mut std::io::repeat(0), &mut file);
-        assert_eq!(copied.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
-    };
-    let store = Store::start(mount);
-    let mut diary = Diary::new();
-    diary.go_on(&store);
-    prune(&store, 16 << 20);
-    let reserve = || store.stats.reserve_bytes.load(Ordering::Relaxed);
-    assert_eq!(reserve(), 8 << 20 >> 4, "space is held in reserve");
-    // Somebody fills the disk: at the first refusal the reserve is given up, and storing goes on by itself.
-    fill();
-    for _ in 0..20 {
-        diary.go_on(&store);
-    }
-    let first = diary.refused();
-    assert!(first > 0 && diary.full == first, "{first} refused, {} of them for want of room", diary.full);
-    until(&store, "storing goes on in the reserve", || {
-        reserve() == 0 && store.stats.waiting_entries.load(Ordering::Relaxed) == 0
-    });
-    let trouble = store.stats.trouble().expect("it is said that the disk is full");
-    assert!(trouble.contains("reserve"), "{trouble}");
-    diary.go_on(&store);
-    assert_eq!(diary.refused(), first, "in the reserve");
-    // Somebody takes that as well.
-    fill();
-    for _ in 0..200 {
-        diary.go_on(&store);
-    }
-    let struck = diary.refused();
-    assert!(struck > first, "the fault never struck");
-    assert!(store.reader.agent(&agent(1).id).unwrap().is_some(), "what is on disk can be read");
-    std::fs::remove_file(&ballast).unwrap();
-    await_recovery(&store);
-    assert_eq!(reserve(), 8 << 20 >> 4, "and is held again");
-    diary.go_on(&store);
-    diary.check(mount, &store);
-    store.stop();
-    // A daemon that starts on a full disk takes the reserve to open the database.
-    fill();
-    let store = Store::start(mount);
-    store.store(told_from_outside(1_000)).unwrap();
-    assert!(!mount.join("agent-monitor.reserve").exists());
-    store.stop();
-    println!("full disk struck {struck} times");
-}
-
-#[test]
-#[ignore = "the child of the other test"]
-fn on_a_disk_that_fails() {
-    let Some(place) = std::env::var_os(PLACE) else { return };
-    let place = Path::new(&place).display();
-    // Only root can mount a file as a disk.
-    if Command::new("losetup").arg("--find").output().is_ok_and(|found| !found.status.success()) {
-        println!("NOT TESTED, so it never struck: this machine has no loop devices");
-        return;
-    }
-    sh(&format!(
-        "cd {place}; mkdir state below; truncate -s 32M disk; mkfs.ext4 -q -F disk
-         mount -o loop,errors=remount-ro disk state; chmod 700 state; mount --bind state below"
-    ));
-    let fail = || {
-        sh(&format!(
-            "echo 1 >/sys/fs/ext4/$(basename $(findmnt -no SOURCE --mountpoint {place}/state))/trigger_fs_error"
-        ));
-    };
-    // What can be read of it is put on another disk, and that in its place.
-    let replace = || sh(&format!("cd {place}; mount -t tmpfs -o mode=700 none state; cp -a below/agent-* state"));
-    let struck = outage(&Path::new(&std::env::var_os(PLACE).unwrap()).join("state"), fail, replace);
-    println!("a disk that became read-only struck {struck} times");
-    assert!(struck > 1, "the fault never struck");
-}
 
 #[test]
 fn one_that_cannot_be_stored_harms_no_other() {

@@ -41,7 +41,9 @@ pub(crate) fn export(
         let error = anyhow!(error).context(format!("no database in {}", config.storage.directory.display()));
         return Err(Failure::new(Kind::Unusable, error));
     }
-    let mut out = Out { lines: BufWriter::new(std::io::stdout().lock()), rows: 0 };
+    let mut terminal = Some(std::io::stderr()).filter(IsTerminal::is_terminal);
+    let words = terminal.as_mut().map(|terminal| terminal as &mut dyn Write);
+    let mut out = Out { lines: BufWriter::new(std::io::stdout().lock()), words, rows: 0 };
     let reader = Reader::new(&config.storage.directory);
     let known = reader.agent_ids().map_err(|error| unusable(&error))?;
     if let Some(missing) = agent.as_ref().filter(|id| !known.contains(id)) {
@@ -83,20 +85,24 @@ impl From<StoreError> for Trouble {
 }
 
 /// Where lines go, and how many samples were written.
-struct Out<W> {
+struct Out<'w, W> {
     lines: W,
+    /// Who is told how far it has come, if somebody watches.
+    words: Option<&'w mut dyn Write>,
     rows: u64,
 }
 
-impl<W: Write> Out<W> {
+impl<W: Write> Out<'_, W> {
     fn line(&mut self, line: &str) -> Result<(), Trouble> {
         Ok(writeln!(self.lines, "{line}")?)
     }
 
     fn count(&mut self, at: Timestamp) {
         self.rows += 1;
-        if self.rows.is_multiple_of(ROWS_PER_WORD) && std::io::stderr().is_terminal() {
-            let _ = writeln!(std::io::stderr(), "{} samples, up to {at}", self.rows);
+        if self.rows.is_multiple_of(ROWS_PER_WORD)
+            && let Some(words) = &mut self.words
+        {
+            let _ = writeln!(words, "{} samples, up to {at}", self.rows);
         }
     }
 }
@@ -105,7 +111,7 @@ impl<W: Write> Out<W> {
 fn walk<W: Write>(
     reader: &Reader,
     selection: &Selection,
-    out: &mut Out<W>,
+    out: &mut Out<'_, W>,
     line: impl Fn(&AgentId, &Metrics) -> Option<String>,
 ) -> Result<(), Trouble> {
     let mut after: Option<Tick> = None;
@@ -199,7 +205,7 @@ fn openmetrics<W: Write>(
     reader: &Reader,
     selection: &Selection,
     agents: Vec<AgentId>,
-    out: &mut Out<W>,
+    out: &mut Out<'_, W>,
 ) -> Result<(), Trouble> {
     let agents = selection.agent.clone().map_or(agents, |agent| vec![agent]);
     for (name, kind, unit, help, value) in FAMILIES {
@@ -241,6 +247,17 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, anyhow::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_watches_is_told_how_far_it_has_come() {
+        let at = Timestamp::parse("2026-01-31T09:30:00Z").unwrap();
+        let mut told = Vec::new();
+        let mut out = Out { lines: Vec::new(), words: Some(&mut told), rows: 0 };
+        (0..2 * ROWS_PER_WORD + 5).for_each(|_| out.count(at));
+        let told = String::from_utf8(told).unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines, ["1000000", "2000000"].map(|count| format!("{count} samples, up to {at}")));
+    }
 
     #[test]
     fn moments() {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::columns::{first_key, key_span, rollup_at, rollup_key, span_key, unpack};
+use super::super::columns::{first_key, key_agent, key_span, rollup_at, rollup_key, span_key, unpack};
 use super::super::{Reader, StoreError};
 use super::time;
 use crate::model::{AgentNumber, History, Step, Timestamp};
@@ -208,12 +208,11 @@ pub(in crate::store) fn samples_of_pass(
     agents: &std::ops::RangeInclusive<u32>,
     mut take: impl FnMut(u32, Bucket),
 ) -> Result<(), StoreError> {
-    let sql = "select key & ?3, cpu_tenths, memory_kib, process_count, cpu_ms, read_io, written_io from sample
+    let sql = "select key, cpu_tenths, memory_kib, process_count, cpu_ms, read_io, written_io from sample
                 where key between ?1 and ?2";
-    let first = first_key(tick)?;
     let mut statement = connection.prepare_cached(sql)?;
-    let limits = [first + u64::from(*agents.start()), first + u64::from(*agents.end())];
-    let mut rows = statement.query(params![limits[0], limits[1], AgentNumber::COUNT - 1])?;
+    let key = |agent: &u32| Ok::<_, StoreError>(first_key(tick)? + u64::from(*agent));
+    let mut rows = statement.query(params![key(agents.start())?, key(agents.end())?])?;
     while let Some(row) = rows.next()? {
         let bucket = Bucket {
             cpu_ms: row.get(4)?,
@@ -221,7 +220,7 @@ pub(in crate::store) fn samples_of_pass(
             written_bytes: row.get::<_, Option<i64>>(6)?.map(unpack),
             ..sampled(row)?
         };
-        take(row.get(0)?, bucket);
+        take(key_agent(row.get(0)?), bucket);
     }
     Ok(())
 }

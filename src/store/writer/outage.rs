@@ -1,18 +1,18 @@
 //! What the writer does when the database cannot be used, and until all is well again.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::{AppliedAll, Failed, Writer, reached, store_all};
 use crate::clock::monotonic;
 use crate::model::{Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;
-use crate::store::database::FileId;
+use crate::store::database::{Contents, FileId};
 use crate::store::mark::Reached;
 use crate::store::reserve::refuses;
 use crate::store::stats::add;
@@ -36,10 +36,10 @@ pub(super) struct Outage {
 }
 
 /// What opening it again must begin with.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum Cause {
-    /// The database itself is broken.
-    Damaged,
+    /// The database itself is broken: what was found.
+    Damaged(Arc<str>),
     /// There is no room on the disk, or in what this user may take of it.
     Full,
     Other,
@@ -106,13 +106,18 @@ impl Writer {
 
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
     pub(super) fn interrupt(&mut self, error: &StoreError) {
-        self.connection = None;
+        if let Some(connection) = self.connection.take()
+            && error.damage().is_some()
+        {
+            // It is kept as it is: closing would write its log back into it.
+            let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
         self.rolling = None;
         self.pruning = None;
         self.spare = false;
         let reason: Arc<str> = error.chain().into();
-        let mut cause = if error.is_damage() {
-            Cause::Damaged
+        let mut cause = if let Some(what) = error.damage() {
+            Cause::Damaged(what)
         } else if error.is_full() || error.is_io() && refuses(self.lock.directory(), self.largest_file()) {
             Cause::Full
         } else {
@@ -124,9 +129,9 @@ impl Writer {
                 FIRST_WAIT
             }
             Some(outage) => {
-                if outage.cause == Cause::Damaged {
+                if let Cause::Damaged(_) = outage.cause {
                     // Until it is replaced, whatever keeps it from being so.
-                    cause = Cause::Damaged;
+                    cause = outage.cause.clone();
                 }
                 (outage.wait * 2).min(LONGEST_WAIT)
             }
@@ -149,8 +154,8 @@ impl Writer {
     /// is over, since a full disk can still be opened.
     pub(super) fn mend(&mut self) {
         let Some(outage) = self.outage.as_ref().filter(|outage| outage.next_try <= monotonic()) else { return };
-        let (cause, reason) = (outage.cause, Arc::clone(&outage.reason));
-        if let Err(error) = self.open_again(cause, &reason) {
+        let cause = outage.cause.clone();
+        if let Err(error) = self.open_again(&cause) {
             return self.interrupt(&error);
         }
         let probed = self.write(|transaction, _| apply::probe(transaction));
@@ -169,15 +174,15 @@ impl Writer {
         self.provide();
     }
 
-    fn open_again(&mut self, cause: Cause, reason: &str) -> Result<(), StoreError> {
+    fn open_again(&mut self, cause: &Cause) -> Result<(), StoreError> {
         // Those who read must let go of a file that was moved, or will be. Of another they must not: where nothing can be
         // written, it could not be opened again.
-        if cause == Cause::Damaged || self.file != FileId::of(&self.path()) {
+        if matches!(cause, Cause::Damaged(_)) || self.file != FileId::of(&self.path()) {
             self.reader.renew();
         }
         match cause {
-            Cause::Damaged => {
-                let entries = damage::replace(self.lock.directory(), reason)?;
+            Cause::Damaged(what) => {
+                let entries = damage::replace(self.lock.directory(), what)?;
                 // What was found in the old one says nothing of the new one.
                 self.reader.renew();
                 if let Some(outage) = &mut self.outage {
@@ -194,7 +199,7 @@ impl Writer {
         }
         let connection = database::reopen(self.lock.directory())?;
         connection.busy_timeout(SHORT_PATIENCE)?;
-        if cause == Cause::Full
+        if *cause == Cause::Full
             && let Err(error) = database::cut_log(&connection)
         {
             // What the log takes could have been used for what comes. Whether it works without shows next.
@@ -204,6 +209,7 @@ impl Writer {
         let entries = mark::go_on(&connection, self.mark.reached())?;
         self.connection = Some(connection);
         self.file = FileId::of(&self.path());
+        self.measure();
         self.limit_log();
         self.shared.tell(Committed { entries, ..Committed::default() });
         Ok(())
@@ -292,11 +298,12 @@ impl Writer {
         self.shared.stats.set_trouble(trouble);
     }
 
-    /// Sees how large the files are.
-    pub(super) fn measure(&self) {
-        let length = |path: &Path| std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.len());
+    /// Sees how large the files are, and how the database is after what was just done to it.
+    pub(super) fn measure(&mut self) {
         let path = self.path();
-        let (database, log) = (length(&path), length(&damage::with(&path, "-wal")));
+        self.contents = Contents::of(&path);
+        let [database, log] = [self.contents, Contents::of(&damage::with(&path, "-wal"))]
+            .map(|contents| contents.map_or(0, |contents| contents.bytes()));
         self.shared.stats.database_size_bytes.store(database + log, Ordering::Relaxed);
         self.shared.stats.log_bytes.store(log, Ordering::Relaxed);
     }
