@@ -69,6 +69,8 @@ pub(super) struct Agent {
     pub pss_told: bool,
     /// Whether the next pass, even one for a few, is to read it.
     pub due: bool,
+    /// Whether members of it are or were in another's tree, or another's in its.
+    pub nests: bool,
     /// Its view in the last snapshot, while that is still true.
     pub view: Option<Arc<AgentView>>,
 }
@@ -208,6 +210,7 @@ impl Agent {
             failing: false,
             pss_told: false,
             due: false,
+            nests: false,
             view: None,
         }
     }

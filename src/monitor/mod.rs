@@ -7,6 +7,7 @@ mod account;
 mod agent;
 mod ends;
 mod exchange;
+mod gone;
 mod host;
 mod leftovers;
 mod life;

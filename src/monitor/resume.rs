@@ -179,8 +179,8 @@ impl Monitor {
             return;
         }
         let mut places: Vec<Option<usize>> = vec![None; self.agents.len()];
-        let all = (0..self.agents.len()).map(AgentIndex).filter(|_| self.nested);
-        for index in self.unsaved.drain(..).chain(all) {
+        let nested = (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].nests);
+        for index in self.unsaved.drain(..).chain(nested) {
             let agent = &self.agents[index.0];
             if places[index.0].is_some() || agent.run.is_none() && agent.left.is_none() {
                 continue;
