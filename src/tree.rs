@@ -153,6 +153,13 @@ impl Forest {
         self.former.insert(pid, Former { agent, old: false });
     }
 
+    /// A process of this number began and is gone again, and was an agent's: who had the number before is gone, too, noticed
+    /// or not.
+    pub fn pass_by(&mut self, pid: Pid, agent: AgentIndex) {
+        self.by_pid.remove(&pid);
+        self.remember(pid, agent);
+    }
+
     /// How many members there are.
     pub fn len(&self) -> usize {
         self.members.len()

@@ -180,6 +180,11 @@ impl Seen {
             (_, None) => None,
         }
     }
+
+    /// Whether something of what vanished below it is still to come up.
+    pub(super) fn waits(&self) -> bool {
+        self.cpu.late() > 0 || self.io.is_some_and(|(read, written)| read.late() + written.late() > 0)
+    }
 }
 
 /// A member, to be written down.

@@ -7,10 +7,29 @@
 use std::collections::HashMap;
 
 use crate::model::{Now, Pid, ProcessKey, ProcessState};
-use crate::tree::{Changes, Line, Member, Owner};
+use crate::tree::{Changes, Line, Member, Owner, Seen};
 
 use super::Monitor;
 use super::account::Counted;
+
+/// What a pass found of those that end.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Members that are gone.
+    pub gone: Vec<ProcessKey>,
+    /// Members that have died below which something was late, as they were seen before.
+    pub dead: Vec<(ProcessKey, Seen)>,
+    /// The parents that others had before they were read.
+    pub moved: HashMap<ProcessKey, Option<Pid>>,
+}
+
+/// A member that died, as it was seen before and now.
+struct Dead {
+    owner: Owner,
+    before: Seen,
+    now: Seen,
+    line: Line,
+}
 
 /// What is to come up somewhere above.
 struct Amount<'a> {
@@ -25,18 +44,32 @@ struct Amount<'a> {
 }
 
 impl Monitor {
-    /// Lets members go that are gone. `moved`: the parents that others had before they were read just now.
-    pub(super) fn let_go(&mut self, gone: &[ProcessKey], moved: HashMap<ProcessKey, Option<Pid>>, io: bool, now: Now) {
+    /// Lets members go that are gone.
+    pub(super) fn let_go(&mut self, found: Found, io: bool, now: Now) {
+        let Found { gone, dead, moved } = found;
         let mut left: Vec<(ProcessKey, Member)> = Vec::with_capacity(gone.len());
-        for key in gone {
+        for key in &gone {
             left.extend(self.forest.remove(*key).map(|member| (*key, member)));
         }
         let gone = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
         let since = Changes { gone, moved };
         let lines: Vec<Line> = left.iter().map(|(key, member)| self.forest.line(*key, member.parent, &since)).collect();
+        let dead: Vec<Dead> = dead
+            .into_iter()
+            .filter_map(|(key, before)| {
+                let member = self.forest.get(key)?;
+                let parent = *since.moved.get(&key).unwrap_or(&member.parent);
+                Some(Dead {
+                    owner: member.owner,
+                    before,
+                    now: member.seen?,
+                    line: self.forest.line(key, parent, &since),
+                })
+            })
+            .collect();
         // Before any root's end makes leftovers of its tree: what came up in this pass is on the account of its tree.
         for counted in Counted::ALL {
-            self.pass_on(counted, &left, &lines, counted.is_read(io));
+            self.pass_on(counted, &left, &lines, &dead, counted.is_read(io));
         }
         for (key, member) in left {
             // What is written down of one that ended must not name its processes for ever.
@@ -66,7 +99,7 @@ impl Monitor {
 
     /// What only one can have waited for goes first: what came up there is nobody else's. `read`: whether the counters of
     /// those that live were read in this pass.
-    fn pass_on(&mut self, counted: Counted, left: &[(ProcessKey, Member)], lines: &[Line], read: bool) {
+    fn pass_on(&mut self, counted: Counted, left: &[(ProcessKey, Member)], lines: &[Line], dead: &[Dead], read: bool) {
         let mut amounts = Vec::new();
         for ((_, member), line) in left.iter().zip(lines) {
             let Some(share) = member.seen.and_then(|mut seen| seen.share(counted).copied()) else { continue };
@@ -76,6 +109,14 @@ impl Monitor {
                 self.await_below(counted, *parent, std::mem::take(&mut had), read);
             }
             amounts.push(Amount { owner: member.owner, had, late: share.late(), line });
+        }
+        // What was late below one that died has come up there by now, or it died too soon to wait for it.
+        for Dead { owner, before, now, line } in dead.iter().filter(|_| read) {
+            let (mut before, mut now) = (*before, *now);
+            if let (Some(before), Some(now)) = (before.share(counted), now.share(counted)) {
+                let late = before.late().saturating_sub(now.last().children - before.last().children);
+                amounts.push(Amount { owner: *owner, had: 0, late, line });
+            }
         }
         for amount in amounts {
             self.hand_up(counted, amount, read);

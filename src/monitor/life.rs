@@ -291,6 +291,7 @@ impl Monitor {
                 self.forest.insert(&row, owner, now.wall - row.age, true);
                 self.keep_member(row.key);
             }
+            Err(ReadError::Gone) => self.forest.pass_by(child, owner.agent),
             Err(_) => self.forest.remember(child, owner.agent),
         }
     }

@@ -93,6 +93,7 @@ impl Monitor {
             return Vec::new();
         }
         self.scanned_at = self.scanned_at.max(Some(account.scanned_at));
+        self.scanned_last = self.scanned_at;
         account.members.into_iter().map(|row| (index, row, account.scanned_at)).collect()
     }
 

@@ -1,15 +1,15 @@
 //! One sampling pass: find new members, read all oldest first, charge the ledgers, make samples.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::alerts::GrowthWindow;
-use crate::model::{Io, Metrics, Now, Observed, Pid, ProcessKey, ProcessRow, Sample, Tick};
+use crate::model::{Io, Metrics, Now, Observed, ProcessKey, ProcessRow, ProcessState, Sample, Tick};
 use crate::process::{ReadError, Scan, Watch};
-use crate::tree::{Admission, AgentIndex};
+use crate::tree::{Admission, AgentIndex, Seen};
 
 use super::account::{Sum, percent};
 use super::agent::Agent;
+use super::gone::Found;
 use super::{Monitor, SECOND_READING, warning};
 
 impl Monitor {
@@ -67,7 +67,7 @@ impl Monitor {
     /// Finds the processes that became members since the last pass.
     pub(super) fn discover(&mut self, now: Now) {
         if self.source.tells_forks() && self.full_scans == 0 && !self.is_looking() {
-            self.scanned_before = self.scanned_at.replace(now.mono);
+            self.note_scan(now);
             return;
         }
         let scope = if self.full_scans > 0 || self.is_looking() { Scan::All } else { Scan::New };
@@ -79,7 +79,7 @@ impl Monitor {
                 self.own.reads_denied += count.denied;
                 self.own.read_errors += count.failed;
                 let since = self.scanned_at.map(|at| now.mono.since(at));
-                self.scanned_before = self.scanned_at.replace(now.mono);
+                self.note_scan(now);
                 self.full_scans = self.full_scans.saturating_sub(1);
                 let taken = self.forest.adopt(&mut rows, |row| Admission {
                     started_at: now.wall - row.age,
@@ -117,6 +117,11 @@ impl Monitor {
         }
     }
 
+    fn note_scan(&mut self, now: Now) {
+        self.scanned_before = self.scanned_last.replace(now.mono);
+        self.scanned_at = self.scanned_last;
+    }
+
     /// Whether a process began since the last scan, so that all it used was used where it is now.
     pub(super) fn is_born(&self, row: &ProcessRow, now: Now) -> bool {
         self.scanned_at.is_some_and(|at| row.age <= now.mono.since(at))
@@ -149,8 +154,8 @@ impl Monitor {
                 left.sum = Sum::default();
             }
         }
-        let (gone, moved) = self.read_members(io);
-        self.let_go(&gone, moved, io, now);
+        let found = self.read_members(io);
+        self.let_go(found, io, now);
         for index in &read {
             self.charge(*index, io, now);
             self.note_leftovers(*index, now);
@@ -169,10 +174,8 @@ impl Monitor {
         self.agent(index).nests = true;
     }
 
-    /// Those that are gone, and the parents that others had before.
-    fn read_members(&mut self, io: bool) -> (Vec<ProcessKey>, HashMap<ProcessKey, Option<Pid>>) {
-        let mut gone = Vec::new();
-        let mut moved = HashMap::new();
+    fn read_members(&mut self, io: bool) -> Found {
+        let mut found = Found::default();
         let mut renamed = Vec::new();
         for (key, member) in self.forest.iter_mut() {
             let agent = &mut self.agents[member.owner.agent.0];
@@ -183,8 +186,11 @@ impl Monitor {
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
             match self.source.read(key, io || first_io) {
                 Ok(reading) => {
+                    if reading.state == ProcessState::Zombie {
+                        found.dead.extend(member.seen.filter(Seen::waits).map(|seen| (key, seen)));
+                    }
                     if member.parent != reading.parent {
-                        moved.insert(key, std::mem::replace(&mut member.parent, reading.parent));
+                        found.moved.insert(key, std::mem::replace(&mut member.parent, reading.parent));
                     }
                     let named = [reading.session, reading.group];
                     if member.named != named {
@@ -194,19 +200,19 @@ impl Monitor {
                     let account = agent.account(left);
                     member.seen = Some(account.take(member, &reading));
                 }
-                Err(ReadError::Gone) => gone.push(key),
+                Err(ReadError::Gone) => found.gone.push(key),
                 Err(error) => {
                     let denied = matches!(error, ReadError::Denied { .. });
                     *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
                     agent.sum(left).failed = true;
                     agent.account(left).miss(member, io);
                     // Whose child it is now is not known.
-                    moved.insert(key, member.parent.take());
+                    found.moved.insert(key, member.parent.take());
                 }
             }
         }
         renamed.into_iter().for_each(|(key, named)| self.forest.rename(key, named));
-        (gone, moved)
+        found
     }
 
     /// Ends the tick in an agent's ledgers and makes its numbers of it.
