@@ -15,16 +15,19 @@
 //! ```
 //!
 //! `G − V` is what ended children used after they were last read. Whose parent lives can only have gone to that one: as
-//! far as its counter has grown by less than such children had, that has not arrived, which is `L`. Where parent and child are gone together, an
-//! ancestor that takes orphans in may have waited for the child: it may have arrived anywhere above. `carry` holds what vanished before its parent's
-//! counter showed it: members are read oldest first, so a child that is waited for between the reading of its parent
-//! and its own is gone in this tick and arrives in the parent's counter in the next. What has not arrived by then never
-//! will (nobody waited for it), unless that parent vanished too, or could not be read: then it arrives one tick later
-//! still, in the grandparent's counter or in its own. So each member knows what is `late` below it, and only that much
-//! outlives a tick in `carry`.
+//! far as its counter has grown by less than such children had, that has not arrived, which is `L`. Where parent and child
+//! are gone together, or the parent is dead, an ancestor that takes orphans in may have waited for the child: it may have
+//! arrived anywhere above. `carry` holds what vanished before its parent's counter showed it: members are read oldest
+//! first, so a child that is waited for between the reading of its parent and its own is gone in this tick and arrives in
+//! the parent's counter in the next. What has not arrived by then never will (nobody waited for it), unless that parent
+//! vanished too, or could not be read: then it arrives one tick later still, in the grandparent's counter or in its own.
+//! So each member knows what is `late` below it, and only that much outlives a tick in `carry`.
 //!
 //! What a tree without anybody above it takes along, an orphan that belongs to process 1, arrives nowhere: held against
 //! `G`, it would hide what others' children used. So `V` leaves it out.
+//!
+//! Where trees nest, what an orphan had may come up in that of another. What no counter above it has yet is expected in
+//! each of them: it is held against too much then, rather than charged twice.
 //!
 //! Nobody looks while the daemon is started again: that is a long tick, and no rule of its own. What the ledgers and
 //! shares held is written down together, and the first tick of the next daemon goes on from there. What was shown later
@@ -61,6 +64,8 @@ struct Tally {
     born: u64,
     /// Of those that are gone, what may have come up in this tick.
     vanished: u64,
+    /// The part of it that no counter of those that live has yet, as far as is known.
+    open: u64,
     /// And what can only come up in the next.
     coming: u64,
     /// And what was late below them.
@@ -75,6 +80,8 @@ pub struct Share {
     grown: u64,
     /// What vanished below this member and was not in its counter when that was last read.
     late: u64,
+    /// The part of it that can only come up here.
+    sure: u64,
 }
 
 impl Ledger {
@@ -105,9 +112,11 @@ impl Ledger {
     /// A member read again.
     pub fn survived(&mut self, share: &mut Share, now: Counter) {
         self.tally.own += now.own.saturating_sub(share.last.own);
-        share.grown = now.children.saturating_sub(share.last.children);
-        share.late = 0;
-        self.tally.children += share.grown;
+        let came = now.children.saturating_sub(share.last.children);
+        self.tally.children += came;
+        // What was late here for sure comes before anything else.
+        share.grown = came.saturating_sub(share.sure);
+        (share.late, share.sure) = (0, 0);
         share.last = now;
     }
 
@@ -117,23 +126,30 @@ impl Ledger {
         self.tally.late += share.late;
     }
 
-    /// A member that is gone, and that another member of this tree may have waited for: see [`Share::taken`].
-    pub fn vanished(&mut self, share: &Share) {
-        self.tally.vanished += share.had();
-        self.tally.late += share.late;
+    /// So much of what vanished has come up in this tree in this tick.
+    pub fn explain(&mut self, amount: u64) {
+        self.tally.vanished += amount;
     }
 
-    /// What was charged to another tree may come up in this one: what a process of that one took to one of this, or what
-    /// is [`late`](Share::late) below a member that comes over.
-    pub fn elsewhere(&mut self, taken: u64) {
-        self.tally.vanished += taken;
+    /// So much of what vanished may come up in this tree, now or later.
+    pub fn expect(&mut self, amount: u64) {
+        self.tally.vanished += amount;
+        self.tally.open += amount;
     }
 
-    /// Of what vanished in this tick this much cannot have come up yet.
-    pub fn defer(&mut self, late: u64) {
-        let late = late.min(self.tally.vanished);
-        self.tally.vanished -= late;
-        self.tally.coming += late;
+    /// So much of what vanished cannot have come up yet.
+    pub fn expect_later(&mut self, amount: u64) {
+        self.tally.coming += amount;
+    }
+
+    /// So much of what was expected before may still come up in the next tick.
+    pub fn expect_longer(&mut self, amount: u64) {
+        self.tally.late += amount;
+    }
+
+    /// Everything that is still expected: no more than this can come up below members that come from this tree.
+    pub fn expected(&self) -> u64 {
+        self.carry + self.tally.open + self.tally.coming
     }
 
     /// Ends the tick; returns what it added.
@@ -161,7 +177,7 @@ impl Share {
 
     /// That of a member that an earlier ledger held.
     pub fn resume(held: Held) -> Share {
-        Share { last: Counter { own: held.own, children: held.children }, grown: 0, late: held.late }
+        Share { last: Counter { own: held.own, children: held.children }, grown: 0, late: held.late, sure: 0 }
     }
 
     /// What another ledger can go on from.
@@ -179,27 +195,22 @@ impl Share {
         self.last.own + self.last.children
     }
 
-    /// How much came from ended children at the last reading.
-    pub fn grown(&self) -> u64 {
-        self.grown
-    }
-
-    /// What it takes to whoever waits for it when it is gone.
-    pub fn taken(&self) -> u64 {
-        self.had() + self.late
-    }
-
     /// What vanished below it and can still come up in its counter.
     pub fn late(&self) -> u64 {
         self.late
     }
 
-    /// Somebody vanished whose nearest living ancestor this member is. Whether this one was read in the pass that found
-    /// it gone, as `read` says, decides whether its counter can have it already.
-    pub fn inherit(&mut self, taken: u64, read: bool) {
-        let arrived = if read { self.grown.min(taken) } else { 0 };
+    /// Up to `amount` of what vanished came up in its counter: returns how much. That much of its growth is explained.
+    pub fn explain(&mut self, amount: u64) -> u64 {
+        let arrived = self.grown.min(amount);
         self.grown -= arrived;
-        self.late += taken - arrived;
+        arrived
+    }
+
+    /// So much that vanished below it may still come up in its counter; `sure`: or nowhere.
+    pub fn inherit(&mut self, amount: u64, sure: bool) {
+        self.late += amount;
+        self.sure += if sure { amount } else { 0 };
     }
 }
 

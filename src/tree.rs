@@ -7,7 +7,7 @@
 //! agent that started the monitor is not charged for being watched.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::ledger::Share;
 use crate::model::{Mono, Pid, ProcessKey, ProcessRow, ProcessState, Timestamp};
@@ -151,6 +151,13 @@ impl Forest {
             self.former.clear();
         }
         self.former.insert(pid, Former { agent, old: false });
+    }
+
+    /// A process of this number began and is gone again, and was an agent's: who had the number before is gone, too, noticed
+    /// or not.
+    pub fn pass_by(&mut self, pid: Pid, agent: AgentIndex) {
+        self.by_pid.remove(&pid);
+        self.remember(pid, agent);
     }
 
     /// How many members there are.
@@ -318,36 +325,44 @@ impl Forest {
         moved
     }
 
-    /// The nearest ancestor of a process that is a member. `gone` finds the parent of those that just left. Nobody is
-    /// younger than who descends from it: a younger one has got the number of one that is gone.
-    pub fn nearest(
-        &self,
-        process: ProcessKey,
-        parent: Option<Pid>,
-        gone: &HashMap<Pid, Option<Pid>>,
-    ) -> Option<ProcessKey> {
-        let mut above = parent?;
-        for _ in 0..=gone.len() {
-            if let Some(key) = self.at(above).filter(|key| key.start_ticks <= process.start_ticks) {
-                return Some(key);
+    /// Who was above a process at the last look, and so whoever can have waited for it or for one between: orphans go
+    /// upwards. Nobody is younger than who descends from it: a younger one has got the number of one that is gone.
+    pub fn line(&self, process: ProcessKey, parent: Option<Pid>, since: &Changes) -> Line {
+        let mut line = Line::default();
+        let (mut below, mut above, mut passed) = (process, parent, 0);
+        while let Some(pid) = above {
+            let member = self.at(pid).filter(|key| key.start_ticks <= below.start_ticks);
+            if let Some(key) = member.filter(|key| !line.members.contains(key)) {
+                line.members.push(key);
+                let known = |then: &&Option<Pid>| {
+                    then.is_some_and(|pid| self.at(pid).is_some() || since.gone.contains_key(&pid))
+                };
+                let then = since.moved.get(&key).filter(known);
+                (below, above) = (key, *then.unwrap_or(&self.members[&key].parent));
+            } else if let Some(parent) = since.gone.get(&pid).filter(|_| passed < since.gone.len()) {
+                line.open = true;
+                (above, passed) = (*parent, passed + 1);
+            } else {
+                line.open |= self.former.contains_key(&pid);
+                return line;
             }
-            above = (*gone.get(&above)?)?;
         }
-        None
+        line.open = true;
+        line
     }
 
-    /// Whether a member of one agent hangs below one of another.
-    pub fn is_nested(&self) -> bool {
-        self.members.values().any(|member| {
+    /// The agents of which one has a member below another's, or in a session or group that another's leads or led.
+    pub fn nested(&self) -> BTreeSet<AgentIndex> {
+        let mut nested = BTreeSet::new();
+        for member in self.members.values() {
+            let own = member.owner.agent;
             let above = member.parent.and_then(|pid| self.living(pid));
-            above.is_some_and(|above| above.agent != member.owner.agent)
-        })
-    }
-
-    /// Whether what was a member's child may be waited for by another member by now: its parent is gone, and who it was
-    /// given to was not seen. `gone` are those that just left.
-    pub fn may_have_moved(&self, parent: Option<Pid>, gone: &HashMap<Pid, Option<Pid>>) -> bool {
-        parent.is_none_or(|pid| gone.contains_key(&pid) || self.former.contains_key(&pid))
+            let leads = member.named.into_iter().flatten().filter_map(|pid| self.leads(pid));
+            for other in above.into_iter().chain(leads).filter(|other| other.agent != own) {
+                nested.extend([own, other.agent]);
+            }
+        }
+        nested
     }
 
     /// Whether a process descends from the monitor's own, also if what was in between has ended.
@@ -365,6 +380,24 @@ impl Forest {
     fn leads(&self, pid: Pid) -> Option<Owner> {
         self.living(pid).or_else(|| self.former.get(&pid).map(|former| Owner { agent: former.agent, left: false }))
     }
+}
+
+/// What a look at all members changed: whose parents they were before it.
+#[derive(Clone, Default, Debug)]
+pub struct Changes {
+    /// Those that are gone, by their numbers.
+    pub gone: HashMap<Pid, Option<Pid>>,
+    /// Those that have another parent now, or one that could not be seen.
+    pub moved: HashMap<ProcessKey, Option<Pid>>,
+}
+
+/// The members above a process: see [`Forest::line`].
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Line {
+    /// Nearest first.
+    pub members: Vec<ProcessKey>,
+    /// Whether one of it just left, or its end is not known: who was given what those left behind was not seen.
+    pub open: bool,
 }
 
 /// What is known of a process that is taken in.

@@ -179,26 +179,30 @@ fn drive(acts: &[Act], way: Way) -> Result<(), String> {
             if !order.is_empty() {
                 continue;
             }
-            // Of those whose parent lives: what they had, where that one's counter has not grown by it.
-            let mut waited: BTreeMap<usize, u64> = BTreeMap::new();
-            for (who, share) in &gone {
-                if known.contains_key(&world.lives[*who].parent) {
-                    *waited.entry(world.lives[*who].parent).or_default() += share.had();
-                }
-            }
-            let late = waited.iter().map(|(parent, had)| had.saturating_sub(known[parent].grown())).sum();
+            // First what only a parent that lives can have waited for.
+            gone.sort_by_key(|(who, _)| !known.contains_key(&world.lives[*who].parent));
             for (who, share) in gone.drain(..) {
-                let mut above = world.lives[who].parent;
+                let parent = world.lives[who].parent;
+                let mut above = parent;
                 while above != usize::MAX && !known.contains_key(&above) {
                     above = world.lives[above].parent;
                 }
-                if let Some(above) = known.get_mut(&above) {
-                    ledger.vanished(&share);
-                    above.inherit(share.taken(), true);
-                    above.late *= u64::from(way.keep_late);
+                if let Some(heir) = known.get_mut(&above) {
+                    let arrived = heir.explain(share.had());
+                    ledger.explain(arrived);
+                    let rest = share.had() - arrived;
+                    if above == parent {
+                        ledger.expect_later(rest)
+                    } else {
+                        ledger.expect(rest)
+                    }
+                    heir.inherit(rest, above == parent);
+                    ledger.expect_longer(share.late());
+                    let late = share.late() - heir.explain(share.late());
+                    heir.inherit(late, false);
+                    heir.late *= u64::from(way.keep_late);
                 }
             }
-            ledger.defer(late);
             (way.spoil)(&mut ledger);
             (way.charge)(&mut ledger);
             if ledger.total() < shown {

@@ -9,6 +9,14 @@ use crate::tree::{Member, Seen};
 /// Processor time is counted in hundredths of a second: in a shorter time than this it makes no rate.
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// What is counted of a tree, in a ledger each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Counted {
+    Cpu,
+    Read,
+    Written,
+}
+
 /// The ledgers of one tree.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Account {
@@ -47,14 +55,6 @@ pub(super) struct Sum {
     pub failed: bool,
 }
 
-/// What members had that are gone and that only one other can have waited for: their parent, which lives.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Waited {
-    cpu_us: u64,
-    read_bytes: u64,
-    written_bytes: u64,
-}
-
 /// What belongs to the processes that outlived their agent.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Remains {
@@ -62,6 +62,16 @@ pub(super) struct Remains {
     pub account: Account,
     /// What the last pass added up.
     pub sum: Sum,
+}
+
+impl Counted {
+    /// All of them.
+    pub(super) const ALL: [Counted; 3] = [Counted::Cpu, Counted::Read, Counted::Written];
+
+    /// Whether a pass reads it, that reads storage only if `io`.
+    pub(super) fn is_read(self, io: bool) -> bool {
+        self == Counted::Cpu || io
+    }
 }
 
 impl Sum {
@@ -100,9 +110,8 @@ impl Account {
         Sums { cpu_us: self.cpu.balance(), read_bytes: self.read.balance(), written_bytes: self.written.balance() }
     }
 
-    /// A member is there and could not be read. Whose child it is now is not known.
+    /// A member is there and could not be read.
     pub(super) fn miss(&mut self, member: &mut Member, io: bool) {
-        member.parent = None;
         let Some(seen) = &mut member.seen else { return };
         self.cpu.missed(&mut seen.cpu);
         if let Some((read, written)) = seen.io.as_mut().filter(|_| io) {
@@ -111,37 +120,12 @@ impl Account {
         }
     }
 
-    /// A member is gone, and another of this account may have waited for it.
-    pub(super) fn vanished(&mut self, gone: &Seen) {
-        self.cpu.vanished(&gone.cpu);
-        if let Some((read, written)) = &gone.io {
-            self.read.vanished(read);
-            self.written.vanished(written);
-        }
-    }
-
-    /// A member of another account is gone, and one of this may have waited for it.
-    pub(super) fn elsewhere(&mut self, gone: &Seen) {
-        self.cpu.elsewhere(gone.cpu.taken());
-        if let Some((read, written)) = &gone.io {
-            self.read.elsewhere(read.taken());
-            self.written.elsewhere(written.taken());
-        }
-    }
-
-    /// Of what vanished in this pass this has not come up yet.
-    pub(super) fn defer(&mut self, late: Waited) {
-        self.cpu.defer(late.cpu_us);
-        self.read.defer(late.read_bytes);
-        self.written.defer(late.written_bytes);
-    }
-
-    /// A member of another account comes over. What is late below it was charged there, and comes up here.
-    pub(super) fn adopt(&mut self, seen: &Seen) {
-        self.cpu.elsewhere(seen.cpu.late());
-        if let Some((read, written)) = &seen.io {
-            self.read.elsewhere(read.late());
-            self.written.elsewhere(written.late());
+    /// One of its ledgers.
+    pub(super) fn ledger(&mut self, counted: Counted) -> &mut Ledger {
+        match counted {
+            Counted::Cpu => &mut self.cpu,
+            Counted::Read => &mut self.read,
+            Counted::Written => &mut self.written,
         }
     }
 
@@ -187,36 +171,19 @@ impl Account {
 }
 
 impl Seen {
-    /// A member is gone whose nearest ancestor this one is. `read`: whether this one was read in the same pass; `io`:
-    /// whether its storage counters were.
-    pub(super) fn inherit(&mut self, gone: &Seen, read: bool, io: bool) {
-        self.cpu.inherit(gone.cpu.taken(), read);
-        if let (Some((into, out)), Some((read_bytes, written))) = (&mut self.io, &gone.io) {
-            into.inherit(read_bytes.taken(), read && io);
-            out.inherit(written.taken(), read && io);
-        }
-    }
-}
-
-impl Waited {
-    /// One more that is gone.
-    pub(super) fn add(&mut self, gone: &Seen) {
-        self.cpu_us += gone.cpu.had();
-        if let Some((read, written)) = &gone.io {
-            self.read_bytes += read.had();
-            self.written_bytes += written.had();
+    /// Its part in one of the ledgers, if it has one there.
+    pub(super) fn share(&mut self, counted: Counted) -> Option<&mut Share> {
+        match (counted, &mut self.io) {
+            (Counted::Cpu, _) => Some(&mut self.cpu),
+            (Counted::Read, Some((read, _))) => Some(read),
+            (Counted::Written, Some((_, written))) => Some(written),
+            (_, None) => None,
         }
     }
 
-    /// As far as the counters of the parent, as they were just read, have not grown by it.
-    pub(super) fn not_in(self, parent: &Seen, io: bool) -> Waited {
-        let (read, written) = parent.io.filter(|_| io).unzip();
-        let beyond = |had: u64, share: Option<Share>| share.map_or(0, |share| had.saturating_sub(share.grown()));
-        Waited {
-            cpu_us: beyond(self.cpu_us, Some(parent.cpu)),
-            read_bytes: beyond(self.read_bytes, read),
-            written_bytes: beyond(self.written_bytes, written),
-        }
+    /// Whether something of what vanished below it is still to come up.
+    pub(super) fn waits(&self) -> bool {
+        self.cpu.late() > 0 || self.io.is_some_and(|(read, written)| read.late() + written.late() > 0)
     }
 }
 
@@ -317,7 +284,10 @@ mod tests {
             read(&mut account, parent, 10);
             let gone = read(&mut account, child, 100);
             assert_eq!(charge(&mut account), (110, 220));
-            account.vanished(&gone);
+            for counted in Counted::ALL {
+                let had = gone.clone().share(counted).unwrap().had();
+                account.ledger(counted).expect(had);
+            }
             read(&mut account, parent, at_last);
             assert_eq!(charge(&mut account), (50, 100));
             assert_eq!((account.read.total(), account.written.total()), (160, 320));

@@ -67,6 +67,8 @@ pub(super) struct Agent {
     pub failing: bool,
     /// Whether it was told that its memory cannot be added up as configured.
     pub pss_told: bool,
+    /// Whether members of it are or were in another's tree, or another's in its.
+    pub nests: bool,
     /// Its view in the last snapshot, while that is still true.
     pub view: Option<Arc<AgentView>>,
 }
@@ -205,6 +207,7 @@ impl Agent {
             left_told: true,
             failing: false,
             pss_told: false,
+            nests: false,
             view: None,
         }
     }

@@ -95,13 +95,13 @@ impl Monitor {
         let agent = self.agent(index);
         agent.left_told = false;
         let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map(|end| end.at).unwrap_or_default();
+        self.move_late(&keys, tree, left);
         for key in keys {
             let member = self.forest.get_mut(key).expect("just seen");
             member.owner = left;
             // Of one that was not read yet it shows at its first reading.
             let used = member.seen.map(|seen| seen.cpu.last().own + seen.cpu.last().children);
             member.left = used.map(|used_before_us| Left { since, used_before_us, noted: false });
-            self.adopt_shares(key, left);
         }
         if root_lives {
             self.roots.remove(&root);

@@ -184,19 +184,18 @@ impl Monitor {
     pub(super) fn plant(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
         let owner = Owner { agent: index, left: false };
         self.unsaved.push(index);
-        if let Some(before) = self.forest.get(row.key).map(|member| member.owner) {
-            self.unsaved.push(before.agent);
-            for key in self.forest.move_below(row.key, owner) {
-                self.adopt_shares(key, owner);
-                self.no_leftover_any_more(key, now);
-            }
+        if self.forest.get(row.key).is_some() {
+            self.regroup(row.key, owner, now);
         } else {
             let born = self.is_born(row, now);
             self.forest.insert(row, owner, now.wall - row.age, born);
             self.full_scans = FULL_SCANS;
         }
         self.roots.insert(row.key, index);
-        self.nested |= self.is_inside(row.key, index);
+        if let Some(around) = self.around(row.key).filter(|around| *around != index) {
+            self.nests(around);
+            self.nests(index);
+        }
         let agent = self.agent(index);
         agent.read_at = None;
         self.due[index.0] = true;
@@ -204,10 +203,25 @@ impl Monitor {
         self.changed = true;
     }
 
-    /// A member came over from another account: what is still on its way below it comes along.
-    pub(super) fn adopt_shares(&mut self, key: ProcessKey, owner: Owner) {
-        let Some(seen) = self.forest.get(key).and_then(|member| member.seen) else { return };
-        self.agents[owner.agent.0].account(owner.left).adopt(&seen);
+    /// In whose tree a process hangs.
+    fn around(&self, process: ProcessKey) -> Option<AgentIndex> {
+        let above = self.forest.at(self.forest.get(process)?.parent?)?;
+        self.forest.get(above).map(|above| above.owner.agent)
+    }
+
+    /// Gives a member and what is its agent's below it to another agent.
+    pub(super) fn regroup(&mut self, root: ProcessKey, to: Owner, now: Now) {
+        let Some(from) = self.forest.get(root).map(|member| member.owner) else { return };
+        self.unsaved.extend([from.agent, to.agent]);
+        if from.agent != to.agent {
+            self.nests(from.agent);
+            self.nests(to.agent);
+        }
+        let moved = self.forest.move_below(root, to);
+        self.move_late(&moved, from, to);
+        for key in moved {
+            self.no_leftover_any_more(key, now);
+        }
     }
 
     /// Takes in what the kernel told of processes since the last step.
@@ -275,6 +289,7 @@ impl Monitor {
                 self.forest.insert(&row, owner, now.wall - row.age, true);
                 self.keep_member(row.key);
             }
+            Err(ReadError::Gone) => self.forest.pass_by(child, owner.agent),
             Err(_) => self.forest.remember(child, owner.agent),
         }
     }

@@ -273,9 +273,7 @@ impl Monitor {
             if self.forest.get(*keeper).is_none() {
                 self.take_in(rows[keeper], owner, Watch::Counters, now);
             } else if self.forest.get(*keeper).is_some_and(|member| member.owner.agent != index) {
-                for key in self.forest.move_below(*keeper, owner) {
-                    self.adopt_shares(key, owner);
-                }
+                self.regroup(*keeper, owner, now);
             }
         }
     }

@@ -7,6 +7,7 @@ mod account;
 mod agent;
 mod ends;
 mod exchange;
+mod gone;
 mod host;
 mod leftovers;
 mod life;
@@ -126,8 +127,10 @@ pub struct Monitor {
     early: Option<Mono>,
     /// How many of the next passes must look at every process: there is a new root, or events were lost.
     full_scans: u8,
-    /// When the last scan was; none before the first.
+    /// Until when all that began is known: until the last scan, if nothing was lost; none before the first.
     scanned_at: Option<Mono>,
+    /// When the last scan was.
+    scanned_last: Option<Mono>,
     /// When the one before was: what was told by then is complete, even if events that came later were lost.
     scanned_before: Option<Mono>,
     /// Whether agents have begun inside other agents' trees.
@@ -205,6 +208,7 @@ impl Monitor {
             early: None,
             full_scans: FULL_SCANS,
             scanned_at: None,
+            scanned_last: None,
             scanned_before: None,
             nested: false,
             unsaved: Vec::new(),

@@ -93,6 +93,7 @@ impl Monitor {
             return Vec::new();
         }
         self.scanned_at = self.scanned_at.max(Some(account.scanned_at));
+        self.scanned_last = self.scanned_at;
         account.members.into_iter().map(|row| (index, row, account.scanned_at)).collect()
     }
 
@@ -179,8 +180,8 @@ impl Monitor {
             return;
         }
         let mut places: Vec<Option<usize>> = vec![None; self.agents.len()];
-        let all = (0..self.agents.len()).map(AgentIndex).filter(|_| self.nested);
-        for index in self.unsaved.drain(..).chain(all) {
+        let nested = (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].nests);
+        for index in self.unsaved.drain(..).chain(nested) {
             let agent = &self.agents[index.0];
             if places[index.0].is_some() || agent.run.is_none() && agent.left.is_none() {
                 continue;

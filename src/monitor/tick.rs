@@ -1,15 +1,15 @@
 //! One sampling pass: find new members, read all oldest first, charge the ledgers, make samples.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::alerts::GrowthWindow;
-use crate::model::{Io, Metrics, Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, Sample, Tick};
+use crate::model::{Io, Metrics, Now, Observed, ProcessKey, ProcessRow, ProcessState, Sample, Tick};
 use crate::process::{ReadError, Scan, Watch};
-use crate::tree::{Admission, AgentIndex, Member, Owner};
+use crate::tree::{Admission, AgentIndex, Seen};
 
-use super::account::{Sum, Waited, percent};
+use super::account::{Sum, percent};
 use super::agent::Agent;
+use super::gone::Found;
 use super::{Monitor, SECOND_READING, warning};
 
 impl Monitor {
@@ -65,7 +65,7 @@ impl Monitor {
     /// Finds the processes that became members since the last pass.
     pub(super) fn discover(&mut self, now: Now) {
         if self.source.tells_forks() && self.full_scans == 0 && !self.is_looking() {
-            self.scanned_before = self.scanned_at.replace(now.mono);
+            self.note_scan(now);
             return;
         }
         let scope = if self.full_scans > 0 || self.is_looking() { Scan::All } else { Scan::New };
@@ -77,7 +77,7 @@ impl Monitor {
                 self.own.reads_denied += count.denied;
                 self.own.read_errors += count.failed;
                 let since = self.scanned_at.map(|at| now.mono.since(at));
-                self.scanned_before = self.scanned_at.replace(now.mono);
+                self.note_scan(now);
                 self.full_scans = self.full_scans.saturating_sub(1);
                 let taken = self.forest.adopt(&mut rows, |row| Admission {
                     started_at: now.wall - row.age,
@@ -89,7 +89,9 @@ impl Monitor {
                 }
                 if scope == Scan::All {
                     self.first_sight();
-                    self.nested |= self.forest.is_nested();
+                    for index in self.forest.nested() {
+                        self.nests(index);
+                    }
                 }
             }
             Err(error) => {
@@ -111,6 +113,11 @@ impl Monitor {
                 member.seen = Some(account.take(member, &reading));
             }
         }
+    }
+
+    fn note_scan(&mut self, now: Now) {
+        self.scanned_before = self.scanned_last.replace(now.mono);
+        self.scanned_at = self.scanned_last;
     }
 
     /// Whether a process began since the last scan, so that all it used was used where it is now.
@@ -145,8 +152,8 @@ impl Monitor {
                 left.sum = Sum::default();
             }
         }
-        let gone = self.read_members(io);
-        self.let_go(&gone, io, now);
+        let found = self.read_members(io);
+        self.let_go(found, io, now);
         for index in &read {
             self.charge(*index, io, now);
             self.note_leftovers(*index, now);
@@ -159,14 +166,14 @@ impl Monitor {
         (0..self.due.len()).map(AgentIndex).filter(|index| self.due[index.0])
     }
 
-    /// Whether an agent's root hangs in another agent's tree.
-    pub(super) fn is_inside(&self, root: ProcessKey, index: AgentIndex) -> bool {
-        let above = self.forest.get(root).and_then(|member| self.forest.at(member.parent?));
-        above.and_then(|above| self.forest.get(above)).is_some_and(|above| above.owner.agent != index)
+    /// An agent has members in another's tree, or another in its.
+    pub(super) fn nests(&mut self, index: AgentIndex) {
+        self.nested = true;
+        self.agent(index).nests = true;
     }
 
-    fn read_members(&mut self, io: bool) -> Vec<ProcessKey> {
-        let mut gone = Vec::new();
+    fn read_members(&mut self, io: bool) -> Found {
+        let mut found = Found::default();
         let mut renamed = Vec::new();
         for (key, member) in self.forest.iter_mut() {
             let index = member.owner.agent.0;
@@ -178,7 +185,12 @@ impl Monitor {
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
             match self.source.read(key, io || first_io) {
                 Ok(reading) => {
-                    member.parent = reading.parent;
+                    if reading.state == ProcessState::Zombie {
+                        found.dead.extend(member.seen.filter(Seen::waits).map(|seen| (key, seen)));
+                    }
+                    if member.parent != reading.parent {
+                        found.moved.insert(key, std::mem::replace(&mut member.parent, reading.parent));
+                    }
                     let named = [reading.session, reading.group];
                     if member.named != named {
                         renamed.push((key, named));
@@ -187,85 +199,19 @@ impl Monitor {
                     let account = agent.account(left);
                     member.seen = Some(account.take(member, &reading));
                 }
-                Err(ReadError::Gone) => gone.push(key),
+                Err(ReadError::Gone) => found.gone.push(key),
                 Err(error) => {
                     let denied = matches!(error, ReadError::Denied { .. });
                     *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
                     agent.sum(left).failed = true;
                     agent.account(left).miss(member, io);
+                    // Whose child it is now is not known.
+                    found.moved.insert(key, member.parent.take());
                 }
             }
         }
         renamed.into_iter().for_each(|(key, named)| self.forest.rename(key, named));
-        gone
-    }
-
-    /// Lets members go that are gone. What they had may come up in the counter of whoever waited for them.
-    fn let_go(&mut self, gone: &[ProcessKey], io: bool, now: Now) {
-        let mut left: Vec<(ProcessKey, Member)> = Vec::with_capacity(gone.len());
-        for key in gone {
-            left.extend(self.forest.remove(*key).map(|member| (*key, member)));
-        }
-        let parents: HashMap<Pid, Option<Pid>> = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
-        let late = self.late_below(&left, io);
-        // Before any root's end makes leftovers of its tree: what came up in this pass is on the account of its tree.
-        for (key, member) in &left {
-            self.pass_on(*key, member, &parents, io);
-        }
-        for (owner, late) in late {
-            self.agents[owner.agent.0].account(owner.left).defer(late);
-        }
-        for (key, member) in left {
-            // What is written down of one that ended must not name its processes for ever.
-            if member.owner.left || self.agents[member.owner.agent.0].root().is_none() {
-                self.unsaved.push(member.owner.agent);
-            }
-            self.leftover_ended(key, &member, now);
-            match self.roots.get(&key).copied() {
-                Some(index) => self.root_vanished(index, key, now),
-                None => self.source.release(key),
-            }
-        }
-    }
-
-    /// What a member had is held against the account of the nearest ancestor that lives: it comes up there, if anywhere.
-    fn pass_on(&mut self, key: ProcessKey, member: &Member, parents: &HashMap<Pid, Option<Pid>>, io: bool) {
-        let Some(seen) = &member.seen else { return };
-        let Some(above) = self.forest.nearest(key, member.parent, parents) else {
-            if self.forest.may_have_moved(member.parent, parents) {
-                self.agents[member.owner.agent.0].account(member.owner.left).vanished(seen);
-            }
-            return;
-        };
-        let above = self.forest.get_mut(above).expect("the nearest is a member");
-        let agent = &mut self.agents[above.owner.agent.0];
-        let account = agent.account(above.owner.left);
-        if above.owner == member.owner {
-            account.vanished(seen);
-        } else {
-            account.elsewhere(seen);
-        }
-        if let Some(heir) = &mut above.seen {
-            heir.inherit(seen, self.due[above.owner.agent.0], io);
-        }
-    }
-
-    /// What those had that are gone and whose parents do not have it yet, by parent. Nobody else can have waited for them
-    /// while their parents live: an orphan is another's. Of one that could not be read just now the parent is not known.
-    fn late_below(&self, gone: &[(ProcessKey, Member)], io: bool) -> Vec<(Owner, Waited)> {
-        let mut waited: HashMap<ProcessKey, Waited> = HashMap::new();
-        for (key, member) in gone {
-            let parent = self.forest.nearest(*key, member.parent, &HashMap::new());
-            if let (Some(parent), Some(seen)) = (parent, &member.seen) {
-                waited.entry(parent).or_default().add(seen);
-            }
-        }
-        let late = waited.into_iter().filter_map(|(parent, waited)| {
-            let parent = self.forest.get(parent)?;
-            let seen = parent.seen.filter(|seen| seen.state != ProcessState::Zombie && parent.parent.is_some())?;
-            self.due[parent.owner.agent.0].then(|| (parent.owner, waited.not_in(&seen, io)))
-        });
-        late.collect()
+        found
     }
 
     /// Ends the tick in an agent's ledgers and makes its numbers of it.
@@ -291,8 +237,11 @@ impl Monitor {
             (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before),
             _ => None,
         };
-        if lives && std::mem::replace(&mut agent.read_at, sum.read_at).is_none() {
-            // What its members had at their first reading.
+        let first = lives && std::mem::replace(&mut agent.read_at, sum.read_at).is_none();
+        let members = sum.count() + agent.left_sum().count() > 0;
+        if first || agent.nests && members {
+            // What its members had at their first reading; and what is shown of one that nests, which may come up in
+            // another's account, had it not been written down.
             self.unsaved.push(index);
         }
         // A root that is ending has given its memory back already: what is left is not what the agent held.

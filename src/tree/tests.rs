@@ -105,7 +105,7 @@ fn an_inner_agent_takes_its_subtree_along() {
 }
 
 #[test]
-fn the_nearest_living_ancestor() {
+fn the_line_above_goes_past_those_that_left() {
     let mut forest = forest();
     adopt(&mut forest, vec![row(41, 5, 20, 10), row(42, 6, 41, 10)]);
     let gone = HashMap::from([(pid(41), Some(pid(20))), (pid(42), Some(pid(41)))]);
@@ -114,11 +114,17 @@ fn the_nearest_living_ancestor() {
         forest.remove(key);
     }
     let child = ProcessKey { pid: pid(43), start_ticks: 7 };
-    assert_eq!(forest.nearest(child, Some(pid(42)), &gone), forest.at(pid(20)));
-    assert_eq!(forest.nearest(child, Some(pid(7)), &gone), None);
+    let above = |forest: &Forest, parent: i64, gone: &HashMap<Pid, Option<Pid>>| {
+        let since = Changes { gone: gone.clone(), ..Changes::default() };
+        let line = forest.line(child, Some(pid(parent)), &since);
+        (line.members.iter().map(|key| key.pid.get()).collect::<Vec<_>>(), line.open)
+    };
+    assert_eq!(above(&forest, 42, &gone), (vec![20], true));
+    assert_eq!(above(&forest, 20, &gone), (vec![20], false), "its parent lives");
+    assert_eq!(above(&forest, 7, &gone), (vec![], false));
     let ring = HashMap::from([(pid(7), Some(pid(8))), (pid(8), Some(pid(7)))]);
-    assert_eq!(forest.nearest(child, Some(pid(7)), &ring), None, "a loop ends");
+    assert_eq!(above(&forest, 7, &ring), (vec![], true), "a loop ends");
     // The number came round: it is another agent's now.
     adopt(&mut forest, vec![row(42, 9, 30, 10)]);
-    assert_eq!(forest.nearest(child, Some(pid(42)), &gone), forest.at(pid(20)));
+    assert_eq!(above(&forest, 42, &gone), (vec![20], true));
 }

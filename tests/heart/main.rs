@@ -7,6 +7,7 @@ mod claims;
 mod ends;
 mod host;
 mod memory;
+mod nested;
 mod register;
 mod reports;
 mod restarts;

@@ -18,6 +18,11 @@ use mistakes::Mistake;
 /// How many worlds each test goes through.
 const WORLDS: u64 = 400;
 
+/// Worlds in which the accounts did not hold once, or under a rule that was tried: too much was charged where the daemon was
+/// killed after an inner agent was shown, where an outer agent took orphans in, and where one in between had died; too
+/// little where an orphan was expected of the dead.
+const FOUND: [u64; 11] = [1707, 2291, 3363, 10626, 11490, 19665, 26273, 26356, 37027, 39488, 39497];
+
 /// The worlds of the first test: `AGENT_MONITOR_TEST_WORLDS` may say up to which, `8000`, or from which to which,
 /// `2219..2220`.
 #[expect(clippy::disallowed_methods, reason = "how many worlds is for who starts it to say")]
@@ -38,6 +43,13 @@ fn the_accounts_hold_in_every_world() {
         wrong.push(format!("world {seed}: {what}"));
     }
     assert_eq!(wrong, [] as [String; 0], "in the worlds {:?}", worlds());
+}
+
+#[test]
+fn the_accounts_hold_in_the_worlds_where_they_once_did_not() {
+    for seed in FOUND {
+        assert_eq!(drive(seed, Mistake::None), Ok(()), "world {seed}: {}", story(seed));
+    }
 }
 
 #[test]
