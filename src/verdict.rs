@@ -75,7 +75,8 @@ pub struct Verdict {
 
 /// Whether an agent of this status word should be running.
 pub fn is_expected(status: &str) -> bool {
-    !ENDED_WORDS.iter().any(|word| word.eq_ignore_ascii_case(status.trim()))
+    let status = status.trim();
+    !ENDED_WORDS.iter().any(|word| word.eq_ignore_ascii_case(status))
 }
 
 /// Holds a claim against a fact. `claim`: the registry's word; none for an agent that nobody claims anything of. `pid`:

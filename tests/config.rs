@@ -194,22 +194,19 @@ fn the_manual_knows_every_key_and_no_other() {
     for (key, _) in rows.filter(|(key, _)| key.contains('.')) {
         assert!(known.contains(key), "docs/configuration.md explains {key}, which there is not");
     }
-}
-
-/// The blocks of the manual in this language.
-fn examples(language: &str) -> Vec<&'static str> {
-    let open = format!("```{language}\n");
-    MANUAL.split(&open).skip(1).filter_map(|rest| rest.split("```").next()).collect()
+    let rules = good("").alerts.rules;
+    for name in Metric::ALL.map(Metric::name).into_iter().chain(rules.iter().map(|rule| &*rule.name)) {
+        assert!(MANUAL.contains(&format!("`{name}`")), "docs/configuration.md does not name {name}");
+        assert!(SHIPPED.contains(name), "packaging/agent-monitor.toml does not name {name}");
+    }
 }
 
 #[test]
 fn the_manual_shows_what_is_printed() {
     let text = "[sampling]\nintervall = \"5s\"\n\n[storage]\nretention = 7\n";
     let errors = Config::parse(text, Path::new("/etc/agent-monitor.toml"), &directories()).expect_err("two mistakes");
-    assert_eq!(examples("text"), [format!("{errors}\n")]);
-    for example in examples("toml") {
-        good(example);
-    }
+    let shown = MANUAL.split("```text\n").nth(1).unwrap().split("```").next();
+    assert_eq!(shown, Some(&*format!("{errors}\n")));
 }
 
 #[test]

@@ -217,20 +217,96 @@ fn the_lower_floors_do_no_io() {
     assert_eq!(found, [] as [String; 0]);
 }
 
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// Where a path of a document leads: from the root, or from `src`.
+fn found(path: &str) -> Option<PathBuf> {
+    [root().join(path), root().join("src").join(path)].into_iter().find(|path| path.exists())
+}
+
+/// Words between backticks.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
 #[test]
 fn the_map_names_every_part_and_nothing_else() {
-    let map = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let map = document("ARCHITECTURE.md");
     let parts: Vec<&str> = FLOORS.iter().flat_map(|floor| floor.iter().copied()).collect();
     let missing: Vec<&&str> = parts.iter().filter(|part| !map.contains(&format!("`{part}`"))).collect();
     assert_eq!(missing, [] as [&&str; 0], "not in ARCHITECTURE.md");
-    let words = map.split('`').skip(1).step_by(2);
-    let paths =
-        words.filter(|word| word.contains('/') && !word.contains([' ', '<', '*', ':']) && !word.starts_with('/'));
-    let wrong: Vec<&str> = paths
-        .filter(|path| !root().join(path).exists() && !root().join("src").join(path).exists())
-        .filter(|path| !parts.contains(path))
-        .collect();
-    assert_eq!(wrong, [] as [&str; 0], "named in ARCHITECTURE.md and not there");
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = document(page);
+        let is_path =
+            |word: &&str| word.contains('/') && !word.contains([' ', '<', '*', ':']) && !word.contains("NNNN");
+        let paths = words(&text).filter(is_path).filter(|word| !word.starts_with('/'));
+        let wrong: Vec<&str> = paths.filter(|path| found(path).is_none() && !parts.contains(path)).collect();
+        assert_eq!(wrong, [] as [&str; 0], "named in {page} and not there");
+    }
+}
+
+/// The rows of the map's table go upwards, each is of one floor, and together they have every part.
+#[test]
+fn the_map_has_the_floors_of_the_code() {
+    let map = document("ARCHITECTURE.md");
+    let table = map.split("## Floors").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ") && line.contains('`'));
+    let rows = rows.map(|line| words(line.split('|').nth(2).unwrap()).collect::<Vec<_>>());
+    let rows: Vec<Vec<&str>> = rows.filter(|row| !row.contains(&"src/bin/agent-monitor/")).collect();
+    let floors: Vec<BTreeSet<usize>> = rows.iter().map(|row| row.iter().map(|part| floor(part)).collect()).collect();
+    assert!(floors.iter().all(|floors| floors.len() == 1), "{rows:?} are of floors {floors:?}");
+    assert!(floors.is_sorted(), "{rows:?} are of floors {floors:?}");
+    let (named, parts): (BTreeSet<&str>, BTreeSet<&str>) =
+        (rows.concat().into_iter().collect(), FLOORS.concat().into_iter().collect());
+    assert_eq!(named, parts);
+}
+
+/// What of a file the documents name after it, in brackets: `path` (`name`, …).
+fn named_in_files(text: &str) -> Vec<(&str, &str)> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices(".rs` (") {
+        let path = text[..at + 3].rsplit('`').next().unwrap();
+        let inside = text[at + 6..].split(')').next().unwrap();
+        let is_name = |word: &&str| word.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
+        found.extend(words(inside).filter(is_name).map(|name| (path, name)));
+    }
+    found
+}
+
+#[test]
+fn what_documents_name_of_a_file_is_in_it() {
+    for page in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = document(page);
+        let named = named_in_files(&text);
+        assert!(named.len() > 1, "{page}: {named:?}");
+        let holds = |(path, name): &(&str, &str)| {
+            let code = fs::read_to_string(found(path).unwrap()).unwrap();
+            name.split("::").all(|word| code.contains(word))
+        };
+        let gone: Vec<_> = named.into_iter().filter(|named| !holds(named)).collect();
+        assert_eq!(gone, [] as [(&str, &str); 0], "{page}");
+    }
+}
+
+/// The oldest Rust that builds this is what the workflows build with, and what is told to people.
+#[test]
+fn the_oldest_rust_is_the_same_everywhere() {
+    let oldest = env!("CARGO_PKG_RUST_VERSION");
+    for name in [".github/workflows/ci.yml", ".github/workflows/release.yml"] {
+        let text = document(name);
+        let installed = text.split("rustup toolchain install ").skip(1).map(|rest| rest.split(' ').next());
+        assert!(
+            text.contains("rustup toolchain install") && installed.into_iter().all(|it| it == Some(oldest)),
+            "{name}"
+        );
+        let chosen = text.split("rustup default ").skip(1).map(|rest| rest.split_whitespace().next());
+        assert!(chosen.into_iter().all(|it| it == Some(oldest)), "{name}");
+    }
+    for name in ["README.md", ".ci/run"] {
+        assert!(document(name).contains(&format!("{oldest} or newer")), "{name}");
+    }
 }
 
 /// Where a test stands that is named as cargo does: `target::module::test`, or `module::tests::test` of the library.
@@ -256,9 +332,9 @@ fn has_test(text: &str, test: &str) -> bool {
 
 #[test]
 fn the_tests_that_documents_name_exist() {
-    let text = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let text = document("docs/reliability.md");
     let is_name = |word: &&str| word.split("::").count() >= 3;
-    let named: Vec<&str> = text.split('`').skip(1).step_by(2).filter(is_name).collect();
+    let named: Vec<&str> = words(&text).filter(is_name).collect();
     let exists = |name: &&str| {
         let texts = files_of_test(name).into_iter().filter_map(|path| fs::read_to_string(root().join(path)).ok());
         texts.into_iter().any(|text| has_test(&text, name.split("::").last().unwrap()))

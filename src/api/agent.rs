@@ -13,7 +13,7 @@ use super::render::PATIENCE;
 use super::routes::Shared;
 use super::wire::{self, AgentPage, Kept, Living};
 use super::{AgentHistory, Sources};
-use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observed};
+use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observed, RunRow};
 use crate::monitor::{AgentDetail, Answer};
 
 pub(super) async fn agent(
@@ -25,9 +25,11 @@ pub(super) async fn agent(
     let look_up = Arc::clone(&shared.sources.history);
     let snapshot = shared.sources.feed.present().snapshot;
     let text = shared.stock.look_up("an agent", move || {
-        let history = look_up(&id);
-        if let Err(reason) = &history {
-            tracing::debug!(agent = %id, reason, "cannot read an agent's history");
+        let mut history = look_up(&id);
+        match &mut history {
+            Ok(Some(history)) => bring_up_to_date(&mut history.runs, detail.as_ref().ok()),
+            Ok(None) => {}
+            Err(reason) => tracing::debug!(agent = %id, reason, "cannot read an agent's history"),
         }
         let listed = snapshot.agents.iter().find(|view| view.id == id);
         Ok(page(listed.map(|view| &**view), &detail, &history))
@@ -49,7 +51,7 @@ fn page(
         Err(_) => None,
     };
     let (current, living) = match detail {
-        Ok(Some(AgentDetail { view, processes, leftovers })) => (Some(view), Some(Living { processes, leftovers })),
+        Ok(Some(AgentDetail { view, processes, leftovers, .. })) => (Some(view), Some(Living { processes, leftovers })),
         Ok(None) => (None, Some(Living::default())),
         Err(Unheard) => (listed, None),
     };
@@ -59,6 +61,15 @@ fn page(
         (None, Ok(Some(history))) => Ok(text(&departed(history))),
         (None, Ok(None)) if detail.is_ok() => Err(Problem::not_found("no agent of this id was ever seen")),
         (None, _) => Err(Problem::unavailable("this agent cannot be looked up right now")),
+    }
+}
+
+/// The row of a run that goes on is written down once a minute; what it used and held until now is known.
+fn bring_up_to_date(runs: &mut [RunRow], detail: Option<&Option<AgentDetail>>) {
+    let Some(Some(AgentDetail { run: Some(run), .. })) = detail else { return };
+    let same = |row: &&mut RunRow| (row.root, &row.boot) == (run.root, &run.boot) && row.end.is_none();
+    if let Some(row) = runs.iter_mut().find(same) {
+        row.clone_from(run);
     }
 }
 

@@ -88,6 +88,18 @@ impl Config {
 
     /// Takes the text of a file. `origin` is what messages call it.
     ///
+    /// ```
+    /// use std::path::Path;
+    /// use agent_monitor::config::{Config, Directories};
+    ///
+    /// let directories = Directories { state: "/var/lib/agent-monitor".into(), runtime: "/run/agent-monitor".into() };
+    /// let parse = |text| Config::parse(text, Path::new("my.toml"), &directories);
+    /// assert_eq!(parse("[sampling]\ninterval = \"2s\"\n").unwrap().sampling.interval.as_secs(), 2);
+    ///
+    /// let problems = parse("[sampling]\nintervall = \"2s\"\n").unwrap_err().to_string();
+    /// assert!(problems.starts_with("my.toml:2:1: sampling.intervall: unknown key (did you mean sampling.interval?)"));
+    /// ```
+    ///
     /// # Errors
     /// Everything that is wrong with it, at once; when it is not TOML, the first place where it is not.
     pub fn parse(text: &str, origin: &Path, directories: &Directories) -> Result<Config, ConfigErrors> {

@@ -3,8 +3,9 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use tokio::sync::{broadcast, oneshot};
 
-use super::ReloadError;
 use super::live::Live;
+use super::{ReloadError, sources};
+use crate::api::{self, AgentHistory};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Message;
@@ -12,21 +13,29 @@ use crate::feed::{Feed, Update};
 use crate::intake;
 use crate::model::{AgentId, ErrorReport, EventReport, Now, Receipt, Report, Resolve, Snapshot, Submission};
 use crate::monitor::{Answer, Input, NotRecorded, Reply, Stored};
+use crate::store::{Reader, StoreError};
 
 /// Asks and tells a daemon. Cheap to clone; stays valid after the daemon has ended, and then says so.
 #[derive(Clone)]
 pub struct Handle {
     feed: Feed,
     inbox: SyncSender<Message>,
+    reader: Reader,
     live: Arc<Live>,
     clock: Arc<dyn Clock>,
     started: Now,
 }
 
 impl Handle {
-    pub(super) fn new(feed: Feed, inbox: SyncSender<Message>, live: Arc<Live>, clock: Arc<dyn Clock>) -> Handle {
+    pub(super) fn new(
+        feed: Feed,
+        inbox: SyncSender<Message>,
+        reader: Reader,
+        live: Arc<Live>,
+        clock: Arc<dyn Clock>,
+    ) -> Handle {
         let started = clock.now();
-        Handle { feed, inbox, live, clock, started }
+        Handle { feed, inbox, reader, live, clock, started }
     }
 
     pub(super) fn feed(&self) -> &Feed {
@@ -51,7 +60,22 @@ impl Handle {
         self.feed.present().snapshot
     }
 
-    /// What happens from now on: metrics, events, errors, alerts.
+    /// The dashboard of this moment, as JSON: the document of `GET /api/monitoring/dashboard`.
+    pub fn dashboard(&self) -> Vec<u8> {
+        api::dashboard(&self.feed.present())
+    }
+
+    /// What is kept of an agent: its last hour, and its latest events, errors and runs. None when it was never seen.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or takes longer than two seconds.
+    pub async fn history(&self, agent: AgentId) -> Result<Option<AgentHistory>, StoreError> {
+        let (reader, now) = (self.reader.clone(), self.clock.now().wall);
+        api::elsewhere(move || sources::history(&reader, &agent, now)).await
+    }
+
+    /// What happens from now on: metrics, events, errors, alerts. Who is more than 256 messages behind loses the oldest,
+    /// and is told so.
     pub fn subscribe(&self) -> broadcast::Receiver<Update> {
         self.feed.subscribe()
     }

@@ -133,7 +133,7 @@ impl Daemon {
             clock: Arc::clone(&clock),
         };
         let checks = Checks { reader: reader.clone(), stats: Arc::clone(&stats), clock: Arc::clone(&clock) };
-        let handle = Handle::new(feed, sender, Arc::new(live), Arc::clone(&clock));
+        let handle = Handle::new(feed, sender, reader.clone(), Arc::new(live), Arc::clone(&clock));
         // After the source of process facts has raised it.
         let limits = Limits::within(open_files());
         let api = Api::new(sources::sources(&handle, &clock, address, reader, stats), limits);
@@ -183,7 +183,8 @@ impl Daemon {
         self.handle.clone()
     }
 
-    /// Runs until `shutdown` completes or a part ends before it should.
+    /// Runs until `shutdown` completes or a part ends before it should. Then the
+    /// database is closed, and its directory free for another.
     ///
     /// # Errors
     /// Names the part that failed, or those that did not end in time.

@@ -131,7 +131,7 @@ fn own(
 }
 
 /// What is kept of one agent.
-fn history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<AgentHistory>, StoreError> {
+pub(super) fn history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<AgentHistory>, StoreError> {
     let Some(agent) = reader.agent(id)? else { return Ok(None) };
     let number = agent.number;
     let page = |limit| JournalPage { agent: Some(number), before: None, limit };

@@ -16,6 +16,14 @@ const VERSION: &str = "1";
 const FRAMES: usize = 3;
 
 /// The fingerprint of an error: 32 hex digits.
+///
+/// ```
+/// use agent_monitor::fingerprint::of;
+///
+/// let first = of("coder", "Timeout", "no answer from 10.0.0.7:443 after 30 s", None);
+/// assert_eq!(first, of("coder", "Timeout", "no answer from 10.0.0.9:8443 after 45 s", None));
+/// assert_ne!(first, of("coder", "Timeout", "no answer from the database", None));
+/// ```
 pub fn of(agent: &str, error_type: &str, message: &str, stack: Option<&str>) -> String {
     let mut hash = Fnv::new();
     for part in [VERSION, agent, error_type, &essence(message, stack)] {

@@ -35,6 +35,13 @@ pub struct EventReport {
     pub metadata: JsonObject,
 }
 
+impl EventReport {
+    /// An event of this type, and a sentence about it.
+    pub fn new(event_type: impl Into<Arc<str>>, message: impl Into<Arc<str>>) -> EventReport {
+        EventReport { event_type: event_type.into(), message: message.into(), metadata: JsonObject::default() }
+    }
+}
+
 /// One occurrence of an error inside an agent. Untrusted text.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ErrorReport {
@@ -49,6 +56,19 @@ pub struct ErrorReport {
     /// What it has in common with other occurrences of the same problem: what the writer gave, 1 to 128 bytes, else
     /// worked out ([`fingerprint`](crate::fingerprint)). None: not yet.
     pub fingerprint: Option<Arc<str>>,
+}
+
+impl ErrorReport {
+    /// An error of this name, and what it said.
+    pub fn new(error_type: impl Into<Arc<str>>, message: impl Into<Arc<str>>) -> ErrorReport {
+        ErrorReport {
+            error_type: error_type.into(),
+            message: message.into(),
+            stack: None,
+            metadata: JsonObject::default(),
+            fingerprint: None,
+        }
+    }
 }
 
 /// What is told of an alert.

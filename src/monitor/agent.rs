@@ -67,8 +67,6 @@ pub(super) struct Agent {
     pub failing: bool,
     /// Whether it was told that its memory cannot be added up as configured.
     pub pss_told: bool,
-    /// Whether the next pass, even one for a few, is to read it.
-    pub due: bool,
     /// Its view in the last snapshot, while that is still true.
     pub view: Option<Arc<AgentView>>,
 }
@@ -207,9 +205,13 @@ impl Agent {
             left_told: true,
             failing: false,
             pss_told: false,
-            due: false,
             view: None,
         }
+    }
+
+    /// The end of its run, while that waits for its cause.
+    pub(super) fn awaited(&self) -> Option<&End> {
+        self.run.as_ref()?.end.as_ref().filter(|end| end.reason.is_none())
     }
 
     /// The root process, while it lives.

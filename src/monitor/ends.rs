@@ -5,6 +5,7 @@ use crate::process::ProcessSource;
 use crate::tree::{AgentIndex, Left, Owner};
 use crate::verdict::{Fact, is_expected};
 
+use super::agent::End;
 use super::{Monitor, event, warning};
 
 /// The signal that the kernel kills with when memory is out: signal(7).
@@ -59,6 +60,7 @@ impl Monitor {
         agent.view = None;
         self.changed = true;
         if first {
+            self.ending.push(index);
             self.leave_behind(index, root, superseded);
             if reason.is_none() {
                 self.note_host(now);
@@ -108,16 +110,11 @@ impl Monitor {
 
     /// Tells the ends whose cause did not come in time.
     pub(super) fn tell_overdue_ends(&mut self, now: Now) {
-        let overdue: Vec<AgentIndex> = self
-            .roots
-            .values()
-            .copied()
-            .filter(|index| {
-                let end = self.agents[index.0].run.as_ref().and_then(|run| run.end.as_ref());
-                end.is_some_and(|end| end.reason.is_none() && end.deadline <= now.mono)
-            })
-            .collect();
-        for index in overdue {
+        self.ending.retain(|index| self.agents[index.0].awaited().is_some());
+        let is_overdue = |end: &End| end.deadline <= now.mono;
+        let overdue =
+            self.ending.iter().copied().filter(|index| self.agents[index.0].awaited().is_some_and(is_overdue));
+        for index in overdue.collect::<Vec<_>>() {
             self.tell_end(index, now);
         }
     }

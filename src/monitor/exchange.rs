@@ -4,7 +4,8 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::intake::Invalid;
 use crate::model::{
-    AgentId, AgentNumber, AgentView, Batch, LeftoverRow, ProcessView, Record, Recorded, Resolve, Snapshot, Submission,
+    AgentId, AgentNumber, AgentView, Batch, LeftoverRow, ProcessView, Record, Recorded, Resolve, RunRow, Snapshot,
+    Submission,
 };
 use crate::retention::Limits;
 
@@ -147,6 +148,8 @@ pub enum NotRecorded {
 pub struct AgentDetail {
     /// As in the lists.
     pub view: AgentView,
+    /// The run that goes on, as of the last pass; its row in the database is older.
+    pub run: Option<RunRow>,
     /// The processes of its tree, the root first.
     pub processes: Vec<ProcessView>,
     /// The processes that outlived it and live.

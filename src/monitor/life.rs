@@ -199,7 +199,7 @@ impl Monitor {
         self.nested |= self.is_inside(row.key, index);
         let agent = self.agent(index);
         agent.read_at = None;
-        agent.due = true;
+        self.due[index.0] = true;
         self.early = Some(now.mono);
         self.changed = true;
     }
@@ -225,12 +225,10 @@ impl Monitor {
         let mut last_readings = false;
         for (process, status) in &exits {
             self.note_program_end(*process, *status, now);
-            if let Some(index) = self.roots.get(process).copied() {
-                let agent = self.agent(index);
-                if agent.root() == Some(*process) {
-                    agent.due = true;
-                    last_readings = true;
-                }
+            let index = self.roots.get(process).copied();
+            if let Some(index) = index.filter(|index| self.agents[index.0].root() == Some(*process)) {
+                self.due[index.0] = true;
+                last_readings = true;
             }
         }
         if last_readings {

@@ -65,6 +65,40 @@ const FULL_SCANS: u8 = 2;
 const IO_PERIOD: Duration = Duration::from_secs(10);
 
 /// Watches agents: who they are, what they use, how they end.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use agent_monitor::clock::{Clock, ManualClock};
+/// use agent_monitor::config::{Config, Directories};
+/// use agent_monitor::model::{AgentId, Resume, Timestamp};
+/// use agent_monitor::monitor::{Effect, Input, Monitor};
+/// use agent_monitor::testing::Host;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A machine that exists only in memory, with a process on it.
+/// let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(0)));
+/// let host = Host::new(Arc::clone(&clock));
+/// let pid = host.start("agent");
+///
+/// let config = Arc::new(Config::defaults(&Directories { state: "/state".into(), runtime: "/run".into() }));
+/// let mut monitor = Monitor::new(config, host.source(), Resume::default(), clock.now());
+/// let reading = agent_monitor::discovery::flags(&[(AgentId::new("coder")?, pid)]);
+/// monitor.handle(Input::Source { index: 0, reading: Ok(reading) }, clock.now());
+/// monitor.step(clock.now());
+///
+/// // Half a second of processor time in one second.
+/// host.burn(pid, Duration::from_millis(500));
+/// clock.advance(Duration::from_secs(1));
+/// let seen = monitor.step(clock.now()).into_iter().find_map(|effect| match effect {
+///     Effect::Publish(snapshot) => snapshot.agents[0].metrics.cpu_percent,
+///     _ => None,
+/// });
+/// assert_eq!(seen, Some(50.0));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Monitor {
     config: Arc<Config>,
     source: Box<dyn ProcessSource>,
@@ -79,6 +113,10 @@ pub struct Monitor {
     by_id: BTreeMap<AgentId, AgentIndex>,
     by_number: HashMap<AgentNumber, AgentIndex>,
     roots: HashMap<ProcessKey, AgentIndex>,
+    /// Which the next pass, even one for a few, is to read. Beside them, so that the end of one does not touch all.
+    due: Vec<bool>,
+    /// Whose runs ended, and wait for their causes.
+    ending: Vec<AgentIndex>,
     forest: Forest,
     alerts: BTreeMap<AlertKey, AlertState>,
     /// Messages by agent, where a broker's database counts them.
@@ -158,6 +196,8 @@ impl Monitor {
             by_id: BTreeMap::new(),
             by_number: HashMap::new(),
             roots: HashMap::new(),
+            due: Vec::new(),
+            ending: Vec::new(),
             forest,
             alerts: BTreeMap::new(),
             messages: None,
@@ -253,8 +293,7 @@ impl Monitor {
     pub fn next_due(&self) -> Mono {
         let timers = [&self.timers.tick, &self.timers.alerts, &self.timers.upkeep, &self.timers.prune];
         let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
-        let ends = self.roots.values().filter_map(|index| self.agents[index.0].run.as_ref());
-        let ends = ends.filter_map(|run| run.end.as_ref()).filter(|end| end.reason.is_none()).map(|end| end.deadline);
+        let ends = self.ending.iter().filter_map(|index| self.agents[index.0].awaited()).map(|end| end.deadline);
         ends.chain(self.early).chain(self.look_due()).fold(timer, Mono::min)
     }
 

@@ -60,10 +60,12 @@ impl Monitor {
         let index = match self.vacant.pop() {
             Some(index) => {
                 self.agents[index.0] = agent;
+                self.due[index.0] = false;
                 index
             }
             None => {
                 self.agents.push(agent);
+                self.due.push(false);
                 AgentIndex(self.agents.len() - 1)
             }
         };

@@ -164,7 +164,7 @@ impl Monitor {
         if self.forest.is_empty() {
             return;
         }
-        self.agents.iter_mut().for_each(|agent| agent.due = true);
+        self.due.fill(true);
         self.discover(now);
         self.read_due(true, now);
         // A rate over the time in which nobody looked is none of now.

@@ -16,9 +16,7 @@ impl Monitor {
     /// The regular pass, over all agents.
     pub(super) fn sample_all(&mut self, now: Now) {
         self.locate_missing(now);
-        for agent in &mut self.agents {
-            agent.due = true;
-        }
+        self.due.fill(true);
         // Only here: another pass would take the turn from all agents that it is not for.
         let io = self.timers.io.fire(now.mono).is_some();
         self.look_at_host(io, now);
@@ -39,10 +37,10 @@ impl Monitor {
     fn pass(&mut self, io: bool, now: Now) {
         self.discover(now);
         for index in self.read_due(io, now) {
-            let agent = &mut self.agents[index.0];
+            let agent = &self.agents[index.0];
             if agent.root().is_some() && agent.metrics.cpu_percent.is_none() {
                 // One reading is no rate: the second follows soon.
-                agent.due = true;
+                self.due[index.0] = true;
                 self.early = Some(now.mono + SECOND_READING);
             }
         }
@@ -137,7 +135,7 @@ impl Monitor {
     pub(super) fn read_due(&mut self, io: bool, now: Now) -> Vec<AgentIndex> {
         let due: Vec<AgentIndex> = self.all_due().collect();
         if self.nested && !due.is_empty() {
-            self.agents.iter_mut().for_each(|agent| agent.due = true);
+            self.due.fill(true);
         }
         let read: Vec<AgentIndex> = self.all_due().collect();
         for index in &read {
@@ -158,7 +156,7 @@ impl Monitor {
     }
 
     fn all_due(&self) -> impl Iterator<Item = AgentIndex> {
-        (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].due)
+        (0..self.due.len()).map(AgentIndex).filter(|index| self.due[index.0])
     }
 
     /// Whether an agent's root hangs in another agent's tree.
@@ -171,10 +169,11 @@ impl Monitor {
         let mut gone = Vec::new();
         let mut renamed = Vec::new();
         for (key, member) in self.forest.iter_mut() {
-            let agent = &mut self.agents[member.owner.agent.0];
-            if !agent.due {
+            let index = member.owner.agent.0;
+            if !self.due[index] {
                 continue;
             }
+            let agent = &mut self.agents[index];
             let left = member.owner.left;
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
             match self.source.read(key, io || first_io) {
@@ -247,7 +246,7 @@ impl Monitor {
             account.elsewhere(seen);
         }
         if let Some(heir) = &mut above.seen {
-            heir.inherit(seen, agent.due, io);
+            heir.inherit(seen, self.due[above.owner.agent.0], io);
         }
     }
 
@@ -264,7 +263,7 @@ impl Monitor {
         let late = waited.into_iter().filter_map(|(parent, waited)| {
             let parent = self.forest.get(parent)?;
             let seen = parent.seen.filter(|seen| seen.state != ProcessState::Zombie && parent.parent.is_some())?;
-            self.agents[parent.owner.agent.0].due.then(|| (parent.owner, waited.not_in(&seen, io)))
+            self.due[parent.owner.agent.0].then(|| (parent.owner, waited.not_in(&seen, io)))
         });
         late.collect()
     }
@@ -274,7 +273,7 @@ impl Monitor {
         let root = self.agents[index.0].root();
         let holds = root.and_then(|root| self.forest.get(root)?.seen).is_some_and(|seen| seen.rss_bytes > 0);
         let agent = &mut self.agents[index.0];
-        agent.due = false;
+        self.due[index.0] = false;
         let mut left = agent.left.as_deref_mut().map(|left| &mut left.account);
         if let Some(left) = &mut left {
             left.cpu.charge();

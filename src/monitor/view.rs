@@ -51,6 +51,7 @@ impl Monitor {
         let view = self.view(index, Now { wall: at, mono: self.evaluated_at });
         Some(AgentDetail {
             view,
+            run: self.agents[index.0].run_row().filter(|run| run.end.is_none()),
             processes: self.processes(Owner { agent: index, left: false }),
             leftovers: self.leftovers(index),
         })

@@ -9,6 +9,13 @@ use super::{REDACTED, shapes};
 const JUDGED: usize = 256;
 
 /// The text with its secrets replaced; the text itself when there are none.
+///
+/// ```
+/// use agent_monitor::redact::text;
+///
+/// assert_eq!(text("login failed: password=hunter2 is wrong"), "login failed: password=[redacted] is wrong");
+/// assert_eq!(text("the password is wrong"), "the password is wrong");
+/// ```
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut clean = String::new();
     let mut copied = 0;

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
@@ -15,11 +15,39 @@ const RUN_LIMIT: usize = 4_096;
 #[derive(Default)]
 pub(super) struct Owed {
     agents: BTreeMap<AgentNumber, StoredAgent>,
-    runs: HashMap<(AgentNumber, ProcessKey, BootId), RunRow>,
-    leftovers: HashMap<(AgentNumber, ProcessKey, BootId), LeftoverRow>,
+    runs: Latest<(AgentNumber, ProcessKey, BootId), RunRow>,
+    leftovers: Latest<(AgentNumber, ProcessKey, BootId), LeftoverRow>,
     accounts: BTreeMap<AgentNumber, AccountRow>,
-    alerts: HashMap<AlertKey, StoredAlert>,
-    delivered: HashMap<Arc<str>, Delivered>,
+    alerts: BTreeMap<AlertKey, StoredAlert>,
+    delivered: BTreeMap<Arc<str>, Delivered>,
+}
+
+/// The latest row of each key, in the order in which the keys came: of an agent's runs, the row that is made last is the last
+/// run.
+struct Latest<K, V> {
+    places: BTreeMap<K, usize>,
+    rows: Vec<V>,
+}
+
+impl<K: Ord, V> Default for Latest<K, V> {
+    fn default() -> Latest<K, V> {
+        Latest { places: BTreeMap::new(), rows: Vec::new() }
+    }
+}
+
+impl<K: Ord, V> Latest<K, V> {
+    /// Takes a row, if there is room for its key. Whether there is.
+    fn take(&mut self, key: K, row: V) -> bool {
+        match self.places.get(&key) {
+            Some(place) => self.rows[*place] = row,
+            None if self.rows.len() < RUN_LIMIT => {
+                self.places.insert(key, self.rows.len());
+                self.rows.push(row);
+            }
+            None => return false,
+        }
+        true
+    }
 }
 
 impl Owed {
@@ -32,19 +60,11 @@ impl Owed {
         let mut dropped = 0;
         for run in batch.runs.drain(..) {
             let key = (run.agent, run.root, run.boot.clone());
-            if self.runs.len() < RUN_LIMIT || self.runs.contains_key(&key) {
-                self.runs.insert(key, run);
-            } else {
-                dropped += 1;
-            }
+            dropped += usize::from(!self.runs.take(key, run));
         }
         for leftover in batch.leftovers.drain(..) {
             let key = (leftover.agent, leftover.process, leftover.boot.clone());
-            if self.leftovers.len() < RUN_LIMIT || self.leftovers.contains_key(&key) {
-                self.leftovers.insert(key, leftover);
-            } else {
-                dropped += 1;
-            }
+            dropped += usize::from(!self.leftovers.take(key, leftover));
         }
         dropped
     }
@@ -52,8 +72,8 @@ impl Owed {
     /// Whether nothing is owed.
     pub(super) fn is_empty(&self) -> bool {
         self.agents.is_empty()
-            && self.runs.is_empty()
-            && self.leftovers.is_empty()
+            && self.runs.rows.is_empty()
+            && self.leftovers.rows.is_empty()
             && self.accounts.is_empty()
             && self.alerts.is_empty()
             && self.delivered.is_empty()
@@ -62,10 +82,41 @@ impl Owed {
     /// Puts what is owed in front of what `batch` says, which is newer.
     pub(super) fn settle(self, batch: &mut Batch) {
         batch.agents.splice(..0, self.agents.into_values());
-        batch.runs.splice(..0, self.runs.into_values());
-        batch.leftovers.splice(..0, self.leftovers.into_values());
+        batch.runs.splice(..0, self.runs.rows);
+        batch.leftovers.splice(..0, self.leftovers.rows);
         batch.accounts.splice(..0, self.accounts.into_values());
         batch.alerts.splice(..0, self.alerts.into_values());
         batch.delivered.splice(..0, self.delivered.into_values());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{MemoryMethod, Pid, Timestamp};
+
+    fn run(pid: i64, cpu_us: u64) -> RunRow {
+        RunRow {
+            agent: AgentNumber::new(1).unwrap(),
+            root: ProcessKey { start_ticks: u64::try_from(100 - pid).unwrap(), pid: Pid::new(pid).unwrap() },
+            boot: "boot".into(),
+            started_at: Timestamp::default(),
+            end: None,
+            cpu_us,
+            peak_memory_bytes: None,
+            last_memory_bytes: None,
+            memory_method: MemoryMethod::Rss,
+        }
+    }
+
+    #[test]
+    fn runs_are_stored_in_the_order_in_which_they_came_each_as_it_was_last() {
+        let mut owed = Owed::default();
+        for runs in [vec![run(3, 0), run(1, 0)], vec![run(2, 0), run(3, 9)], vec![run(4, 0)]] {
+            owed.absorb(&mut Batch { runs, ..Batch::default() });
+        }
+        let mut batch = Batch { runs: vec![run(5, 0)], ..Batch::default() };
+        owed.settle(&mut batch);
+        assert_eq!(batch.runs, [run(3, 9), run(1, 0), run(2, 0), run(4, 0), run(5, 0)]);
     }
 }

@@ -20,7 +20,7 @@ use super::columns::{rollup_at, unpack_io};
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, Body, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, LeftoverRow, MemoryMethod,
-    Metrics, Pid, ProcessKey, Recorded, Rows, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
+    Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 use crate::rollup::Resolution;
@@ -33,9 +33,6 @@ pub(super) use resume::{reached, resume};
 
 /// The most rows of one answer, whoever asks.
 const ROW_LIMIT: u32 = 10_000;
-
-/// Bytes of the texts of a page, about: rows may be as long as a body each.
-const PAGE_BYTES: usize = 1 << 20;
 
 /// Which lines of the journal, newest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,26 +58,6 @@ pub struct ErrorRow {
     pub report: ErrorReport,
     /// Whether somebody took care of it.
     pub resolved: bool,
-}
-
-/// At most `limit` of these rows, and fewer where their texts are longer than `bytes` together, but at least one.
-fn bounded<T>(
-    mut rows: rusqlite::Rows<'_>,
-    limit: u32,
-    bytes: usize,
-    item: fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<Rows<T>> {
-    let (mut found, mut left) = (Vec::new(), bytes);
-    while let Some(row) = rows.next()? {
-        let columns = 0..row.as_ref().column_count();
-        let size: usize = columns.filter_map(|column| row.get_ref(column).ok()?.as_bytes().ok()).map(<[u8]>::len).sum();
-        if found.len() == limit as usize || (size > left && !found.is_empty()) {
-            return Ok(Rows { rows: found, more: true });
-        }
-        left = left.saturating_sub(size);
-        found.push(item(row)?);
-    }
-    Ok(Rows { rows: found, more: false })
 }
 
 impl Reader {
@@ -167,6 +144,12 @@ pub(super) fn believed(connection: &Connection) -> rusqlite::Result<Option<Times
     connection.query_row("select believed_at from retention", [], |row| time(row, 0)).optional()
 }
 
+/// The date of the last entry of the journal.
+pub(super) fn last_dated(connection: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let sql = "select timestamp from journal order by id desc limit 1";
+    connection.query_row(sql, [], |row| time(row, 0)).optional()
+}
+
 /// The passes that are longest ago, as many as a slice may be about.
 pub(super) fn oldest_ticks(connection: &Connection) -> rusqlite::Result<Vec<OldTick>> {
     let sql = "select timestamp, tick, samples from ticks order by timestamp, tick limit ?1";
@@ -203,6 +186,7 @@ pub(super) fn old_entries(
                       when 1 then resolved = 1 or not ?5
                       when 2 then not exists (select 1 from alert_state where fired = j.id)
                               and not exists (select 1 from journal e where e.fired = j.id and e.timestamp >= ?3)
+                      when 3 then not exists (select 1 from journal f where f.id = j.fired and f.timestamp >= ?3)
                       else true end
                  from journal j
                 where (timestamp, id) > (?1, ?2) and timestamp < ?3 order by timestamp, id limit ?4";

@@ -267,6 +267,7 @@ pub(crate) fn detail() -> AgentDetail {
     };
     AgentDetail {
         view: known(),
+        run: Some(RunRow { cpu_us: 7_654_321, ..history().runs[0].clone() }),
         processes: vec![
             process(4242, None, Some(0), "node) \u{1b}[31m"),
             process(4243, Some(pid(4242)), Some(4_000_000_000), "sh"),

@@ -10,7 +10,8 @@ use agent_monitor::clock::ManualClock;
 use agent_monitor::config::{Config, Directories, Overrides, Setting};
 use agent_monitor::daemon::{Daemon, Handle, Parts};
 use agent_monitor::feed::Update;
-use agent_monitor::model::{AgentId, AgentView, ErrorReport, EventReport, JsonObject, Pid, Snapshot, Timestamp};
+use agent_monitor::model::{AgentId, AgentView, ErrorReport, EventReport, Pid, Snapshot, Timestamp};
+use agent_monitor::store::StoreError;
 use agent_monitor::testing::Host;
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
@@ -19,6 +20,10 @@ use tokio::sync::oneshot;
 
 use super::harness::{Deadline, PATIENCE, get};
 use super::tree::Tree;
+
+#[path = "../../examples/embedded.rs"]
+#[expect(dead_code, reason = "its `main` is not this test's")]
+mod embedded;
 
 pub(crate) fn config(directory: &Path, agents: &[(&str, Pid)]) -> Config {
     let directories = Directories { state: directory.join("state"), runtime: directory.to_owned() };
@@ -85,13 +90,7 @@ fn view<'a>(snapshot: &'a Snapshot, id: &str) -> &'a AgentView {
 }
 
 pub(crate) fn failure(number: u32) -> ErrorReport {
-    ErrorReport {
-        error_type: "Timeout".into(),
-        message: format!("no answer to question {number}").into(),
-        stack: None,
-        metadata: JsonObject::default(),
-        fingerprint: None,
-    }
+    ErrorReport::new("Timeout", format!("no answer to question {number}"))
 }
 
 #[test]
@@ -150,11 +149,7 @@ fn what_is_a_week_old_goes() {
     let parts = Parts { clock: Arc::clone(&clock) as Arc<_>, processes: Box::new(|_| Ok(source)) };
     let config = config(directory.path(), &[("a", pid)]);
     let path = config.storage.directory.join("agent-monitor.db");
-    let told = |name: &'static str| EventReport {
-        event_type: "note".into(),
-        message: name.into(),
-        metadata: JsonObject::default(),
-    };
+    let told = |name: &'static str| EventReport::new("note", name);
     run(config, parts, |mut daemon| async move {
         let us = AgentId::new("a").unwrap();
         daemon.until("the agent runs", |now| !now.agents.is_empty()).await;
@@ -213,6 +208,31 @@ fn a_program_that_embeds_it_is_not_watched_but_its_children_are() {
     });
 }
 
+/// What embedding looks like, as the example shows it.
+#[test]
+fn the_example_hears_and_reads_what_it_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let watched = async { tokio::time::timeout(PATIENCE, embedded::watch(directory.path())).await };
+    let heard = runtime.block_on(watched).unwrap().unwrap();
+    let told = |words: &str| {
+        heard.iter().find(|line| line.starts_with(words)).unwrap_or_else(|| panic!("{words:?} is not in {heard:#?}"))
+    };
+    told("metrics: coder running ");
+    told("event: coder started: ");
+    told("event: tester started: ");
+    told("event: coder task: it begins with ticket 7");
+    told("error: coder Timeout: no answer within 30 s");
+    told("alert: coder high_errors: ");
+    told("history: ");
+    let dashboard: Value = serde_json::from_str(told("dashboard: ").trim_start_matches("dashboard: ")).unwrap();
+    assert_eq!(dashboard["activeErrors"], json!([{ "agent_id": "coder", "count": 1 }]));
+    assert_eq!(dashboard["alerts"][0]["type"], "high_errors");
+    let agents = dashboard["agents"].as_array().unwrap().iter();
+    let states: Vec<(&Value, &Value)> = agents.map(|agent| (&agent["agentId"], &agent["state"])).collect();
+    assert_eq!(states, [(&json!("coder"), &json!("running")), (&json!("tester"), &json!("running"))]);
+}
+
 #[test]
 fn a_stopped_daemon_says_so() {
     let directory = tempfile::tempdir().unwrap();
@@ -222,8 +242,11 @@ fn a_stopped_daemon_says_so() {
         async {}
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let refused = runtime.block_on(kept.unwrap().record_error(AgentId::new("a").unwrap(), failure(1)));
+    let (handle, agent) = (kept.unwrap(), AgentId::new("a").unwrap());
+    let refused = runtime.block_on(handle.record_error(agent.clone(), failure(1)));
     assert!(refused.unwrap_err().to_string().contains("has ended"));
+    let closed = runtime.block_on(handle.history(agent));
+    assert!(matches!(closed, Err(StoreError::Closed)), "{closed:?}");
     let left = fs::read_dir(directory.path().join("state")).unwrap().count();
     assert_eq!(left, 3, "the database, its mark and the lock");
 }

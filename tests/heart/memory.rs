@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agent_monitor::clock::Clock;
 use agent_monitor::config::{Config, Sampling};
-use agent_monitor::model::{ExitStatus, MemoryMethod, Mono, Pid, PssReading, RunRow};
-use agent_monitor::monitor::Input;
+use agent_monitor::model::{AgentId, ExitStatus, MemoryMethod, Mono, Pid, PssReading};
+use agent_monitor::monitor::{AgentDetail, Answer, Input};
 
 use super::bench::{Bench, SECOND, config, killed, record};
 
@@ -65,14 +65,16 @@ impl Pair {
         self.bench.perform(effects);
     }
 
-    /// Peak and last MiB of its run, and their method, as they would be stored now.
+    /// Peak and last MiB of its run, and their method, as they are shown now: the last row of it is older.
     fn run(&mut self) -> (Option<u64>, Option<u64>, MemoryMethod) {
-        let effects = self.bench.monitor.stop(self.bench.clock.now());
+        let (tell, told) = std::sync::mpsc::channel();
+        let answer = Answer::new(move |detail: Option<AgentDetail>| tell.send(detail).unwrap());
+        let inspect = Input::Inspect { agent: AgentId::new("a").unwrap(), answer };
+        let effects = self.bench.monitor.handle(inspect, self.bench.clock.now());
         self.bench.perform(effects);
-        let mut runs = self.bench.stored.iter().flat_map(|batch| &batch.runs);
-        let RunRow { peak_memory_bytes, last_memory_bytes, memory_method, .. } = runs.next_back().unwrap();
-        let mib = |bytes: &Option<u64>| bytes.map(|bytes| bytes / MIB);
-        (mib(peak_memory_bytes), mib(last_memory_bytes), *memory_method)
+        let run = told.recv().unwrap().unwrap().run.unwrap();
+        let mib = |bytes: Option<u64>| bytes.map(|bytes| bytes / MIB);
+        (mib(run.peak_memory_bytes), mib(run.last_memory_bytes), run.memory_method)
     }
 
     fn denials(&self) -> usize {
@@ -143,6 +145,8 @@ fn the_peak_of_a_run_is_of_one_kind() {
     assert_eq!((pair.memory(), pair.run()), ((200, Rss), (Some(160), Some(100), Pss)), "a gap is no peak");
 
     // Another daemon begins with sums of resident pages, since nothing is measured yet.
+    let effects = pair.bench.monitor.stop(pair.bench.clock.now());
+    pair.bench.perform(effects);
     pair.bench.restart();
     pair.bench.registry(vec![record("a", "online", Some(pair.root))]);
     assert_eq!((pair.memory(), pair.run()), ((200, Rss), (Some(160), Some(100), Pss)));

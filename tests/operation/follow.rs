@@ -204,7 +204,6 @@ fn a_reader_that_has_had_enough_ends_it() {
     let mut process = Killed(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
     daemon.until("it listens", |own| own["streams"] == 1);
     drop(process.0.stdout.take());
-    tell(&daemon.place, "a", "note", "nobody reads this");
     let status = eventually("it ends", || process.0.try_wait().unwrap());
     assert_eq!(status.code(), Some(0), "{status}");
     daemon.stop();

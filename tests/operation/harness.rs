@@ -236,7 +236,12 @@ pub(crate) fn file_source(path: &Path) -> String {
 
 /// This test's own process as an agent.
 pub(crate) fn us(id: &str) -> String {
-    format!(r#"[{{"id":"{id}","status":"working","pid":{}}}]"#, std::process::id())
+    record(id, std::process::id())
+}
+
+/// A registry's word about one process.
+pub(crate) fn record(id: &str, pid: u32) -> String {
+    format!(r#"[{{"id":"{id}","status":"working","pid":{pid}}}]"#)
 }
 
 pub(crate) fn agents(dashboard: &Value) -> Vec<String> {

@@ -5,6 +5,7 @@
 mod commands;
 mod demo;
 mod doctor;
+mod documents;
 mod follow;
 mod frozen;
 mod harness;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::harness::*;
@@ -72,40 +71,6 @@ fn the_manual_has_every_command_and_option_and_formats_without_a_warning() {
         let other: Vec<&str> = said.lines().filter(|line| !line.contains("missing date")).collect();
         assert_eq!(other, [] as [&str; 0], "a page that is the same whenever it is made has no date");
     }
-}
-
-/// Every command of `docs/command-line.md` that is to be run, as a user would type it, in a home of its own.
-#[test]
-fn the_documented_commands_work_as_written() {
-    let place = Place::new("");
-    place.write("agents.json", &us("coder"));
-    place.configure(&config(&file_source(&place.path("agents.json"))));
-    let daemon = place.start();
-    eventually("there is something to show", || {
-        let events = daemon.get("/api/monitoring/events");
-        if events["items"][0]["agent_id"] != "coder" {
-            return None;
-        }
-        let past = daemon.get("/api/monitoring/agents/coder/history?from=-1h");
-        (!past["t"].as_array()?.is_empty()).then_some(())
-    });
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/command-line.md")).unwrap();
-    let blocks = text.split("<!-- run -->\n```console\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let commands: Vec<&str> = blocks.flat_map(str::lines).map(|line| line.strip_prefix("$ ").unwrap()).collect();
-    assert!(commands.len() > 15, "{commands:?}");
-    let program = Path::new(env!("CARGO_BIN_EXE_agent-monitor"));
-    for command in commands {
-        let mut shell = Command::new("bash");
-        let environment = daemon.place.command(&[]);
-        let environment = environment.get_envs().filter_map(|(name, value)| Some((name, value?)));
-        shell.env_clear().envs(environment).env("HOME", daemon.place.path("home")).stdin(Stdio::null());
-        shell.env("PATH", format!("{}:/usr/bin:/bin", program.parent().unwrap().display()));
-        let output = shell.args(["-o", "pipefail", "-c", command]).output().unwrap();
-        assert!(output.status.success(), "{command}: {output:?}");
-        let is_silent = ["event ", "error ", "resolve ", "> ", "mkdir"].iter().any(|word| command.contains(word));
-        assert_eq!(output.stdout.is_empty(), is_silent, "{command}: {output:?}");
-    }
-    daemon.stop();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! SIGHUP.
 
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -110,20 +111,27 @@ fn a_broken_file_changes_nothing_but_the_log_and_a_counter() {
 #[test]
 fn sources_that_stay_keep_their_list_and_others_go() {
     let place = Place::new("");
-    for name in ["kept", "gone"] {
-        place.write(&format!("{name}.json"), &us(name));
-    }
+    // One process each: of two who claim the same, the one that is read first has it, and either may be.
+    let process = || Killed(Command::new("sleep").arg("3600").spawn().unwrap());
+    let processes = [process(), process(), process()];
+    let of = |name: &str, place: usize| record(name, processes[place].0.id());
+    place.write("kept.json", &of("kept", 0));
+    place.write("gone.json", &of("gone", 1));
     let [kept, gone, new] = ["kept", "gone", "new"].map(|name| file_source(&place.path(&format!("{name}.json"))));
     place.configure(&config(&format!("{gone}{kept}")));
     let daemon = place.start();
     let dashboard = || daemon.get("/api/monitoring/dashboard");
-    eventually("both are known", || (agents(&dashboard()).len() == 2).then_some(()));
+    eventually("both are watched", || {
+        let watched = |agent: &Value| agent["state"] == "running";
+        let agents = dashboard()["agents"].as_array().unwrap().clone();
+        (agents.len() == 2 && agents.iter().all(watched)).then_some(())
+    });
     // From now on neither can be read; the one that stays moves to another place.
     for name in ["kept", "gone"] {
         std::fs::remove_file(daemon.place.path(&format!("{name}.json"))).unwrap();
     }
     daemon.until("both fail", |status| (0..2).all(|place| status["registry"][place]["status"] == "failing"));
-    daemon.place.write("new.json", &us("new"));
+    daemon.place.write("new.json", &of("new", 2));
     daemon.reload(&config(&format!("{kept}{new}")));
     let status = daemon.until("the new one is read", |status| {
         let second = &status["registry"][1];
@@ -131,15 +139,15 @@ fn sources_that_stay_keep_their_list_and_others_go() {
     });
     assert_eq!((&status["registry"][0]["status"], &status["registry"][0]["records"]), (&json!("failing"), &json!(1)));
     let dashboard = dashboard();
-    let of = |id: &str| dashboard["agents"].as_array().unwrap().iter().find(|agent| agent["agentId"] == id).cloned();
-    let kept = of("kept").unwrap();
+    let shown = |id: &str| dashboard["agents"].as_array().unwrap().iter().find(|agent| agent["agentId"] == id).cloned();
+    let kept = shown("kept").unwrap();
     assert_eq!(kept["registryStatus"], "working");
     assert!(kept["source"].as_str().unwrap().ends_with("/kept.json"), "{kept}");
-    let new = of("new").unwrap();
+    let new = shown("new").unwrap();
     assert!(new["source"].as_str().unwrap().ends_with("/new.json"), "{new}");
-    assert_eq!(of("gone").map(|agent| agent["registryStatus"].clone()), Some(Value::Null), "it lives, unnamed");
+    assert_eq!(shown("gone").map(|agent| agent["registryStatus"].clone()), Some(Value::Null), "it lives, unnamed");
     // Readers of sources that went are gone with them: what they would find is told no more.
-    daemon.place.write("gone.json", &us("gone"));
+    daemon.place.write("gone.json", &of("gone", 1));
     let tick = daemon.status()["sampling"]["tick"].as_u64().unwrap();
     let later = daemon.until("time passes", |status| status["sampling"]["tick"].as_u64() > Some(tick + 2));
     assert_eq!(later["registry"].as_array().unwrap().len(), 2);

@@ -1,11 +1,11 @@
-//! What agents and scripts tell a real daemon, with real clients, as the documentation shows it.
+//! What agents and scripts tell a real daemon, with real clients.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::Receiver;
 
 use rusqlite::Connection;
@@ -278,80 +278,4 @@ fn who_may_not_write_is_told_what_to_do() {
         "the kernel's word, not the writer's"
     );
     daemon.stop();
-}
-
-/// The blocks of `docs/writing.md` that are to be run, by their program.
-fn examples() -> Vec<(String, String)> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/writing.md")).unwrap();
-    let blocks = text.split("<!-- run: ").skip(1).map(|rest| {
-        let (program, rest) = rest.split_once(" -->").unwrap();
-        let block = rest.split("```").nth(1).unwrap().split_once('\n').unwrap().1;
-        (program.to_owned(), block.to_owned())
-    });
-    blocks.collect()
-}
-
-#[test]
-fn the_documented_ways_work_as_written() {
-    let daemon = daemon();
-    let place = &daemon.place;
-    let bin = Path::new(env!("CARGO_BIN_EXE_agent-monitor")).parent().unwrap();
-    let run = |program: &str, code: &str, input: &str| {
-        let mut command = Command::new(program);
-        command.arg(if program == "python3" || program == "sh" { "-c" } else { "-e" }).arg(code);
-        #[expect(clippy::disallowed_methods, reason = "a test")]
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        command.env("PATH", path).env("AGENT_MONITOR_SOCKET", socket(place));
-        let mut child: Child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{program}: {output:?}");
-        output
-    };
-    let examples = examples();
-    assert_eq!(
-        examples.iter().map(|(program, _)| &**program).collect::<Vec<_>>(),
-        ["sh", "claude", "node", "python3", "curl"]
-    );
-    for (program, code) in &examples {
-        match &**program {
-            "claude" => {
-                let settings: Value = serde_json::from_str(code).unwrap();
-                for (name, hooks) in settings["hooks"].as_object().unwrap() {
-                    let input = json!({"session_id": "s-1", "hook_event_name": name, "cwd": "/srv/it's \"here\""});
-                    let hook = &hooks[0]["hooks"][0];
-                    assert_eq!(hook["type"], "command");
-                    let output = run("sh", hook["command"].as_str().unwrap(), &input.to_string());
-                    assert!(output.stdout.is_empty(), "what a hook prints is taken for an answer");
-                }
-            }
-            "curl" => drop(run("sh", code, "")),
-            program => drop(run(program, code, "")),
-        }
-    }
-    let told = |agent: &str| {
-        let events = daemon.get(&format!("/api/monitoring/events?agent={agent}"));
-        let kinds = events["items"].as_array().unwrap().iter().rev();
-        let kinds: Vec<String> = kinds.map(|event| event["event_type"].as_str().unwrap().to_owned()).collect();
-        let errors = daemon.get(&format!("/api/monitoring/errors?agent={agent}"));
-        (kinds.join(" "), errors["items"][0]["error_type"].as_str().unwrap_or("-").to_owned())
-    };
-    assert_eq!(told("nightly"), ("started".to_owned(), "exit 2".to_owned()));
-    assert_eq!(told("claude"), ("waiting stopped started".to_owned(), "-".to_owned()), "in the order of their names");
-    assert_eq!(told("broker"), ("started".to_owned(), "SyntaxError".to_owned()));
-    assert_eq!(told("worker"), ("started".to_owned(), "KeyError".to_owned()));
-    assert_eq!(told("curl"), ("note".to_owned(), "-".to_owned()));
-    let cwd = daemon.get("/api/monitoring/events?agent=claude")["items"][0]["metadata"]["cwd"].clone();
-    assert_eq!(cwd, "/srv/it's \"here\"");
-    // Without a daemon the hooks are silent.
-    let place = daemon.stop();
-    for (program, code) in examples.iter().filter(|(program, _)| program == "sh") {
-        let mut command = Command::new(program);
-        #[expect(clippy::disallowed_methods, reason = "a test")]
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let output =
-            command.args(["-c", code]).env("PATH", path).env("AGENT_MONITOR_SOCKET", socket(&place)).output().unwrap();
-        assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
-    }
 }

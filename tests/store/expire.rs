@@ -124,6 +124,47 @@ fn the_journal_goes_by_age_but_not_what_is_open() {
 }
 
 #[test]
+fn the_end_of_an_episode_does_not_go_before_its_beginning() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    // The clock was set back by two days in between.
+    let own = |at, fires| Entry { agent: None, at, body: turn("over", fires) };
+    let key = AlertKey { agent: None, source: None, rule: "over".into() };
+    store.store(Batch { entries: vec![own(after(48 * HOUR), true)], ..Batch::default() }).unwrap();
+    let alerts = vec![StoredAlert { key, state: None, episode: None }];
+    store.store(Batch { entries: vec![own(after(0), false)], alerts, ..Batch::default() }).unwrap();
+    assert_eq!(prune(&store, after(48 * HOUR), 1), 0);
+    assert_eq!(ask(directory.path(), "select type, state from alerts"), ["over|resolved"]);
+    assert_eq!(prune(&store, after(80 * HOUR), 50), 2, "both together");
+    store.stop();
+}
+
+#[test]
+fn what_is_written_after_the_clock_was_set_back_is_not_too_old() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let limits = Limits { size_bytes: 4 << 20, ..LIMITS };
+    store.handle.submit(Op::Prune { limits, now: Now { wall: after(1000 * HOUR), mono: Mono(0) } }).unwrap();
+    // A file that is full is made smaller at once, by the time of the last deletion.
+    let (mut most, mut least_after) = (0, u64::MAX);
+    for n in 0..400 {
+        let told = event(&format!("{n} {}", "x".repeat(8_000)));
+        let batch = Batch { agents: vec![agent(1)], entries: vec![of_agent(1, after(n), told)], ..Batch::default() };
+        store.store(batch).unwrap();
+        store.flush();
+        let left = count(&directory, "journal");
+        most = most.max(left);
+        if left < most {
+            least_after = least_after.min(left);
+        }
+    }
+    println!("at most {most} entries; {least_after} when it had been made smaller");
+    assert!(least_after < most, "it was full");
+    assert!(least_after > most / 3, "no more goes than must");
+    store.stop();
+}
+
+#[test]
 fn runs_and_agents_go_when_they_ended() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(directory.path());

@@ -347,6 +347,23 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
 }
 
 #[test]
+fn a_new_daemon_goes_on_with_the_run_that_goes_on_though_another_began_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let (first, second) = (run_of(1, 10), run_of(1, 20));
+    let superseded = |run: &RunRow| ended(run.clone(), None, None, "superseded");
+    // The registry named another process for a while.
+    let runs = vec![first.clone(), superseded(&first), second.clone(), superseded(&second), first.clone()];
+    for run in runs {
+        store.store(Batch { agents: vec![agent(1)], runs: vec![run], ..Batch::default() }).unwrap();
+    }
+    store.stop();
+    let store = Store::start(directory.path());
+    assert_eq!(store.resume.agents[0].run, Some(first));
+    store.stop();
+}
+
+#[test]
 fn questions() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(directory.path());

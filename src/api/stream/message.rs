@@ -83,12 +83,15 @@ impl Changes {
         let mut old = before.agents.iter().peekable();
         // Both are by id, and share the views in which nothing changed.
         for view in &now.agents {
+            // Nearly all, and found to be so without a look at them.
+            if old.next_if(|old| Arc::ptr_eq(old, view)).is_some() {
+                continue;
+            }
             while let Some(gone) = old.next_if(|old| old.id < view.id) {
                 removed.push(gone.id.clone());
             }
-            if old.next_if(|old| old.id == view.id).is_none_or(|old| !Arc::ptr_eq(old, view)) {
-                agents.push(Arc::clone(view));
-            }
+            old.next_if(|old| old.id == view.id);
+            agents.push(Arc::clone(view));
         }
         removed.extend(old.map(|gone| gone.id.clone()));
         let ticked = before.own.last_tick_mono != now.own.last_tick_mono;

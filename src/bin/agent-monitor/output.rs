@@ -3,7 +3,9 @@
 use std::io::{ErrorKind, Write};
 
 use anyhow::Context;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
+use tokio::sync::oneshot;
 
 use crate::client::Document;
 use crate::failure::Failure;
@@ -29,12 +31,21 @@ pub(crate) fn print_more(text: &str) -> Result<bool, Failure> {
     }
 }
 
-/// Whether anybody still reads: of a pipe whose reader is gone, nothing but that is told, poll(2).
-pub(crate) fn is_read() -> bool {
-    let stdout = std::io::stdout();
-    let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
-    let gone = poll(&mut fds, Some(&Timespec::default())).is_ok() && fds[0].revents().contains(PollFlags::ERR);
-    !gone
+/// Completes when nobody reads any more: of a pipe whose reader is gone, nothing but that is told, poll(2).
+pub(crate) async fn unread() {
+    let (tell, told) = oneshot::channel();
+    // A thread of its own: what standard output is may be nothing that a runtime can wait for.
+    std::thread::spawn(move || {
+        let stdout = std::io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::empty())];
+        let polled = retry_on_intr(|| poll(&mut fds, None));
+        if polled.is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+            let _ = tell.send(()); // whoever waited may have ended
+        }
+    });
+    if told.await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Prints the document of a route.

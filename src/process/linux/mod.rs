@@ -98,7 +98,7 @@ pub enum StartError {
 
 impl LinuxSource {
     /// The processes of this machine. `open_files` is how many files the program may have open, as
-    /// [`raise_open_files`] says.
+    /// [`raise_open_files`](super::here::raise_open_files) says.
     ///
     /// # Errors
     /// Without a readable `/proc`, or without descriptors and a thread to wait for exits.

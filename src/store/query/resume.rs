@@ -14,8 +14,10 @@ const RESUME_SAMPLES: u32 = 100_000;
 
 /// What the last daemon left behind.
 pub(in crate::store) fn resume(connection: &Connection) -> rusqlite::Result<Resume> {
+    // A process that is claimed once more goes on with its row, which is not the last one then.
+    let last = "select coalesce(max(id) filter (where ended_at is null), max(id)) from run group by agent_number";
     let mut runs: HashMap<AgentNumber, RunRow> = connection
-        .prepare(&format!("select {RUN_COLUMNS} from run where id in (select max(id) from run group by agent_number)"))?
+        .prepare(&format!("select {RUN_COLUMNS} from run where id in ({last})"))?
         .query_map([], |row| run(row).map(|run| (run.agent, run)))?
         .collect::<rusqlite::Result<_>>()?;
     let errors: HashMap<AgentNumber, u64> = connection

@@ -13,7 +13,6 @@ use crate::clock::monotonic;
 use crate::model::{Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;
 use crate::store::database::FileId;
-use crate::store::expire::Pruning;
 use crate::store::mark::Reached;
 use crate::store::reserve::refuses;
 use crate::store::stats::add;
@@ -164,10 +163,8 @@ impl Writer {
         }
         self.outage = None;
         tracing::info!("the database can be used again");
-        if cause == Cause::Full
-            && let Some((limits, at)) = self.limits
-        {
-            self.pruning = Some(Pruning::new(limits, at));
+        if cause == Cause::Full {
+            self.prune_again();
         }
         self.provide();
     }

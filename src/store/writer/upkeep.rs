@@ -63,10 +63,20 @@ impl Writer {
 
     /// Begins to delete as soon as the database is full, not only when that is due.
     pub(super) fn press(&mut self) {
-        let (Some((limits, at)), Some(connection)) = (self.limits, &self.connection) else { return };
+        let (Some((limits, _)), Some(connection)) = (self.limits, &self.connection) else { return };
         let full = || used_bytes(connection).is_ok_and(|used| used > limits.full());
         if self.pruning.is_none() && self.size() > limits.full() && full() {
-            self.pruning = Some(Pruning::new(limits, at));
+            self.prune_again();
+        }
+    }
+
+    /// Begins to delete between two times when that is due, by the time of the last. Not by a later one than that of what
+    /// was written last: else the clock was set back meanwhile, and all that is new would be too old.
+    pub(super) fn prune_again(&mut self) {
+        let (Some((limits, at)), Some(connection)) = (self.limits, &self.connection) else { return };
+        match query::last_dated(connection) {
+            Ok(last) => self.pruning = Some(Pruning::new(limits, last.map_or(at, |last| last.min(at)))),
+            Err(error) => tracing::warn!(%error, "what is too old could not be deleted"),
         }
     }
 

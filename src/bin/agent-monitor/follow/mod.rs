@@ -15,7 +15,7 @@ use crate::cli::ListOptions;
 use crate::client::{Home, Line, encoded};
 use crate::failure::{Failure, Kind};
 use crate::lists::{items, route};
-use crate::output::{is_read, print_more};
+use crate::output::{print_more, unread};
 use crate::signals;
 use crate::view::screen::{Look, Screen};
 use crate::view::text::{harmless_json, printable, width};
@@ -63,7 +63,12 @@ pub(crate) fn follow(followed: &Followed<'_>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     signals::end_well().context("cannot handle signals")?;
-    runtime.block_on(Follower::new(followed).follow())
+    runtime.block_on(async {
+        tokio::select! {
+            ended = Follower::new(followed).follow() => ended,
+            () = unread() => Ok(()),
+        }
+    })
 }
 
 /// How a stream ended.
@@ -92,17 +97,16 @@ impl<'a> Follower<'a> {
     }
 
     async fn follow(mut self) -> Result<(), Failure> {
-        let mut stream = self.begin().await?;
+        let Some(mut stream) = self.begin().await? else { return Ok(()) };
         // What the list has is told again by a stream that began before it.
         let mut listed = self.last;
-        while let Some(body) = stream {
-            match self.hear(body, listed.take()).await? {
-                End::Unread => break,
+        loop {
+            match self.hear(stream, listed.take()).await? {
+                End::Unread => return Ok(()),
                 End::Gone(error) => say(&format!("the daemon went away: {error:#}; waiting for it")),
             }
             stream = self.come_back().await?;
         }
-        Ok(())
     }
 
     /// The stream, and before it the latest of what there is; none when nobody reads.
@@ -136,18 +140,15 @@ impl<'a> Follower<'a> {
     }
 
     /// The stream of a daemon that is there again, from where the last one broke off.
-    async fn come_back(&mut self) -> Result<Option<Body>, Failure> {
+    async fn come_back(&mut self) -> Result<Body, Failure> {
         loop {
             match self.open(self.last).await {
                 Ok(stream) => {
                     say("the daemon is back");
-                    return Ok(Some(stream));
+                    return Ok(stream);
                 }
                 Err(failure) if failure.kind() == Kind::Unavailable => {}
                 Err(failure) => return Err(failure),
-            }
-            if !is_read() {
-                return Ok(None);
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -171,9 +172,6 @@ impl<'a> Follower<'a> {
                 if !self.take(&message, listed)? {
                     return Ok(End::Unread);
                 }
-            }
-            if !is_read() {
-                return Ok(End::Unread);
             }
         }
     }

@@ -7,26 +7,28 @@ use anyhow::bail;
 
 use super::plan::{Plan, Step};
 use super::seal::Seal;
-use super::{NAME, Place, Scope, read};
+use super::{Place, Scope, read};
 
-const PLIST: &str = include_str!("../../../../launchd/agent-monitor.plist");
+const DAEMON: &str = include_str!("../../../../launchd/agent-monitor.plist");
+const AGENT: &str = include_str!("../../../../launchd/agent-monitor.user.plist");
 
-/// The program in that property list.
+/// The program in both property lists.
 const PROGRAM: &str = "/usr/local/bin/agent-monitor";
-/// The log in it.
-const LOG: &str = "/var/log/agent-monitor.log";
+/// The log in that of a user: a property list cannot say where a home is.
+const LOG: &str = "/Users/you/Library/Logs/agent-monitor.log";
 
 /// What makes it a service.
 pub(super) fn install(place: &Place) -> Result<Plan, anyhow::Error> {
     let path = plist(place);
-    let mut text = PLIST.replace(PROGRAM, &escape(&place.program)?);
     let mut steps = Vec::new();
-    match &place.scope {
-        Scope::Host => steps.push(place.configuration()?),
-        Scope::User { folder, .. } => {
-            text = text.replace(LOG, &escape(&folder.join("Library/Logs/agent-monitor.log"))?);
+    let text = match &place.scope {
+        Scope::Host => {
+            steps.push(place.configuration()?);
+            DAEMON.to_owned()
         }
-    }
+        Scope::User { folder, .. } => AGENT.replace(LOG, &escape(&folder.join("Library/Logs/agent-monitor.log"))?),
+    };
+    let text = text.replace(PROGRAM, &escape(&place.program)?);
     let was_there = read(&path)?.is_some();
     steps.push(place.put(path.clone(), &text, Seal::Xml)?);
     let (domain, service) = target(place);
@@ -61,21 +63,20 @@ pub(super) fn uninstall(place: &Place) -> Result<Plan, anyhow::Error> {
     Ok(Plan { steps, hint: "the service is gone".to_owned() })
 }
 
+/// Named as its label is.
 fn plist(place: &Place) -> PathBuf {
     match &place.scope {
         Scope::Host => place.file("Library/LaunchDaemons/agent-monitor.plist"),
-        Scope::User { folder, .. } => folder.join("Library/LaunchAgents/agent-monitor.plist"),
+        Scope::User { folder, .. } => folder.join("Library/LaunchAgents/agent-monitor.user.plist"),
     }
 }
 
-/// The domain, and the service in it: launchctl(1).
+/// The domain, and the service in it by its label: launchctl(1).
 fn target(place: &Place) -> (String, String) {
-    let domain = match &place.scope {
-        Scope::Host => "system".to_owned(),
-        Scope::User { uid, .. } => format!("gui/{uid}"),
-    };
-    let service = format!("{domain}/{NAME}");
-    (domain, service)
+    match &place.scope {
+        Scope::Host => ("system".to_owned(), "system/agent-monitor".to_owned()),
+        Scope::User { uid, .. } => (format!("gui/{uid}"), format!("gui/{uid}/agent-monitor.user")),
+    }
 }
 
 /// A path as text of a property list.

@@ -173,11 +173,28 @@ fn a_daemon_and_an_agent_of_launchd() {
     let user = Place { program: PathBuf::from("/opt/a&b/agent-monitor"), ..user };
     let plan = launchd::install(&user).unwrap();
     let steps = words(&user, &plan);
-    assert_eq!(steps[0], "write home/Library/LaunchAgents/agent-monitor.plist");
-    assert_eq!(steps[2], "launchctl bootstrap gui/501 home/Library/LaunchAgents/agent-monitor.plist");
-    let Step::Write { text, .. } = &plan.steps[0] else { panic!("{steps:?}") };
-    assert!(text.contains("<string>/opt/a&amp;b/agent-monitor</string>"), "{text}");
-    assert!(text.contains("/home/Library/Logs/agent-monitor.log</string>") && !text.contains("/var/log/"), "{text}");
+    let expected = [
+        "write home/Library/LaunchAgents/agent-monitor.user.plist",
+        "launchctl enable gui/501/agent-monitor.user",
+        "launchctl bootstrap gui/501 home/Library/LaunchAgents/agent-monitor.user.plist",
+    ];
+    assert_eq!(steps, expected);
+    write(plan);
+    // The one that is in the repository, but for where its program and its log are.
+    let text = fs::read_to_string(user.file("home/Library/LaunchAgents/agent-monitor.user.plist")).unwrap();
+    let ours = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/launchd/agent-monitor.user.plist")).unwrap();
+    let changed: Vec<&str> = text.lines().filter(|line| !ours.lines().any(|known| known == *line)).collect();
+    let log = format!("\t<string>{}/home/Library/Logs/agent-monitor.log</string>", user.root.display());
+    assert_eq!(changed[..2], ["\t\t<string>/opt/a&amp;b/agent-monitor</string>", &*log]);
+    assert!(changed.len() == 3 && changed[2].starts_with("<!-- "), "and its seal: {changed:?}");
+    let removed = words(&user, &launchd::uninstall(&user).unwrap());
+    assert_eq!(
+        removed,
+        [
+            "try launchctl bootout gui/501/agent-monitor.user",
+            "remove home/Library/LaunchAgents/agent-monitor.user.plist"
+        ]
+    );
 }
 
 #[test]
