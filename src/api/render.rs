@@ -21,12 +21,12 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Answers made for one client each, until the last of them is sent, KiB. Shared documents are no part of it.
 const STOCK_KIB: usize = 64 << 10;
 
-/// How many answers are made for one client at once: as many as the store has connections. What is found may be large before
-/// it is cut to a page, so that no more of it is wanted than can be worked on.
+/// How many answers are made for one client at once: as many as the store has connections. What is found takes memory too,
+/// so that no more of it is wanted than can be worked on.
 const TURNS: usize = 3;
 
-/// How much there is at once of answers that were made for one client each, however many ask and do not read. A single one
-/// may be larger than all of it, and is then alone.
+/// How much there is at once of answers that were made for one client each, however many ask and do not read. A single
+/// one may be larger than all of it, and is then alone.
 #[derive(Clone)]
 pub(super) struct Stock {
     kib: Arc<Semaphore>,

@@ -14,8 +14,8 @@ const JUMP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Monitor {
-    /// Tells of a wall clock that was set, and of a machine that slept: what happened before it and after it is not as far
-    /// apart as the dates say.
+    /// Tells of a wall clock that was set, and of a machine that slept: what happened before it and after it is not as
+    /// far apart as the dates say.
     pub(super) fn compare_clocks(&mut self, now: Now) {
         let before = std::mem::replace(&mut self.clocks, now);
         let expected = before.wall + now.mono.since(before.mono);

@@ -54,7 +54,8 @@ fn corpus() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         (
             "a length and chunks, and what only one of the two takes for a request",
             text(format!(
-                "POST {EVENTS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"
+                "POST {EVENTS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n\
+                 0\r\n\r\n{smuggled}"
             )),
             &[405],
         ),
@@ -161,7 +162,8 @@ fn silent_clients_lose_their_places_after_five_seconds() {
     }
     let all = monotonic().since(began);
     println!(
-        "{silent_clients} silent clients; over the socket half of the answers within {:?}; over TCP one after {waited:?}; all cut off after {all:?}",
+        "{silent_clients} silent clients; over the socket half of the answers within {:?}; over TCP one after {waited:?}; \
+         all cut off after {all:?}",
         waits[10]
     );
     // A place is held for five seconds, by one after the other.

@@ -1,5 +1,5 @@
-//! What goes wrong around the program, on purpose: clocks, registries, processes, clients, descriptors, memory, stops. Parts
-//! B to G of `docs/reliability.md`, as far as no other target has them.
+//! What goes wrong around the program, on purpose: clocks, registries, processes, clients, descriptors, memory, stops.
+//! Parts B to G of `docs/reliability.md`, as far as no other target has them.
 //!
 //! Each test says how often its fault struck, and fails if it did not.
 #![cfg(target_os = "linux")]

@@ -197,8 +197,8 @@ fn greedy_clients_do_not_exhaust_memory() {
         }
     }
     println!(
-        "{} greedy clients and {refused} that were refused; {calm_mib} MiB resident before, {most_mib} at most; {} kills; \
-         {most_threads} threads",
+        "{} greedy clients and {refused} that were refused; {calm_mib} MiB resident before, {most_mib} at most; \
+         {} kills; {most_threads} threads",
         given.len(),
         cgroup.kills()
     );

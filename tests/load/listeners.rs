@@ -114,7 +114,8 @@ pub(crate) fn judge(all: &[Heard], place: &Place, last: i64) {
     }
     let first = all.iter().map(|heard| heard.first).max().unwrap();
     println!(
-        "{} streams heard {lines} lines, each from {first} at the latest to {last}; {told} were told as gaps; they came back {returns} times",
+        "{} streams heard {lines} lines, each from {first} at the latest to {last}; {told} were told as gaps; \
+         they came back {returns} times",
         all.len()
     );
 }

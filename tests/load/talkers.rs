@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use agent_monitor::clock::monotonic;
 use serde_json::{Value, json};
 
 use crate::harness::{Deadline, pace};
 use crate::line::Line;
-use crate::{Over, agent};
+use crate::{Over, WRITERS, agent};
 
 /// How long answers took, microseconds.
 pub(crate) type Spans = Vec<u32>;
@@ -39,9 +40,11 @@ fn post(agent: &str, what: &str, body: &Value) -> String {
     format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// Writes events, and an error now and then, for one agent after the other. What was not acknowledged is said again.
-pub(crate) fn write(socket: &Path, writer: usize, over: &Over) -> Talk {
+/// Writes events, and an error now and then, for one agent after the other. What was not acknowledged is said again. `rate`:
+/// how many a second at most, of all writers.
+pub(crate) fn write(socket: &Path, writer: usize, rate: Option<u64>, over: &Over) -> Talk {
     let mut talk = Talk::default();
+    let since = monotonic();
     let mut line = Line::dial(socket);
     while !over.load(Ordering::Relaxed) {
         let id = format!("w{writer:03}-{}", talk.told);
@@ -74,6 +77,10 @@ pub(crate) fn write(socket: &Path, writer: usize, over: &Over) -> Talk {
         }
         talk.count("write", began);
         talk.told += 1;
+        let due = rate.map(|rate| since + Duration::from_millis(talk.told * WRITERS as u64 * 1000 / rate));
+        while due.is_some_and(|due| monotonic() < due) && !over.load(Ordering::Relaxed) {
+            pace();
+        }
     }
     talk
 }

@@ -2,7 +2,8 @@
 
 use rusqlite::{Row, ToSql, named_params};
 
-use super::{PAGE_BYTES, ROW_LIMIT, Reader, StoreError, agent_id, bounded, time};
+use super::lists::{PAGE_BYTES, bounded};
+use super::{ROW_LIMIT, Reader, StoreError, agent_id, time};
 use crate::model::{AgentId, ErrorGroup, GroupPage, GroupState, Rows, Usage};
 
 impl Reader {

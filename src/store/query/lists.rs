@@ -4,10 +4,13 @@ use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::super::alerts::{FIRED, severity};
 use super::{
-    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, LEFTOVER_COLUMNS, PAGE_BYTES, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError,
-    agent_id, bounded, error, event, leftover, run, time,
+    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id,
+    error, event, leftover, run, time,
 };
 use crate::model::{AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, Rows, RunRow};
+
+/// Bytes of the texts of a page, about: rows may be as long as a body each.
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 
 impl Reader {
     /// Events of all agents.
@@ -151,6 +154,26 @@ fn rows<T>(
         values.push((":kind", &page.kind));
     }
     bounded(connection.prepare_cached(sql)?.query(&*values)?, limit, PAGE_BYTES, item)
+}
+
+/// At most `limit` of these rows, and fewer where their texts are longer than `bytes` together, but at least one.
+pub(super) fn bounded<T>(
+    mut rows: rusqlite::Rows<'_>,
+    limit: u32,
+    bytes: usize,
+    item: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Rows<T>> {
+    let (mut found, mut left) = (Vec::new(), bytes);
+    while let Some(row) = rows.next()? {
+        let columns = 0..row.as_ref().column_count();
+        let size: usize = columns.filter_map(|column| row.get_ref(column).ok()?.as_bytes().ok()).map(<[u8]>::len).sum();
+        if found.len() == limit as usize || (size > left && !found.is_empty()) {
+            return Ok(Rows { rows: found, more: true });
+        }
+        left = left.saturating_sub(size);
+        found.push(item(row)?);
+    }
+    Ok(Rows { rows: found, more: false })
 }
 
 fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {

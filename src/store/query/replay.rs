@@ -3,7 +3,8 @@
 use rusqlite::{Connection, Row, ToSql, named_params, params};
 
 use super::super::alerts::{ENDED, FIRED, severity};
-use super::{ERROR, EVENT, ROW_LIMIT, Reader, StoreError, bounded, object, owner, time};
+use super::lists::bounded;
+use super::{ERROR, EVENT, ROW_LIMIT, Reader, StoreError, object, owner, time};
 use crate::model::{
     AgentId, AlertNote, Body, Entry, ErrorReport, EventReport, Missed, Recorded, Replay, Retold, Rows, Turn,
 };
