@@ -325,10 +325,8 @@ fn files_of_test(name: &str) -> Vec<String> {
 /// Whether a text has that test: with the attribute in one of the lines above it.
 fn has_test(text: &str, test: &str) -> bool {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
-    let head = [format!("fn {test}() {{"), format!("async fn {test}() {{")];
+    let is_head = |line: &str| line.trim_start_matches("async ").starts_with(&format!("fn {test}("));
     let is_test = |line: &&str| ["#[test]", "#[tokio::test]"].contains(line);
-    // A property has its arguments.
-    let is_head = |line: &str| head.iter().any(|head| line == head) || line.starts_with(&format!("fn {test}("));
     (0..lines.len()).any(|at| is_head(lines[at]) && lines[at.saturating_sub(4)..at].iter().any(is_test))
 }
 

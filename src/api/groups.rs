@@ -19,9 +19,7 @@ pub(super) async fn groups(
 ) -> Result<Response, Problem> {
     let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let page = page(&asked).map_err(Problem::bad_request)?;
-    let limit = page.limit;
-    let page = GroupPage { limit: limit + 1, ..page };
-    answer(Client::new(&shared, &headers), page, limit, &shared.sources.lists.groups, cursor, wire::groups).await
+    answer(Client::new(&shared, &headers), page, &shared.sources.lists.groups, cursor, wire::groups).await
 }
 
 fn page(asked: &Asked) -> Result<GroupPage, String> {

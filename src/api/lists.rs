@@ -13,13 +13,10 @@ use super::error::Problem;
 use super::render::Stock;
 use super::routes::Shared;
 use super::{Look, wire};
-use crate::model::{AgentId, Page};
+use crate::model::{AgentId, Page, Rows};
 
 /// Rows of one answer, where the question names no number, and at most.
 const LIMIT: (u32, u32) = (50, 500);
-
-/// Bytes of one answer from which on it has fewer rows, but at least one: rows may be 64 KiB each.
-const PAGE_BYTES: usize = 1 << 20;
 
 /// Who is answered.
 #[derive(Clone, Copy)]
@@ -134,40 +131,27 @@ async fn list<R: Send + 'static>(
     asked: Question,
     open: OpenFilter,
     sequence: char,
-    look: &Look<Page, Vec<R>>,
+    look: &Look<Page, Rows<R>>,
     id: fn(&R) -> i64,
     render: fn(&[R], Option<String>) -> Vec<u8>,
 ) -> Result<Response, Problem> {
     let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     let page = asked.page(open, sequence).map_err(Problem::bad_request)?;
-    let limit = page.limit;
-    let page = Page { limit: limit + 1, ..page };
-    answer(client, page, limit, look, move |row| cursor(sequence, id(row)), render).await
+    answer(client, page, look, move |row| cursor(sequence, id(row)), render).await
 }
 
-/// A page of a list: at most `limit` rows of those that `look` finds, which was asked for one more, to know whether there is
-/// a next page; fewer where they are long.
+/// A page of a list.
 pub(super) async fn answer<P: Send + 'static, R: Send + 'static>(
     client: Client<'_>,
     page: P,
-    limit: u32,
-    look: &Look<P, Vec<R>>,
+    look: &Look<P, Rows<R>>,
     cursor: impl Fn(&R) -> String + Send + 'static,
     render: fn(&[R], Option<String>) -> Vec<u8>,
 ) -> Result<Response, Problem> {
-    let (look, limit) = (Arc::clone(look), limit as usize);
+    let look = Arc::clone(look);
     let text = client.stock.look_up("a list", move || {
-        let mut rows = look(&page)?;
-        let mut more = rows.len() > limit;
-        rows.truncate(limit);
-        loop {
-            let text = render(&rows, rows.last().filter(|_| more).map(&cursor));
-            if text.len() <= PAGE_BYTES || rows.len() <= 1 {
-                return Ok(text);
-            }
-            rows.truncate(rows.len() / 2);
-            more = true;
-        }
+        let Rows { rows, more } = look(&page)?;
+        Ok(render(&rows, rows.last().filter(|_| more).map(cursor)))
     });
     client.stock.json_unless_known(client.headers, text.await?)
 }

@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
     self, AgentId, AlertEpisode, ErrorGroup, ErrorReport, GroupPage, HostMinute, ListedLeftover, ListedRun, Missed,
-    Page, Recorded, Replay, RunRow, Sample, StoredAgent, Timestamp,
+    Page, Recorded, Replay, Rows, RunRow, Sample, StoredAgent, Timestamp,
 };
 use crate::monitor::{AgentDetail, Answer};
 
@@ -74,17 +74,17 @@ pub type Look<Q, A> = Arc<dyn Fn(&Q) -> Result<A, String> + Send + Sync>;
 /// Looks up pages of everyone's rows.
 pub struct Lists {
     /// Events; all have an id.
-    pub events: Look<Page, Vec<Recorded>>,
+    pub events: Look<Page, Rows<Recorded>>,
     /// Occurrences of errors.
-    pub errors: Look<Page, Vec<ListedError>>,
+    pub errors: Look<Page, Rows<ListedError>>,
     /// Problems: errors that have something in common.
-    pub groups: Look<GroupPage, Vec<ErrorGroup>>,
+    pub groups: Look<GroupPage, Rows<ErrorGroup>>,
     /// Episodes of alerts.
-    pub alerts: Look<Page, Vec<AlertEpisode>>,
+    pub alerts: Look<Page, Rows<AlertEpisode>>,
     /// Runs.
-    pub runs: Look<Page, Vec<ListedRun>>,
+    pub runs: Look<Page, Rows<ListedRun>>,
     /// Processes that outlived their agents.
-    pub leftovers: Look<Page, Vec<ListedLeftover>>,
+    pub leftovers: Look<Page, Rows<ListedLeftover>>,
 }
 
 /// An occurrence of an error in a list of those of all agents.

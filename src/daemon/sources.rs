@@ -7,7 +7,7 @@ use super::{Handle, host_name, url};
 use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Past, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
-use crate::model::{AgentId, Sample, Timestamp};
+use crate::model::{AgentId, Rows, Sample, Timestamp};
 use crate::monitor::Input;
 use crate::process::here::own_memory_bytes;
 use crate::store::{self, JournalPage, Reader, StoreError, StoreStats};
@@ -72,7 +72,8 @@ fn lists(reader: &Reader) -> Lists {
                 agent: row.agent.as_ref().map(|(_, id)| id.clone()),
                 row: error_row(row),
             };
-            Ok(reader.list_errors(page)?.into_iter().map(listed).collect())
+            let Rows { rows, more } = reader.list_errors(page)?;
+            Ok(Rows { rows: rows.into_iter().map(listed).collect(), more })
         }),
         groups: look(reader, Reader::list_groups),
         alerts: look(reader, Reader::list_alerts),

@@ -17,6 +17,15 @@ pub struct Page {
     pub limit: u32,
 }
 
+/// A page of a list.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rows<R> {
+    /// At most as many as were asked for; fewer where they are long.
+    pub rows: Vec<R>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
 /// One episode of an alert, from when it fired.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AlertEpisode {

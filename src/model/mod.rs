@@ -19,7 +19,7 @@ pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Sev
 pub use history::{History, HistoryPoint, Step};
 pub use host::{HostMinute, HostPressure, HostReading};
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
-pub use list::{AlertEpisode, ListedLeftover, ListedRun, Missed, Page, Replay, Retold};
+pub use list::{AlertEpisode, ListedLeftover, ListedRun, Missed, Page, Replay, Retold, Rows};
 pub use process::{
     BootId, Cpu, ExitStatus, Image, InnerPid, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
     PssCounts, PssReading, Reading, Script,

@@ -20,7 +20,7 @@ use super::columns::{rollup_at, unpack_io};
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, Body, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, LeftoverRow, MemoryMethod,
-    Metrics, Pid, ProcessKey, Recorded, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
+    Metrics, Pid, ProcessKey, Recorded, Rows, RunEnd, RunRow, StoredAgent, Tick, Timestamp,
 };
 use crate::retention::{OldTick, ROWS_PER_SLICE, SAMPLES_PER_SLICE, TICKS_PER_SLICE};
 use crate::rollup::Resolution;
@@ -33,6 +33,9 @@ pub(super) use resume::{reached, resume};
 
 /// The most rows of one answer, whoever asks.
 const ROW_LIMIT: u32 = 10_000;
+
+/// Bytes of the texts of a page, about: rows may be as long as a body each.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Which lines of the journal, newest first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +61,26 @@ pub struct ErrorRow {
     pub report: ErrorReport,
     /// Whether somebody took care of it.
     pub resolved: bool,
+}
+
+/// At most `limit` of these rows, and fewer where their texts are longer than `bytes` together, but at least one.
+fn bounded<T>(
+    mut rows: rusqlite::Rows<'_>,
+    limit: u32,
+    bytes: usize,
+    item: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Rows<T>> {
+    let (mut found, mut left) = (Vec::new(), bytes);
+    while let Some(row) = rows.next()? {
+        let columns = 0..row.as_ref().column_count();
+        let size: usize = columns.filter_map(|column| row.get_ref(column).ok()?.as_bytes().ok()).map(<[u8]>::len).sum();
+        if found.len() == limit as usize || (size > left && !found.is_empty()) {
+            return Ok(Rows { rows: found, more: true });
+        }
+        left = left.saturating_sub(size);
+        found.push(item(row)?);
+    }
+    Ok(Rows { rows: found, more: false })
 }
 
 impl Reader {

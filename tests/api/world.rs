@@ -332,9 +332,14 @@ pub(crate) fn replay(missed: &Missed, last: i64) -> Replay {
 }
 
 /// Rows with the ids from `page.before` down to 1, at most `page.limit`.
-fn ids(page: &Page, highest: i64) -> impl Iterator<Item = i64> + use<> {
-    let first = page.before.map_or(highest, |before| before - 1);
-    (1..=first).rev().take(page.limit as usize)
+fn rows<R>(page: &Page, highest: i64, row: impl FnMut(i64) -> R) -> Rows<R> {
+    first(page.limit, (1..=page.before.map_or(highest, |before| before - 1)).rev(), row)
+}
+
+/// The first of them.
+fn first<R>(limit: u32, mut ids: impl Iterator<Item = i64>, row: impl FnMut(i64) -> R) -> Rows<R> {
+    let rows = ids.by_ref().take(limit as usize).map(row).collect();
+    Rows { rows, more: ids.next().is_some() }
 }
 
 /// A database with seven of everything, which looks at nothing but the page's place and length.
@@ -344,11 +349,11 @@ fn lists() -> Lists {
     let run = kept.runs[1].clone();
     let left = detail().leftovers.remove(0);
     Lists {
-        events: Arc::new(|page| Ok(ids(page, 7).map(|id| event(Some(id), Some("coder-1"), "started")).collect())),
+        events: Arc::new(|page| Ok(rows(page, 7, |id| event(Some(id), Some("coder-1"), "started")))),
         errors: Arc::new(move |page| {
             let row = |row_id| ErrorRow { id: row_id, at: after(4), report: report.clone(), resolved: row_id % 2 == 0 };
             let listed = |row_id| ListedError { agent: (row_id != 6).then(|| id("coder-1")), row: row(row_id) };
-            Ok(ids(page, 7).map(listed).collect())
+            Ok(rows(page, 7, listed))
         }),
         groups: Arc::new(|page| Ok(groups(page))),
         alerts: Arc::new(|page| {
@@ -364,23 +369,23 @@ fn lists() -> Lists {
                 started_at: after(3),
                 ended_at: (row_id < 6).then(|| after(5)),
             };
-            Ok(ids(page, 7).map(episode).collect())
+            Ok(rows(page, 7, episode))
         }),
         runs: Arc::new(move |page| {
             let listed = |row_id| ListedRun { id: row_id, agent: id("coder-1"), run: run.clone() };
-            Ok(ids(page, 7).map(listed).collect())
+            Ok(rows(page, 7, listed))
         }),
         leftovers: Arc::new(move |page| {
             let ended_at = |row_id| (row_id < 7).then(|| after(8));
             let leftover = |row_id| LeftoverRow { ended_at: ended_at(row_id), ..left.clone() };
             let listed = |row_id| ListedLeftover { id: row_id, agent: id("coder-1"), leftover: leftover(row_id) };
-            Ok(ids(page, 7).map(listed).collect())
+            Ok(rows(page, 7, listed))
         }),
     }
 }
 
 /// Seven problems, the latest first, one of each state among them.
-fn groups(page: &GroupPage) -> Vec<ErrorGroup> {
+fn groups(page: &GroupPage) -> Rows<ErrorGroup> {
     let group = |row_id: i64| ErrorGroup {
         id: row_id,
         agent: (row_id != 6).then(|| id("coder-1")),
@@ -396,8 +401,7 @@ fn groups(page: &GroupPage) -> Vec<ErrorGroup> {
         first_usage: Usage::default(),
         last_usage: Usage { cpu_percent: Some(123.456), memory_bytes: Some(300 << 20) },
     };
-    let first = page.before.map_or(7, |(_, before)| before - 1);
-    (1..=first).rev().take(page.limit as usize).map(group).collect()
+    first(page.limit, (1..=page.before.map_or(7, |(_, before)| before - 1)).rev(), group)
 }
 
 pub(crate) fn own() -> OwnFacts {

@@ -80,11 +80,11 @@ fn a_crash_loop_is_one_alert() {
             daemon.until("loop", "that is one alert", |agent| agent["alerts"] == json!(["crash_loop"]));
         }
     }
+    // Longer than an agent may be down without an alert.
+    daemon.passes(3);
+    assert_eq!(daemon.agent("loop")["alerts"], json!(["crash_loop"]), "which speaks for its end");
     println!("it ended {lives} times");
     daemon.stop();
     assert_eq!(place.count("select count(*) from alerts where type = 'crash_loop'"), 1);
     assert_eq!(place.count("select count(*) from agent_runs where exit_code = 3"), lives);
-    let fired_after = "select count(*) from alerts where type = 'agent_down'
-                       and started_at > (select started_at from alerts where type = 'crash_loop')";
-    assert_eq!(place.count(fired_after), 0, "the loop speaks for its ends");
 }

@@ -81,7 +81,8 @@ pub(crate) struct Life {
     /// The outermost agent that it descends from.
     pub(crate) clan: Option<usize>,
     burned_us: u64,
-    at: Mono,
+    /// When it began.
+    pub(crate) at: Mono,
     /// Regular passes when it began, and when it ended.
     began: u64,
     pub(crate) ended: Option<u64>,

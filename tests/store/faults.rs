@@ -3,60 +3,18 @@
 //! the whole of SQLite's code and ours, on real files. In the gate some of the N; all with AGENT_MONITOR_TEST_EVERY_FAULT.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::control::{CONTROL, Control, DIE, SYNC, TRUNCATE, WRITE, library};
 use crate::support::{Store, after, ask, event, of_agent, opened, pass};
 use crate::trouble::{Diary, await_recovery};
 
-const CONTROL: &str = "FAULT_CONTROL";
 const DIRECTORY: &str = "STORE_TEST_DIRECTORY";
 
 /// In the gate, every so many positions.
 const STRIDE: usize = 9;
-
-/// As in `faults.c`.
-const WRITE: i32 = 1;
-const SYNC: i32 = 2;
-const TRUNCATE: i32 = 4;
-const DIE: i32 = 0;
-
-/// The page that tells the library what to do.
-struct Control(std::fs::File);
-
-impl Control {
-    fn make(path: &Path) -> Control {
-        let file = std::fs::File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
-        file.set_len(4096).unwrap();
-        Control(file)
-    }
-
-    fn arm(&self, what: i32, at: usize, forever: bool, error: i32) {
-        let numbers = [what, i32::try_from(at).unwrap(), i32::from(forever), error, 0, 0];
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_ne_bytes()).collect();
-        self.0.write_all_at(&bytes, 0).unwrap();
-    }
-
-    /// Ends it; says how often it struck.
-    fn disarm(&self) -> usize {
-        self.0.write_all_at(&[0; 4], 0).unwrap();
-        let mut struck = [0; 4];
-        self.0.read_exact_at(&mut struck, 20).unwrap();
-        usize::try_from(i32::from_ne_bytes(struck)).unwrap()
-    }
-}
-
-/// The library, built once a process.
-fn library(directory: &Path) -> PathBuf {
-    let library = directory.join("faults.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/faults.c");
-    let arguments = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", source, "-ldl", "-o"];
-    let built = Command::new("cc").args(arguments).arg(&library).status().expect("a C compiler");
-    assert!(built.success());
-    library
-}
 
 /// This test program once more, under the library.
 fn child(test: &str, place: &Path) -> Command {

@@ -76,29 +76,29 @@ fn lists_say_what_the_views_say() {
         let whose = agent.map_or("1".to_owned(), |id| format!("agent_id = '{id}'"));
         let what = |column| kind.map_or("1".to_owned(), |kind| format!("{column} = '{kind}'"));
         let events: Vec<i64> =
-            reader.list_events(&page(agent, kind, None)).unwrap().iter().map(|row| row.id.unwrap()).collect();
+            reader.list_events(&page(agent, kind, None)).unwrap().rows.iter().map(|row| row.id.unwrap()).collect();
         let sql = format!("select id from agent_events where {whose} and {} order by id desc", what("event_type"));
         compare(&events, &path, &sql, if kind == Some("no") { 0 } else { 2 });
     }
     for (open, state) in [(None, "1"), (Some(true), "resolved = 0"), (Some(false), "resolved = 1")] {
-        let errors = reader.list_errors(&page(None, Some("TypeError"), open)).unwrap();
+        let errors = reader.list_errors(&page(None, Some("TypeError"), open)).unwrap().rows;
         assert!(errors.iter().all(|row| open.is_none_or(|open| row.resolved != open)), "{errors:?}");
         let sql = format!("select id from error_logs where {state} order by id desc");
         compare(&errors.iter().map(|row| row.id).collect::<Vec<_>>(), &path, &sql, 1);
     }
     for (open, state) in [(None, "1"), (Some(true), "state = 'firing'"), (Some(false), "state = 'resolved'")] {
         for (kind, rule) in [(None, "1"), (Some("high_cpu"), "type = 'high_cpu'")] {
-            let alerts = reader.list_alerts(&page(None, kind, open)).unwrap();
+            let alerts = reader.list_alerts(&page(None, kind, open)).unwrap().rows;
             assert!(alerts.iter().all(|alert| open.is_none_or(|open| alert.firing == open)), "{alerts:?}");
             let sql = format!("select id from alerts where {state} and {rule} order by id desc");
             compare(&alerts.iter().map(|alert| alert.id).collect::<Vec<_>>(), &path, &sql, 1);
         }
     }
-    let over = reader.list_alerts(&page(Some("agent-1"), Some("high_cpu"), Some(false))).unwrap();
+    let over = reader.list_alerts(&page(Some("agent-1"), Some("high_cpu"), Some(false))).unwrap().rows;
     assert_eq!((over[0].ended_at, over[0].value, over[0].threshold), (Some(after(20)), Some(99.5), Some(80.0)));
 
     let pids = |page: &Page| -> Vec<String> {
-        reader.list_runs(page).unwrap().iter().map(|listed| listed.run.root.pid.to_string()).collect()
+        reader.list_runs(page).unwrap().rows.iter().map(|listed| listed.run.root.pid.to_string()).collect()
     };
     assert_eq!(pids(&page(None, None, None)), ["101", "200", "100"]);
     assert_eq!(pids(&page(Some("agent-1"), None, None)), ["101", "100"]);
@@ -112,17 +112,18 @@ fn lists_say_what_the_views_say() {
 fn pages_follow_one_another_without_gap_or_overlap() {
     let directory = tempfile::tempdir().unwrap();
     let store = filled(&directory.path().canonicalize().unwrap());
-    let all: Vec<i64> = store.reader.list_alerts(&page(None, None, None)).unwrap().iter().map(|row| row.id).collect();
+    let all: Vec<i64> =
+        store.reader.list_alerts(&page(None, None, None)).unwrap().rows.iter().map(|row| row.id).collect();
     assert_eq!((all.len(), all.iter().collect::<BTreeSet<_>>().len()), (4, 4));
     let mut walked = Vec::new();
     loop {
         let before = walked.last().copied();
         let next = store.reader.list_alerts(&Page { before, limit: 3, ..Page::default() }).unwrap();
-        assert!(next.len() <= 3);
-        if next.is_empty() {
+        assert!(next.rows.len() <= 3);
+        walked.extend(next.rows.iter().map(|row| row.id));
+        if !next.more {
             break;
         }
-        walked.extend(next.iter().map(|row| row.id));
     }
     assert_eq!(walked, all);
     store.stop();
@@ -173,7 +174,7 @@ fn what_a_stream_missed() {
 
 /// A thousand lines of 60 kB would be more than one answer should hold.
 #[test]
-fn what_a_stream_missed_is_bounded_in_bytes() {
+fn what_is_shown_at_once_is_bounded_in_bytes() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(&directory.path().canonicalize().unwrap());
     for tick in 1..=20 {
@@ -181,9 +182,22 @@ fn what_a_stream_missed_is_bounded_in_bytes() {
         store.store(Batch { entries, ..pass(tick, after(tick), &[1]) }).unwrap();
     }
     let (gap, ids) = told(&store, &missed(3, 1_000));
-    assert_eq!((ids.len(), ids.last()), ((8 << 20) / 60_000 + 1, Some(&200)));
+    assert_eq!((ids.len(), ids.last()), ((8 << 20) / 60_100, Some(&200)));
     assert_eq!((gap, ids[0]), (Some((4, ids[0] - 1)), 200 - i64::try_from(ids.len()).unwrap() + 1));
     assert_eq!(told(&store, &missed(ids[0] - 1, 1_000)), (None, ids), "all of that can be told");
+
+    // A page of a list as well, which says that there are more.
+    let (mut walked, mut pages, mut before) = (Vec::new(), 0, None);
+    loop {
+        let next = store.reader.list_events(&Page { before, limit: 150, ..Page::default() }).unwrap();
+        walked.extend(next.rows.iter().map(|row| row.id.unwrap()));
+        (pages, before) = (pages + 1, walked.last().copied());
+        if !next.more {
+            break;
+        }
+    }
+    assert_eq!(walked, (1..=200).rev().collect::<Vec<_>>(), "none twice, none left out");
+    assert_eq!(pages, 200_u32.div_ceil((1 << 20) / 60_100));
     store.stop();
 }
 
@@ -206,7 +220,7 @@ fn leftovers_of_all_agents() {
     let rows = [left(1, 10, "sleep", None), left(2, 20, "sleep", None), left(1, 11, "node", Some(after(3)))];
     let agents = vec![agent(1), agent(2)];
     store.store(Batch { agents, leftovers: rows.to_vec(), ..Batch::default() }).unwrap();
-    let list = |page: &Page| store.reader.list_leftovers(page).unwrap();
+    let list = |page: &Page| store.reader.list_leftovers(page).unwrap().rows;
     let pids =
         |page: &Page| -> Vec<i64> { list(page).iter().map(|one| i64::from(one.leftover.process.pid.get())).collect() };
     assert_eq!(list(&page(None, None, None)).iter().map(|one| one.leftover.clone()).collect::<Vec<_>>(), {

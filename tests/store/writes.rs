@@ -58,7 +58,7 @@ impl Store {
     /// State, count and unresolved of each problem, the one seen last first.
     fn groups(&self) -> Vec<(String, GroupState, u64, u64)> {
         let page = GroupPage { limit: 100, ..GroupPage::default() };
-        let groups = self.reader.list_groups(&page).unwrap().into_iter();
+        let groups = self.reader.list_groups(&page).unwrap().rows.into_iter();
         groups.map(|group| (group.fingerprint.to_string(), group.state, group.count, group.unresolved)).collect()
     }
 
@@ -237,13 +237,13 @@ fn pages_of_problems() {
     let mut page = GroupPage { limit: 4, ..GroupPage::default() };
     let mut seen = Vec::new();
     loop {
-        let groups = store.reader.list_groups(&page).unwrap();
+        let groups = store.reader.list_groups(&page).unwrap().rows;
         let Some(last) = groups.last() else { break };
         page.before = Some((last.last_seen, last.id));
         seen.extend(groups.iter().map(|group| group.fingerprint.to_string()));
     }
     assert_eq!(seen, ["f9", "f8", "f7", "f6", "f5", "f4", "f3", "f2", "f1", "f0"]);
-    let count = |page: GroupPage| store.reader.list_groups(&GroupPage { limit: 100, ..page }).unwrap().len();
+    let count = |page: GroupPage| store.reader.list_groups(&GroupPage { limit: 100, ..page }).unwrap().rows.len();
     assert_eq!(count(GroupPage { agent: Some(agent(1).id), ..GroupPage::default() }), 5);
     assert_eq!(count(GroupPage { error_type: Some("E".into()), ..GroupPage::default() }), 0);
     assert_eq!(count(GroupPage { states: vec![GroupState::Resolved], ..GroupPage::default() }), 1);

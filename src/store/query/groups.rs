@@ -2,20 +2,21 @@
 
 use rusqlite::{Row, ToSql, named_params};
 
-use super::{ROW_LIMIT, Reader, StoreError, agent_id, time};
-use crate::model::{AgentId, ErrorGroup, GroupPage, GroupState, Usage};
+use super::{PAGE_BYTES, ROW_LIMIT, Reader, StoreError, agent_id, bounded, time};
+use crate::model::{AgentId, ErrorGroup, GroupPage, GroupState, Rows, Usage};
 
 impl Reader {
     /// Problems of all agents or of one, the one seen last first.
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_groups(&self, page: &GroupPage) -> Result<Vec<ErrorGroup>, StoreError> {
+    pub fn list_groups(&self, page: &GroupPage) -> Result<Rows<ErrorGroup>, StoreError> {
         let (agent, kind) = (page.agent.as_ref().map(AgentId::as_str), page.error_type.as_deref());
         let (last_seen, id) = page.before.map_or(("9".to_owned(), i64::MAX), |(at, id)| (at.sql(), id));
         let limit = page.limit.min(ROW_LIMIT);
+        let one_more = limit + 1;
         let mut values: Vec<(&str, &dyn ToSql)> =
-            named_params! { ":last_seen": last_seen, ":id": id, ":limit": limit }.to_vec();
+            named_params! { ":last_seen": last_seen, ":id": id, ":limit": one_more }.to_vec();
         let mut filters = String::new();
         if agent.is_some() {
             filters.push_str(" and g.agent_number = (select number from agent where agent_id = :agent)");
@@ -37,7 +38,7 @@ impl Reader {
               where (g.last_seen, g.id) < (:last_seen, :id) {filters}
               order by g.last_seen desc, g.id desc limit :limit"
         );
-        self.read(|connection| connection.prepare_cached(&sql)?.query_map(&*values, group)?.collect())
+        self.read(|connection| bounded(connection.prepare_cached(&sql)?.query(&*values)?, limit, PAGE_BYTES, group))
     }
 }
 

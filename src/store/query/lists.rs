@@ -4,17 +4,17 @@ use rusqlite::{Connection, Row, ToSql, named_params};
 
 use super::super::alerts::{FIRED, severity};
 use super::{
-    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id,
-    error, event, leftover, run, time,
+    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, LEFTOVER_COLUMNS, PAGE_BYTES, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError,
+    agent_id, bounded, error, event, leftover, run, time,
 };
-use crate::model::{AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, RunRow};
+use crate::model::{AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, Rows, RunRow};
 
 impl Reader {
     /// Events of all agents.
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_events(&self, page: &Page) -> Result<Vec<Recorded>, StoreError> {
+    pub fn list_events(&self, page: &Page) -> Result<Rows<Recorded>, StoreError> {
         self.read(|connection| journal(connection, EVENT, page, event))
     }
 
@@ -22,7 +22,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_errors(&self, page: &Page) -> Result<Vec<ErrorRow>, StoreError> {
+    pub fn list_errors(&self, page: &Page) -> Result<Rows<ErrorRow>, StoreError> {
         self.read(|connection| journal(connection, ERROR, page, error))
     }
 
@@ -30,7 +30,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_alerts(&self, page: &Page) -> Result<Vec<AlertEpisode>, StoreError> {
+    pub fn list_alerts(&self, page: &Page) -> Result<Rows<AlertEpisode>, StoreError> {
         let filters = format!(
             "{} {} {}",
             of_agent(page, "f.agent_number"),
@@ -58,7 +58,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_runs(&self, page: &Page) -> Result<Vec<ListedRun>, StoreError> {
+    pub fn list_runs(&self, page: &Page) -> Result<Rows<ListedRun>, StoreError> {
         let filters = format!(
             "{} {} {}",
             of_agent(page, "agent_number"),
@@ -80,7 +80,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_leftovers(&self, page: &Page) -> Result<Vec<ListedLeftover>, StoreError> {
+    pub fn list_leftovers(&self, page: &Page) -> Result<Rows<ListedLeftover>, StoreError> {
         let filters = format!(
             "{} {} {}",
             of_agent(page, "agent_number"),
@@ -104,7 +104,7 @@ fn journal<T>(
     kind: i64,
     page: &Page,
     item: fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<Vec<T>> {
+) -> rusqlite::Result<Rows<T>> {
     let filters = format!(
         "{} {} {}",
         of_agent(page, "j.agent_number"),
@@ -138,18 +138,19 @@ fn rows<T>(
     sql: &str,
     page: &Page,
     item: fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<Vec<T>> {
+) -> rusqlite::Result<Rows<T>> {
     let before = page.before.unwrap_or(i64::MAX);
     let limit = page.limit.min(ROW_LIMIT);
+    let one_more = limit + 1;
     let agent = page.agent.as_ref().map(crate::model::AgentId::as_str);
-    let mut values: Vec<(&str, &dyn ToSql)> = named_params! { ":before": before, ":limit": limit }.to_vec();
+    let mut values: Vec<(&str, &dyn ToSql)> = named_params! { ":before": before, ":limit": one_more }.to_vec();
     if agent.is_some() {
         values.push((":agent", &agent));
     }
     if page.kind.is_some() {
         values.push((":kind", &page.kind));
     }
-    connection.prepare_cached(sql)?.query_map(&*values, item)?.collect()
+    bounded(connection.prepare_cached(sql)?.query(&*values)?, limit, PAGE_BYTES, item)
 }
 
 fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {

@@ -3,8 +3,10 @@
 use rusqlite::{Connection, Row, ToSql, named_params, params};
 
 use super::super::alerts::{ENDED, FIRED, severity};
-use super::{ERROR, EVENT, ROW_LIMIT, Reader, StoreError, object, owner, time};
-use crate::model::{AgentId, AlertNote, Body, Entry, ErrorReport, EventReport, Missed, Recorded, Replay, Retold, Turn};
+use super::{ERROR, EVENT, ROW_LIMIT, Reader, StoreError, bounded, object, owner, time};
+use crate::model::{
+    AgentId, AlertNote, Body, Entry, ErrorReport, EventReport, Missed, Recorded, Replay, Retold, Rows, Turn,
+};
 
 /// Bytes of texts told again at once, about: a few hundred lines that are as long as lines may be.
 const TEXT_BYTES: usize = 8 << 20;
@@ -23,7 +25,7 @@ fn replay(connection: &Connection, missed: &Missed) -> rusqlite::Result<Replay> 
     let last: Option<i64> = connection.query_row("select max(id) from journal", [], |row| row.get(0))?;
     let after = if last.is_some_and(|last| missed.after <= last) { missed.after } else { 0 };
     let limit = missed.limit.min(ROW_LIMIT);
-    let (mut told, more) = lines(connection, missed, after, limit)?;
+    let Rows { rows: mut told, more } = lines(connection, missed, after, limit)?;
     told.reverse();
     let kept = if more { told.first().and_then(|line| line.recorded.id) } else { oldest_kept(connection, after)? };
     let gap = kept.filter(|kept| *kept > after + 1).map(|kept| (after + 1, kept - 1));
@@ -49,7 +51,7 @@ fn oldest_kept(connection: &Connection, after: i64) -> rusqlite::Result<Option<i
 }
 
 /// The newest lines, newest first, and whether there are more of them.
-fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> rusqlite::Result<(Vec<Retold>, bool)> {
+fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> rusqlite::Result<Rows<Retold>> {
     let of = if missed.agent.is_some() {
         "and j.agent_number = (select number from agent where agent_id = :agent)"
     } else {
@@ -73,19 +75,7 @@ fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> ru
     if agent.is_some() {
         values.push((":agent", &agent));
     }
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = statement.query(&*values)?;
-    let (mut told, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        if told.len() == limit as usize || bytes > TEXT_BYTES {
-            return Ok((told, true));
-        }
-        for text in [6, 7, 8] {
-            bytes += row.get_ref(text)?.as_bytes_or_null()?.map_or(0, <[u8]>::len);
-        }
-        told.push(line(row)?);
-    }
-    Ok((told, false))
+    bounded(connection.prepare_cached(&sql)?.query(&*values)?, limit, TEXT_BYTES, line)
 }
 
 fn line(row: &Row<'_>) -> rusqlite::Result<Retold> {

@@ -1,0 +1,447 @@
+//! One world from its beginning to its end.
+
+mod people;
+mod trouble;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agent_monitor::clock::{Clock, ManualClock};
+use agent_monitor::config::{Config, Directories, Source};
+use agent_monitor::model::{AgentId, Mono, ProcessKey, ProcessView, Snapshot, Timestamp};
+use agent_monitor::monitor::{AgentDetail, Answer, Input};
+
+use super::broker::{Arrival, Broker, Said};
+use super::control::Control;
+use super::daemon::Daemon;
+use super::eyes::{Eyes, Sight};
+use super::faults::{Fault, Faults, Strikes};
+use super::oracle::{Files, Sums, alerts_are_right, sums_are_possible, verdict_is_true};
+use super::reporter::Reporter;
+use super::world::{Chance, World};
+
+/// How many moments a world has in which things may go wrong.
+const MOMENTS: u64 = 70;
+
+/// How many agents there may be.
+const AGENTS: usize = 5;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// As often old rows are deleted.
+const PRUNE_NS: u64 = 600_000_000_000;
+
+/// 2026-01-01T00:00:00Z
+const NEW_YEAR: Timestamp = Timestamp::from_unix_ms(1_767_225_600_000);
+
+/// How a world ended.
+pub(crate) struct Ending {
+    pub(crate) wrong: Option<String>,
+    /// What the database holds.
+    pub(crate) rows: Vec<String>,
+    pub(crate) strikes: Strikes,
+}
+
+impl Ending {
+    /// Of a world in which something panicked.
+    pub(crate) fn of_panic(payload: Box<dyn Any + Send>) -> Ending {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("?");
+        Ending { wrong: Some(format!("P8: it panicked: {text}")), rows: Vec::new(), strikes: Strikes::new() }
+    }
+}
+
+/// What lasts for a while, and up to which moment.
+#[derive(Default)]
+struct Until {
+    disk: Option<(Fault, u64)>,
+    blind: u64,
+    hidden: u64,
+}
+
+struct Story<'c> {
+    clock: Arc<ManualClock>,
+    world: Arc<Mutex<World>>,
+    sight: Arc<Mutex<Sight>>,
+    chance: Chance,
+    faults: Faults,
+    control: &'c Control,
+    place: &'c Path,
+    /// Each daemon that comes after a killed one has a directory of its own: what that one left.
+    directory: PathBuf,
+    deaths: u32,
+    config: Arc<Config>,
+    /// None only while one is replaced by the next.
+    daemon: Option<Daemon>,
+    broker: Broker,
+    reporter: Reporter,
+    clans: BTreeMap<String, usize>,
+    /// What the heart has from its source; none before the first good reading.
+    said: Option<Vec<Said>>,
+    sums: Sums,
+    kept: Kept,
+    last_pass: Option<Mono>,
+    /// When deleting was asked for last.
+    pruned_at: Mono,
+    /// When it was done first.
+    believes_since: Option<Mono>,
+    moment: u64,
+    until: Until,
+    read_again: Mono,
+    quiet: bool,
+}
+
+/// How things were when all was on disk, last.
+#[derive(Default)]
+struct Kept {
+    sums: Sums,
+    /// Of the world, as the monitor has passed over it.
+    passes: u64,
+    tick: u64,
+}
+
+/// Goes through a world, in a directory that is empty afterwards. Prints its story, if it is to be told.
+pub(crate) fn go(seed: u64, place: &Path, control: &Control, tells: bool) -> Ending {
+    // Where one before panicked, it left something.
+    let _ = std::fs::remove_dir_all(place);
+    control.disarm();
+    std::fs::create_dir_all(place).unwrap();
+    let mut story = Story::begin(seed, place, control, tells);
+    let outcome = catch_unwind(AssertUnwindSafe(|| story.go()));
+    story.control.disarm();
+    let world = story.world.lock().unwrap_or_else(PoisonError::into_inner).story.take();
+    world.unwrap_or_default().iter().for_each(|line| println!("{line}"));
+    let wrong = outcome.unwrap_or_else(|panicked| resume_unwind(panicked)).err();
+    let strikes = story.faults.struck().clone();
+    let directory = story.directory.clone();
+    story.daemon.take().expect("it lives").stop();
+    let rows = Files { directory: &directory, kept_since_ns: 0 }.dump();
+    if tells {
+        rows.iter().for_each(|row| println!("{row}"));
+    }
+    std::fs::remove_dir_all(place).unwrap();
+    Ending { wrong, rows, strikes }
+}
+
+/// Everything that goes wrong comes soon: rules hold for short, history is kept for an hour.
+fn config(chance: &mut Chance) -> Config {
+    let directories = Directories { state: "/state".into(), runtime: "/run".into() };
+    let mut config = Config::defaults(&directories);
+    config.registry.sources = vec![Source::File { path: "/agents.json".into() }];
+    config.registry.stale_after = 60 * SECOND;
+    config.sampling.interval = [SECOND, 10 * SECOND, 60 * SECOND][usize::try_from(chance.below(3)).unwrap()];
+    config.storage.retention = HOUR;
+    config.storage.rollup_retention = 2 * HOUR;
+    config.storage.max_size_bytes = 16 << 20;
+    for rule in &mut config.alerts.rules {
+        rule.hold = rule.hold.min(20 * SECOND);
+        rule.repeat = rule.repeat.min(120 * SECOND);
+    }
+    config
+}
+
+impl Story<'_> {
+    fn begin<'c>(seed: u64, place: &'c Path, control: &'c Control, tells: bool) -> Story<'c> {
+        let clock = Arc::new(ManualClock::new(NEW_YEAR));
+        let mut world = World::new(seed, Arc::clone(&clock));
+        world.story = tells.then(Vec::new);
+        let world = Arc::new(Mutex::new(world));
+        let sight = Arc::default();
+        clock.advance(SECOND);
+        let mut chance = Chance::new(seed ^ 0x5704);
+        let config = Arc::new(config(&mut chance));
+        let directory = place.join("state-0");
+        let daemon = Daemon::start(&directory, &config, Eyes::of(&world, &sight), &clock);
+        Story {
+            read_again: clock.now().mono,
+            clock,
+            world,
+            sight,
+            chance,
+            faults: Faults::of(seed),
+            control,
+            place,
+            directory,
+            deaths: 0,
+            config,
+            daemon: Some(daemon),
+            broker: Broker::of(seed),
+            reporter: Reporter::of(seed),
+            clans: BTreeMap::new(),
+            said: None,
+            sums: Sums::new(),
+            kept: Kept::default(),
+            last_pass: None,
+            pruned_at: Mono::default(),
+            believes_since: None,
+            moment: 0,
+            until: Until::default(),
+            quiet: false,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now().mono.0
+    }
+
+    fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("it lives")
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.daemon.as_ref().and_then(|daemon| daemon.snapshot.clone())
+    }
+
+    fn is_well(&self) -> bool {
+        self.daemon.as_ref().is_some_and(Daemon::is_well)
+    }
+
+    fn go(&mut self) -> Result<(), String> {
+        self.world().tell(|world| format!("{:?}", world.kind));
+        for _ in 0..3 {
+            self.world().start();
+        }
+        self.new_agent();
+        for moment in 1..=MOMENTS {
+            self.moment = moment;
+            self.live();
+            self.begin_faults();
+            let (agents, now) = (self.broker.entries.len(), self.now());
+            let daemon = self.daemon.as_mut().expect("it lives");
+            self.reporter.tell(agents, daemon, &mut self.faults, now);
+            self.read_registry(false)?;
+            let tenths = [1, 3, 5, 10, 15, 25][usize::try_from(self.chance.below(6)).unwrap()];
+            self.pass(self.config.sampling.interval * tenths / 10)?;
+            self.end_faults();
+            self.perhaps_die()?;
+            if moment % 8 == 0 {
+                self.look_at_files()?;
+            }
+        }
+        self.calm_down()
+    }
+
+    /// Lets time pass, calling the monitor whenever something is due, as the engine does.
+    fn pass(&mut self, span: Duration) -> Result<(), String> {
+        let end = self.clock.now().mono + span;
+        while self.clock.now().mono < end {
+            let due = self.daemon().monitor.next_due().min(end);
+            self.clock.advance(due.since(self.clock.now().mono));
+            self.read_registry(false)?;
+            // Now and then nothing happens while the monitor reads, so that all it says must be so.
+            let awake = !self.quiet && !self.chance.one_in(3);
+            self.step(awake)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, awake: bool) -> Result<(), String> {
+        self.world().awake = awake;
+        let refused = self.sight.lock().unwrap().scans_refused;
+        let now = self.clock.now();
+        let effects = self.daemon().monitor.step(now);
+        self.world().awake = false;
+        let blind = self.sight.lock().unwrap().scans_refused > refused;
+        if self.faults.now(Fault::KilledBeforeStoring, 80) {
+            drop(effects);
+            self.faults.strike(Fault::KilledBeforeStoring, 1);
+            return self.die();
+        }
+        if self.until.disk.is_none() && self.faults.now(Fault::KilledWriting, 60) {
+            return self.die_writing(effects);
+        }
+        self.daemon().perform(effects);
+        self.reporter.hear(now.mono.0);
+        if self.daemon().pruned {
+            self.pruned_at = now.mono;
+        }
+        let last_pass = self.snapshot().and_then(|snapshot| snapshot.own.last_tick_mono);
+        let passed = last_pass != self.last_pass;
+        self.last_pass = last_pass;
+        // What began since the last good look began since then.
+        if passed && !blind {
+            self.world().passes += 1;
+        }
+        self.check(passed && !awake && !blind)
+    }
+
+    /// Everything that is shown is possible; after a pass during which nothing happened, and with all there to be seen, it
+    /// is so.
+    fn check(&mut self, exact: bool) -> Result<(), String> {
+        if let Some(wrong) = self.reporter.wrong.take() {
+            return Err(wrong);
+        }
+        let Some(snapshot) = self.snapshot() else { return Ok(()) };
+        let mut world = self.world.lock().unwrap();
+        let before = self.sums.clone();
+        let possible = sums_are_possible(&snapshot, &self.clans, &world, &mut self.sums);
+        for (id, shown) in self.sums.iter().filter(|(id, shown)| before.get(*id) != Some(shown)) {
+            world.tell(|_| format!("{id} is shown with {shown:?}"));
+        }
+        possible?;
+        let hidden = self.sight.lock().unwrap().hidden.clone();
+        for said in self.said.iter().flatten().filter(|_| exact) {
+            let Some(view) = snapshot.agents.iter().find(|view| view.id.as_str() == said.id) else {
+                return Err(format!("{} is registered, and not in the lists", said.id));
+            };
+            if said.named.is_none_or(|named| !hidden.iter().any(|key| key.pid == named.pid)) {
+                verdict_is_true(view, said, &world)?;
+            }
+        }
+        let passes = world.passes;
+        drop(world);
+        if self.is_well() {
+            self.kept = Kept { sums: self.sums.clone(), passes, tick: snapshot.tick };
+        }
+        if !self.clocks_were_set() {
+            self.owners_are_one()?;
+        }
+        if self.daemon().pruned && self.is_well() {
+            self.believes_since.get_or_insert(self.pruned_at);
+            let believed = self.files().nothing_is_too_old(self.config.storage.retention)?;
+            self.tell(|| format!("what is too old is deleted; it is believed to be {believed}"));
+        }
+        Ok(())
+    }
+
+    fn owners_are_one(&mut self) -> Result<(), String> {
+        let mut owners: BTreeMap<ProcessKey, &str> = BTreeMap::new();
+        for id in self.clans.keys() {
+            for process in members(self.daemon.as_mut().expect("it lives"), id, &self.clock) {
+                if let Some(other) = owners.insert(process, id) {
+                    return Err(format!("process {} is {other}'s and {id}'s", process.pid));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn clocks_were_set(&self) -> bool {
+        let clocks = [Fault::WallAhead, Fault::WallBack, Fault::Suspended];
+        clocks.iter().any(|fault| self.faults.struck().contains_key(fault))
+    }
+
+    fn files(&self) -> Files<'_> {
+        let retention = u64::try_from(self.config.storage.retention.as_nanos()).unwrap();
+        let since = |ns: u64| self.now().saturating_sub(ns);
+        let set = |fault| self.faults.struck().contains_key(&fault);
+        let kept_since_ns = if set(Fault::WallBack) {
+            // What is told then is dated as if it were old.
+            since(retention).max(self.pruned_at.0)
+        } else if set(Fault::WallAhead) || set(Fault::Suspended) {
+            // Deleting goes by a time that may run four times as fast as the monotonic clock, from when it was done last;
+            // that begins when it is done first.
+            since((retention - 3 * PRUNE_NS) / 4).max(self.believes_since.unwrap_or(Mono(self.now())).0)
+        } else {
+            since(retention)
+        };
+        Files { directory: &self.directory, kept_since_ns }
+    }
+
+    fn look_at_files(&mut self) -> Result<(), String> {
+        let Some(snapshot) = self.snapshot().filter(|_| self.is_well()) else { return Ok(()) };
+        self.files().acknowledged_is_there(&self.reporter.told)?;
+        self.files().episodes_are_one(&snapshot)?;
+        self.files().history_is_in_order()
+    }
+
+    /// The source is read again every ten seconds, and whenever its file changed.
+    fn read_registry(&mut self, changed: bool) -> Result<(), String> {
+        let now = self.clock.now().mono;
+        if !changed && now < self.read_again {
+            return Ok(());
+        }
+        self.read_again = now + self.config.registry.refresh;
+        let Some(Arrival { reading, said }) = self.broker.read(self.moment, &mut self.faults) else { return Ok(()) };
+        self.tell(|| match &reading {
+            Ok(_) => format!("the registry says {said:?}"),
+            Err(error) => format!("the registry cannot be read: {error}"),
+        });
+        if reading.is_ok() {
+            self.said = Some(said);
+        }
+        self.daemon().tell(Input::Source { index: 0, reading });
+        self.step(false)
+    }
+
+    /// Nothing goes wrong any more, and nothing happens: a few intervals later everything is as it should be.
+    fn calm_down(&mut self) -> Result<(), String> {
+        self.end_all_faults();
+        self.quiet = true;
+        self.tell(|| "nothing goes wrong any more".to_owned());
+        self.moment += 100;
+        for _ in 0..6 {
+            self.reporter.tell_again(self.daemon.as_mut().expect("it lives"), &mut self.faults);
+            self.reporter.hear(self.now());
+            self.read_registry(true)?;
+            self.pass(self.config.sampling.interval.max(20 * SECOND))?;
+        }
+        self.tell(|| "all should be well".to_owned());
+        self.all_is_well()
+    }
+
+    fn all_is_well(&mut self) -> Result<(), String> {
+        let snapshot = self.snapshot().expect("it was looked");
+        if !self.is_well() {
+            return Err(format!("P7: the store is not well: {:?}", self.daemon().store.stats));
+        }
+        if let Some(source) = snapshot.own.sources.iter().find(|source| source.error.is_some()) {
+            return Err(format!("the source is not well: {source:?}"));
+        }
+        if let Some(told) = self.reporter.told.iter().find(|told| told.stored.is_none()) {
+            return Err(format!("{} was told again and again, and never acknowledged", told.name));
+        }
+        self.look_at_files()?;
+        let files = self.files();
+        files.is_whole()?;
+        let world = self.world();
+        let running = |said: &&Said| said.named.is_some_and(|named| world.lives[named.life].ended.is_none());
+        let said: Vec<&Said> = self.said.iter().flatten().collect();
+        files.runs_are(&said.iter().copied().filter(running).map(|said| said.id.as_str()).collect())?;
+        files.leftovers_live(&world)?;
+        alerts_are_right(&snapshot, &said, &world)?;
+        drop(world);
+        self.members_are_kin()
+    }
+
+    /// Whoever is shown as an agent's descends from it.
+    fn members_are_kin(&mut self) -> Result<(), String> {
+        for (id, clan) in &self.clans {
+            for ProcessKey { pid, .. } in members(self.daemon.as_mut().expect("it lives"), id, &self.clock) {
+                let of = self.world.lock().unwrap().at(pid).and_then(|life| life.clan);
+                if of != Some(*clan) {
+                    return Err(format!("process {pid} of clan {of:?} is taken for {id}'s"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, line: impl FnOnce() -> String) {
+        self.world().tell(|_| line());
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+}
+
+/// The processes that are shown as an agent's, its leftovers included. When they began is right as long as no clock was set.
+fn members(daemon: &mut Daemon, id: &str, clock: &ManualClock) -> Vec<ProcessKey> {
+    let (tell, told) = std::sync::mpsc::channel();
+    let answer = Answer::new(move |detail: Option<AgentDetail>| tell.send(detail).unwrap());
+    let now = clock.now();
+    let effects = daemon.monitor.handle(Input::Inspect { agent: AgentId::new(id).unwrap(), answer }, now);
+    assert!(effects.is_empty(), "a question changes nothing");
+    let Some(detail) = told.recv().unwrap() else { return Vec::new() };
+    let key = |process: &ProcessView| {
+        let age = u64::try_from(now.wall.since(process.started_at).as_nanos()).unwrap();
+        ProcessKey { start_ticks: now.mono.0.saturating_sub(age) / 10_000_000, pid: process.pid }
+    };
+    detail.processes.iter().map(key).chain(detail.leftovers.iter().map(|leftover| leftover.process)).collect()
+}
