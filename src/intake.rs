@@ -1,5 +1,13 @@
 //! What is told from outside, before anyone acts on it: held to its limits, dated, its secrets taken out, errors given
 //! their fingerprint. Pure, and done by whoever brings it, so that the heart need not.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    reason = "no input may end the daemon"
+)]
 
 use std::borrow::Cow;
 use std::sync::Arc;

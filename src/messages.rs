@@ -1,5 +1,13 @@
 //! Counts agents' messages in the broker's own SQLite database: the rows of its table `tickets` that are from an agent or
 //! for it. Reads only, seldom and briefly.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    reason = "no input may end the daemon"
+)]
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};

@@ -164,6 +164,34 @@ fn files_stay_readable() {
     assert_eq!(long, [] as [String; 0]);
 }
 
+/// What takes in what comes from outside. In the two others that do, `redact` and `fingerprint`, texts are cut where something
+/// was found in them: those are held to by `tests/fuzzed/main.rs`.
+const TAKES_INPUT: &[&str] = &[
+    "src/api/agent.rs",
+    "src/api/groups.rs",
+    "src/api/guard.rs",
+    "src/api/history.rs",
+    "src/api/lists.rs",
+    "src/api/writes.rs",
+    "src/config/mod.rs",
+    "src/intake.rs",
+    "src/messages.rs",
+    "src/process/linux/stat.rs",
+    "src/registry/mod.rs",
+];
+
+/// The compiler refuses what could panic in a module that says so, and in those below it.
+#[test]
+fn what_takes_input_denies_what_can_panic() {
+    for path in TAKES_INPUT {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let denied = text.split("#![deny(").nth(1).and_then(|rest| rest.split(")]").next()).unwrap_or_default();
+        for lint in ["indexing_slicing", "string_slice", "unwrap_used", "panic", "unreachable"] {
+            assert!(denied.contains(&format!("clippy::{lint},")), "{path} does not deny clippy::{lint}");
+        }
+    }
+}
+
 /// Words that only some files may say.
 const OWNED: &[(&[&str], &[&str])] = &[
     (&["SystemTime::now", "Instant::now", "clock_gettime"], &["src/clock.rs", "src/process/linux/"]),

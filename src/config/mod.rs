@@ -1,6 +1,14 @@
 //! The configuration, checked: there is no way to hold one that cannot be run.
 //!
 //! Two stages: `raw` mirrors the file, `check` turns it into [`Config`]. Every problem of both is told at once.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    reason = "no input may end the daemon"
+)]
 
 mod check;
 mod error;

@@ -100,10 +100,10 @@ impl<'t> Notes<'t> {
 
     fn place(&self, span: &Range<usize>) -> Place {
         let line = self.line_starts.partition_point(|start| *start <= span.start);
-        let start = self.line_starts[line - 1];
-        let text = self.text[start..].lines().next().unwrap_or("");
+        let start = self.line_starts.get(line - 1).copied().unwrap_or(0);
+        let text = self.text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or("");
         let offset = (span.start - start).min(text.len());
-        let before = text[..text.floor_char_boundary(offset)].chars().count();
+        let before = text.char_indices().take_while(|(at, char)| at + char.len_utf8() <= offset).count();
         let width = self.text.get(span.clone()).map_or(0, |meant| meant.lines().next().unwrap_or("").chars().count());
         // A long line is cut so that the place stays in view.
         let skipped = before.saturating_sub(EXCERPT / 2);

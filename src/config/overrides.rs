@@ -61,7 +61,7 @@ impl Overrides {
             changed.registry.sources = flags.into_iter().chain(registries).collect();
         }
         for (index, (agent, _)) in self.agents.iter().enumerate() {
-            if self.agents[..index].iter().any(|(earlier, _)| earlier == agent) {
+            if self.agents.iter().take(index).any(|(earlier, _)| earlier == agent) {
                 faults.note("--agent", Complaint::new(format!("{agent} is given twice")));
             }
         }

@@ -68,10 +68,13 @@ pub(super) fn rules(raw: Field<raw::List<raw::Rule>>, notes: &mut Notes<'_>) -> 
         }
         let is_variant = !raw.agents.is_absent();
         let place = rules.iter().position(|rule| rule.name == name && rule.agents.is_empty());
-        let base =
-            if broken.contains(&name) { Base::Broken } else { place.map_or(Base::None, |at| Base::Rule(&rules[at])) };
+        let base = if broken.contains(&name) {
+            Base::Broken
+        } else {
+            place.and_then(|at| rules.get(at)).map_or(Base::None, Base::Rule)
+        };
         match (complete(raw, &at, &name, agents, base, notes), place) {
-            (Some(rule), Some(place)) if !is_variant => rules[place] = rule,
+            (Some(rule), Some(place)) if !is_variant => rules.splice(place..=place, [rule]).for_each(drop),
             (Some(rule), _) => rules.push(rule),
             (None, _) if !is_variant => broken.push(name),
             (None, _) => {}
@@ -115,7 +118,7 @@ fn grouped(mut rules: Vec<Rule>) -> Vec<Rule> {
         let next = order.len();
         order.entry(Arc::clone(&rule.name)).or_insert(next);
     }
-    rules.sort_by_key(|rule| order[&rule.name]);
+    rules.sort_by_key(|rule| order.get(&rule.name).copied());
     rules
 }
 

@@ -43,7 +43,8 @@ const SIZES: [(&str, u64); 9] = [
 /// Reads a size such as `512MiB` or `1 GB`: a whole number and a unit, which is not optional. Bytes.
 pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = (text[..digits].parse::<u64>().ok()?, text[digits..].trim_start());
+    let (number, unit) = text.split_at_checked(digits)?;
+    let (number, unit) = (number.parse::<u64>().ok()?, unit.trim_start());
     let unit = match unit {
         "KB" => "kB",
         "kiB" => "KiB",

@@ -110,7 +110,7 @@ fn field<'a>(fields: &Counted<(String, &'a RawValue)>, key: &str) -> Option<&'a 
 fn text(bytes: &[u8]) -> Result<&str, InvalidDocument> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
-        let (line, column) = position(&bytes[..error.valid_up_to()]);
+        let (line, column) = position(bytes.get(..error.valid_up_to()).unwrap_or_default());
         InvalidDocument::Syntax { line, column, what: "not UTF-8".to_owned() }
     })
 }
@@ -126,7 +126,7 @@ fn part<'a>(text: &'a str, inner: &'a str) -> Result<Part<'a>, InvalidDocument> 
 
 fn syntax(text: &str, inner: &str, error: &serde_json::Error) -> InvalidDocument {
     let offset = (inner.as_ptr().addr()).saturating_sub(text.as_ptr().addr()).min(text.len());
-    let (first_line, first_column) = position(&text.as_bytes()[..offset]);
+    let (first_line, first_column) = position(text.as_bytes().get(..offset).unwrap_or_default());
     InvalidDocument::Syntax {
         line: first_line + error.line().saturating_sub(1),
         column: if error.line() <= 1 { first_column - 1 + error.column().max(1) } else { error.column() },

@@ -1,6 +1,14 @@
 //! Reads what a registry claims: a file, a folder, or an answer over HTTP, all of them hostile until proven otherwise.
 //!
 //! `record` turns bytes into a reading and touches nothing else; `file` and `http` bring the bytes, bounded.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    reason = "no input may end the daemon"
+)]
 
 pub mod file;
 pub mod http;

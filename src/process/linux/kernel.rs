@@ -54,14 +54,36 @@ fn ask(pidfd: BorrowedFd<'_>) -> Result<ExitInfo, Errno> {
     })
 }
 
-/// Takes pages of a file out of memory until they are touched again: madvise(2), `MADV_DONTNEED`.
+/// Takes the pages of this program's files out of memory until they are touched again: madvise(2), `MADV_DONTNEED`. Returns
+/// how many bytes of them there are.
 ///
-/// `pages` must be what `/proc/self/maps` shows as a private mapping of a file that nobody has ever written to.
-pub(super) fn unmap_pages(pages: Range<usize>) -> Result<(), Errno> {
-    let start: *mut libc::c_void = std::ptr::with_exposed_provenance_mut(pages.start);
-    // SAFETY: nobody has written there, so the pages are as in the file, from which the kernel reads them again
-    // whenever they are touched. `LinuxDontNeed` reaches no further than the range.
-    unsafe { madvise(start, pages.len(), Advice::LinuxDontNeed) }
+/// # Errors
+/// Without a readable `/proc`.
+pub(super) fn unmap_unwritten_pages() -> std::io::Result<usize> {
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let mut bytes = 0;
+    for pages in maps.lines().filter_map(unwritten_pages_of_a_file) {
+        bytes += pages.len();
+        let start: *mut libc::c_void = std::ptr::with_exposed_provenance_mut(pages.start);
+        // SAFETY: the kernel has just said that these pages are mapped from a file, for this process alone and not to be
+        // written; by what they are nobody ever has. So they are as in the file, from which they are read again whenever
+        // they are touched. Nothing unmaps or remaps code or constants meanwhile. `LinuxDontNeed` reaches no further than
+        // the range.
+        unsafe { madvise(start, pages.len(), Advice::LinuxDontNeed) }?;
+    }
+    Ok(bytes)
+}
+
+/// The addresses of a line of `/proc/PID/maps`, proc_pid_maps(5), if what is there is as it stands in a file: code, or the
+/// constants at the beginning of a program or library. Read-only data further back was written by the loader.
+fn unwritten_pages_of_a_file(line: &str) -> Option<Range<usize>> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let (may, offset) = (fields.next()?, fields.next()?);
+    let unwritten = may == "r-xp" || may == "r--p" && offset.bytes().all(|digit| digit == b'0');
+    let is_file = fields.nth(2)?.starts_with('/');
+    let address = |digits| usize::from_str_radix(digits, 16).ok();
+    (unwritten && is_file).then_some(address(start)?..address(end)?)
 }
 
 /// Has the allocator use one arena for all threads, and give back what is large as soon as it is free: mallopt(3). False
@@ -90,3 +112,24 @@ pub(super) fn release_free_memory() {
 /// Other allocators do so by themselves, or cannot be told.
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn release_free_memory() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_as_in_its_file_is_given_back() {
+        for (line, expected) in [
+            ("55d0a0-55d0f0 r-xp 1000 fd:00 1 /usr/bin/agent-monitor", Some(0x0055_d0a0..0x0055_d0f0)),
+            ("55d0a0-55d0f0 r--p 0000 fd:00 1 /usr/bin/agent-monitor", Some(0x0055_d0a0..0x0055_d0f0)),
+            ("55d0a0-55d0f0 r--p 1000 fd:00 1 /usr/bin/agent-monitor", None),
+            ("55d0a0-55d0f0 rwxp 000 fd:00 1 /usr/bin/agent-monitor", None),
+            ("55d0a0-55d0f0 r-xs 000 fd:00 1 /usr/bin/agent-monitor", None),
+            ("7ffc00-7ffd00 r-xp 000 00:00 0 [vdso]", None),
+            ("55d0a0-55d0f0 r-xp 000 00:00 0", None),
+            ("", None),
+        ] {
+            assert_eq!(unwritten_pages_of_a_file(line), expected, "{line}");
+        }
+    }
+}

@@ -1,6 +1,5 @@
 //! Single questions about a process, for those who watch none: which one it is, and what this one holds.
 
-use std::ops::Range;
 use std::path::PathBuf;
 
 use super::kernel;
@@ -48,47 +47,14 @@ pub fn spare_memory() -> bool {
 /// # Errors
 /// Without a readable `/proc`.
 pub fn release_unused() -> std::io::Result<usize> {
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    let mut bytes = 0;
-    for pages in maps.lines().filter_map(pages_of_a_file) {
-        bytes += pages.len();
-        kernel::unmap_pages(pages)?;
-    }
+    let bytes = kernel::unmap_unwritten_pages()?;
     kernel::release_free_memory();
     Ok(bytes)
-}
-
-/// The addresses of a line of `/proc/PID/maps`, proc_pid_maps(5), if what is there is as it stands in a file: code, or the
-/// constants at the beginning of a program or library. Read-only data further back was written by the loader.
-fn pages_of_a_file(line: &str) -> Option<Range<usize>> {
-    let mut fields = line.split_ascii_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let (may, offset) = (fields.next()?, fields.next()?);
-    let unwritten = may == "r-xp" || may == "r--p" && offset.bytes().all(|digit| digit == b'0');
-    let is_file = fields.nth(2)?.starts_with('/');
-    let address = |digits| usize::from_str_radix(digits, 16).ok();
-    (unwritten && is_file).then_some(address(start)?..address(end)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_is_as_in_its_file_is_given_back() {
-        for (line, expected) in [
-            ("55d0a0-55d0f0 r-xp 1000 fd:00 1 /usr/bin/agent-monitor", Some(0x0055_d0a0..0x0055_d0f0)),
-            ("55d0a0-55d0f0 r--p 0000 fd:00 1 /usr/bin/agent-monitor", Some(0x0055_d0a0..0x0055_d0f0)),
-            ("55d0a0-55d0f0 r--p 1000 fd:00 1 /usr/bin/agent-monitor", None),
-            ("55d0a0-55d0f0 rwxp 000 fd:00 1 /usr/bin/agent-monitor", None),
-            ("55d0a0-55d0f0 r-xs 000 fd:00 1 /usr/bin/agent-monitor", None),
-            ("7ffc00-7ffd00 r-xp 000 00:00 0 [vdso]", None),
-            ("55d0a0-55d0f0 r-xp 000 00:00 0", None),
-            ("", None),
-        ] {
-            assert_eq!(pages_of_a_file(line), expected, "{line}");
-        }
-    }
 
     #[test]
     fn the_allocator_can_be_told() {

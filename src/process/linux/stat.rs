@@ -1,4 +1,12 @@
 //! What the text of `/proc/PID/stat`, `statm` and `io` says. Pure; nothing is allocated.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    reason = "no input may end the daemon"
+)]
 
 use std::num::NonZeroU64;
 
@@ -60,7 +68,7 @@ impl<'a> Stat<'a> {
         let open = memchr(b'(', text).ok_or("field 2 (comm) has no parentheses")?;
         let close = memrchr(b')', text).ok_or("field 2 (comm) has no parentheses")?;
         let name = text.get(open + 1..close).ok_or("field 2 (comm) has its parentheses the wrong way round")?;
-        let mut fields = Fields(&text[close + 1..]);
+        let mut fields = Fields(text.get(close + 1..).unwrap_or_default());
         let letter = *fields.field().and_then(<[u8]>::first).ok_or("field 3 (state) is missing")?;
         let parent = fields.pid().ok_or("field 4 (ppid) is no number")?;
         let group = fields.pid().ok_or("field 5 (pgrp) is no number")?;
@@ -178,7 +186,7 @@ impl<'a> Fields<'a> {
             number = number.checked_mul(10)?.checked_add(u64::from(digit))?;
             length += 1;
         }
-        self.0 = &self.0[length..];
+        self.0 = self.0.get(length..).unwrap_or_default();
         (length > 0).then_some(number)
     }
 
