@@ -192,9 +192,9 @@ fn drive(acts: &[Act], way: Way) -> Result<(), String> {
                     ledger.explain(arrived);
                     let rest = share.had() - arrived;
                     if above == parent {
-                        ledger.expect_later(rest)
+                        ledger.expect_later(rest);
                     } else {
-                        ledger.expect(rest)
+                        ledger.expect(rest);
                     }
                     heir.inherit(rest, above == parent);
                     ledger.expect_longer(share.late());

@@ -119,7 +119,7 @@ impl Monitor {
             }
         }
         for amount in amounts {
-            self.hand_up(counted, amount, read);
+            self.hand_up(counted, &amount, read);
         }
     }
 
@@ -147,8 +147,8 @@ impl Monitor {
     }
 
     /// Looks among all above for those in whose counters an amount came up; what did not may come up in each.
-    fn hand_up(&mut self, counted: Counted, amount: Amount, read: bool) {
-        let Amount { owner, mut had, mut late, line } = amount;
+    fn hand_up(&mut self, counted: Counted, amount: &Amount, read: bool) {
+        let Amount { owner, mut had, mut late, line } = *amount;
         if had + late == 0 {
             return;
         }

@@ -216,3 +216,46 @@ fn what_another_took_in_is_not_expected_of_the_dead() {
     bench.pass(20 * SECOND);
     assert_eq!(bench.cpu_seconds("a"), 3.0);
 }
+
+/// A child of one agent ends, and before anybody has noticed another agent starts something that gets its number, starts
+/// something in turn, and is gone.
+#[test]
+fn a_number_that_came_round_unnoticed_is_whose_it_is_now() {
+    let mut bench = Bench::new(10 * SECOND);
+    bench.host.tell_forks();
+    let (first, second) = (bench.host.start("first"), bench.host.start("second"));
+    bench.registry(vec![record("a", "online", Some(first)), record("b", "online", Some(second))]);
+    let child = bench.host.fork(first);
+    bench.pass(25 * SECOND);
+    bench.host.finish(child, ExitStatus::Code(0));
+    bench.host.set_next_pid(child);
+    assert_eq!(bench.host.fork(second), child);
+    bench.host.set_next_pid(Pid::new(1_000).unwrap());
+    let late = bench.host.fork(child);
+    bench.host.finish(child, ExitStatus::Code(0));
+    bench.host.burn(late, SECOND);
+    bench.pass(20 * SECOND);
+    assert_eq!((bench.cpu_seconds("a"), bench.cpu_seconds("b")), (0.0, 1.0));
+}
+
+/// A scan mends what was lost: what it has shown is not new, however often events are lost afterwards.
+#[test]
+fn what_is_lost_again_and_again_makes_nobody_new() {
+    let mut bench = Bench::new(10 * SECOND);
+    bench.host.tell_forks();
+    let pid = bench.host.start("agent");
+    let claim = record("a", "online", Some(pid));
+    bench.registry(vec![claim.clone()]);
+    bench.pass(20 * SECOND);
+    let stranger = bench.host.start("stranger");
+    let child = bench.host.fork(stranger);
+    bench.host.burn(child, 5 * SECOND);
+    for _ in 0..4 {
+        bench.host.lose_events();
+        bench.pass(10 * SECOND);
+    }
+    bench.host.lose_events();
+    bench.registry(vec![claim, record("b", "online", Some(stranger))]);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.cpu_seconds("b"), 0.0);
+}
