@@ -64,8 +64,10 @@ pub(super) fn replace(directory: &Path, why: &str) -> Result<Vec<Recorded>, Stor
     let stored = apply::batch(&connection, &mut apply::Words::default(), &batch)?;
     database::close(connection)?;
 
-    // The log first: beside the new database it would be taken for that one's.
-    rename(&with(&path, "-wal"), &with(&aside, "-wal"))?;
+    // The log, or the journal, first: beside the new database it would be taken for that one's.
+    for rest in ["-wal", "-journal"] {
+        rename(&with(&path, rest), &with(&aside, rest))?;
+    }
     remove(&with(&path, "-shm"))?;
     rename(&path, &aside)?;
     rename(&new, &path)?;
@@ -111,7 +113,7 @@ fn with_header(path: &Path) -> Option<PathBuf> {
 
 /// Removes a database, with what belongs to it.
 fn remove_all(path: &Path) -> Result<(), StoreError> {
-    ["", "-wal", "-shm"].iter().try_for_each(|rest| remove(&with(path, rest)))
+    ["", "-wal", "-journal", "-shm"].iter().try_for_each(|rest| remove(&with(path, rest)))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {

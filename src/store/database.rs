@@ -153,10 +153,29 @@ fn connect(path: &Path, new: bool) -> Result<Connection, StoreError> {
     // Once more, since what is in the log counts, and only SQLite can read that.
     check_application(path, number("application_id")?)?;
     check_version(path, number("user_version")?)?;
-    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(())).map_err(failed)?;
+    connection.pragma_update_and_check(None, "journal_mode", journal_mode(path), |_| Ok(())).map_err(failed)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
     migrate(&mut connection)?;
     Ok(connection)
+}
+
+/// With a log, those who read hold up nobody. SQLite maps the index of it into memory, though, and on a file system that
+/// never writes where it read, a mapped page may find no room when it is written: then the kernel ends the program. There,
+/// what a transaction changes is kept in a journal instead, which is not mapped, until it is on disk.
+fn journal_mode(path: &Path) -> &'static str {
+    if is_on_btrfs(path) { "truncate" } else { "wal" }
+}
+
+#[cfg(target_os = "linux")]
+fn is_on_btrfs(path: &Path) -> bool {
+    /// statfs(2).
+    const BTRFS_SUPER_MAGIC: i128 = 0x9123_683e;
+    rustix::fs::statfs(path).is_ok_and(|disk| i128::from(disk.f_type) == BTRFS_SUPER_MAGIC)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_on_btrfs(_: &Path) -> bool {
+    false
 }
 
 /// Keeps the log short enough for what it and the database may be together.

@@ -31,10 +31,11 @@ fn set_aside(directory: &Path) -> Vec<PathBuf> {
     names(directory, ".corrupt-")
 }
 
-/// Files, but for logs, with this in their name.
+/// Files, but for logs and journals, with this in their name.
 fn names(directory: &Path, part: &str) -> Vec<PathBuf> {
     let mut found: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
-    found.retain(|path| path.to_str().unwrap().contains(part) && !path.to_str().unwrap().ends_with("-wal"));
+    let whole = |name: &str| name.contains(part) && !name.ends_with("-wal") && !name.ends_with("-journal");
+    found.retain(|path| whole(path.to_str().unwrap()));
     found.sort();
     found
 }
