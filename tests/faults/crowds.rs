@@ -64,7 +64,7 @@ fn thousands_of_agents_and_ten_mebibytes_of_registry() {
 /// It ends as soon as it is seen, again and again.
 #[test]
 fn a_crash_loop_is_one_alert() {
-    let lives = if thorough() { 100 } else { 6 };
+    let lives = if thorough() { 100 } else { 4 };
     let place = Place::new();
     place.configure(BRISK);
     place.register(&json!([]));
