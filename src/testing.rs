@@ -39,6 +39,8 @@ struct Table {
     own_pid: Option<Pid>,
     /// Those that end at their next reading, and how.
     ending: BTreeMap<Pid, ExitStatus>,
+    /// Those that end right after it.
+    ending_then: BTreeMap<Pid, ExitStatus>,
     /// Identities that a scan has shown.
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
@@ -81,6 +83,7 @@ impl Host {
             kin: BTreeMap::new(),
             own_pid: None,
             ending: BTreeMap::new(),
+            ending_then: BTreeMap::new(),
             shown: BTreeSet::new(),
             burned_us: 0,
             tells_forks: false,
@@ -282,6 +285,11 @@ impl Host {
     /// The same in the middle of a pass, at the moment when the process is to be read.
     pub fn finish_when_read(&self, pid: Pid, status: ExitStatus) {
         self.lock().ending.insert(pid, status);
+    }
+
+    /// Ends a process in the middle of a pass, right after it was read. It stays a zombie until [`reap`](Host::reap).
+    pub fn end_once_read(&self, pid: Pid, status: ExitStatus) {
+        self.lock().ending_then.insert(pid, status);
     }
 
     /// The next process gets this pid, as if the numbers had come round.

@@ -120,12 +120,12 @@ impl ProcessSource for TableSource {
         if let Some(status) = ending {
             self.host.finish(process.pid, status);
         }
-        let table = self.host.lock();
+        let mut table = self.host.lock();
         let found = table.find(process.pid)?;
         if found.row.key != process {
             return Err(ReadError::Gone);
         }
-        Ok(Reading {
+        let reading = Reading {
             read_at: self.now(),
             parent: found.row.parent,
             group: found.row.group,
@@ -136,7 +136,13 @@ impl ProcessSource for TableSource {
             pss: if self.measures_pss { found.pss } else { PssReading::Unknown },
             threads: Some(found.threads),
             io: if io { IoReading::Known(found.io) } else { IoReading::Skipped },
-        })
+        };
+        let ending = table.ending_then.remove(&process.pid);
+        drop(table);
+        if let Some(status) = ending {
+            self.host.end(process.pid, status);
+        }
+        Ok(reading)
     }
 
     fn measure_pss(&mut self, every: Option<Duration>) {

@@ -73,6 +73,22 @@ fn an_orphan_that_an_outer_agent_waits_for_counts_once() {
     }
 }
 
+/// A parent dies after it was read, and before it has waited for its child: the outer agent takes that in, and waits for it
+/// in the same pass. So it was not late below the parent.
+#[test]
+fn what_the_dying_left_to_an_outer_agent_counts_once() {
+    let (mut bench, outer, inner, _) = nested();
+    bench.host.set_reaper(outer);
+    let parent = bench.host.fork(inner);
+    let child = bench.host.fork(parent);
+    bench.host.burn(child, 5 * SECOND);
+    bench.pass(20 * SECOND);
+    bench.host.end_once_read(parent, DONE);
+    bench.host.finish_when_read(child, DONE);
+    bench.pass(30 * SECOND);
+    assert_eq!((bench.cpu_seconds("outer"), bench.cpu_seconds("inner")), (0.0, 5.0));
+}
+
 /// The same, but the one that took the orphan in dies, too, before anybody has read its counter.
 #[test]
 fn an_orphan_counts_once_when_two_above_it_end() {
