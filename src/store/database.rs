@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -22,6 +22,9 @@ pub const FILE_NAME: &str = "agent-monitor.db";
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Marks a database as ours: "agmo", <https://sqlite.org/fileformat2.html#application_id>.
+/// How many instructions of SQLite's machine go by before a copy says again how far it is: some hundred words a second.
+const INSTRUCTIONS_PER_WORD: i32 = 100_000;
+
 const APPLICATION_ID: u32 = u32::from_be_bytes(*b"agmo");
 
 /// How a database in SQLite's format begins, <https://sqlite.org/fileformat2.html#magic_header_string>.
@@ -108,15 +111,40 @@ pub(super) fn cut_log(connection: &Connection) -> Result<(), StoreError> {
     Ok(connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))?)
 }
 
+/// What a copy is called while it is being written.
+fn part_of(to: &Path) -> PathBuf {
+    let mut part = to.as_os_str().to_owned();
+    part.push(format!("-part-{}", std::process::id()));
+    part.into()
+}
+
+/// Has `progress` hear, from time to time while this connection copies to `to`, how many bytes are written and how many
+/// pages' worth there are to be copied at most.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) fn tell_of_copying(
+    connection: &Connection,
+    to: &Path,
+    mut progress: impl FnMut(u64, u64) + Send + 'static,
+) -> rusqlite::Result<()> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    let (part, all) = (part_of(to), number("page_count")? * number("page_size")?);
+    let tell = move || {
+        progress(std::fs::metadata(&part).map_or(0, |metadata| metadata.len()), all);
+        false
+    };
+    connection.progress_handler(INSTRUCTIONS_PER_WORD, Some(tell))
+}
+
 /// Writes all that a connection sees into a new file, whole or not at all. The connection may go on reading and writing.
 ///
 /// # Errors
 /// When there is a file of that name already, or the disk refuses.
 pub(super) fn copy(connection: &Connection, to: &Path) -> Result<(), StoreError> {
     let failed = |doing, source| StoreError::Io { doing, path: to.to_owned(), source };
-    let mut part = to.as_os_str().to_owned();
-    part.push(format!("-part-{}", std::process::id()));
-    let part = Path::new(&part);
+    let part = part_of(to);
+    let part = part.as_path();
     // Made here, so that nobody else may ever read it.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(part).map_err(|error| failed("make", error))?;
     let written = connection

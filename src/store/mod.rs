@@ -106,15 +106,17 @@ pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
 }
 
 /// Writes a copy of the database in `directory` as it is now, also while a daemon writes it. The copy is whole or not
-/// there, and only its owner may read it.
+/// there, and only its owner may read it. `progress` hears now and then how many bytes are written, and how many the
+/// database has: the copy may have fewer.
 ///
 /// # Errors
 /// When there is no database, a file of the copy's name is there, or the disk refuses.
-pub fn backup(directory: &Path, to: &Path) -> Result<(), StoreError> {
+pub fn backup(directory: &Path, to: &Path, progress: impl FnMut(u64, u64) + Send + 'static) -> Result<(), StoreError> {
     let path = directory.join(FILE_NAME);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     std::fs::symlink_metadata(&path).map_err(|source| StoreError::Io { doing: "find", path: path.clone(), source })?;
     let connection = Connection::open_with_flags(&path, flags)?;
+    database::tell_of_copying(&connection, to, progress)?;
     database::copy(&connection, to)
 }
 

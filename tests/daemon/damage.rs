@@ -123,7 +123,7 @@ fn a_copy_that_is_written_over_it() {
     let place = Place::new();
     let daemon = with_a_past(&place, &tree);
     let (path, copy) = (place.state().join("agent-monitor.db"), place.path("copy.db"));
-    agent_monitor::store::backup(&place.state(), &copy).unwrap();
+    agent_monitor::store::backup(&place.state(), &copy, |_, _| ()).unwrap();
     for n in NOTES..NOTES + 50 {
         assert_eq!(tell(&place, &format!("{}{}", note(n), "x".repeat(3_000))), 201);
     }

@@ -275,7 +275,7 @@ fn a_copy_that_is_written_over_it_is_suspected_and_replaced() {
     let path = directory.path();
     filled(path);
     let copy = path.join("copy");
-    agent_monitor::store::backup(path, &copy).unwrap();
+    agent_monitor::store::backup(path, &copy, |_, _| ()).unwrap();
     let store = Store::start(path);
     let noted = |tick| Batch {
         entries: vec![of_agent(1, after(tick), event(&"x".repeat(1_000)))],

@@ -20,9 +20,31 @@ const ROWS_PER_WORD: u64 = 1_000_000;
 /// Writes a copy of the database.
 pub(crate) fn backup(file: &Path, config: &Config) -> Result<(), Failure> {
     let directory = &config.storage.directory;
-    let done = store::backup(directory, file);
+    let mut words = Some(std::io::stderr()).filter(IsTerminal::is_terminal);
+    let mut tenths = Tenths::default();
+    let done = store::backup(directory, file, move |written, all| {
+        if let (Some(words), Some(line)) = (&mut words, tenths.after(written, all)) {
+            let _ = writeln!(words, "{line}");
+        }
+    });
     done.with_context(|| format!("cannot copy the database in {}", directory.display()))?;
     Ok(())
+}
+
+/// How far a copy has come, told once for each tenth of it.
+#[derive(Default)]
+struct Tenths(u64);
+
+impl Tenths {
+    /// What there is to tell after so many bytes of all.
+    fn after(&mut self, written: u64, all: u64) -> Option<String> {
+        let tenths = (written * 10).checked_div(all)?.min(10);
+        if tenths <= self.0 {
+            return None;
+        }
+        self.0 = tenths;
+        Some(format!("{tenths}0 %, {} MB of {} at most", written / 1_000_000, all / 1_000_000))
+    }
 }
 
 /// Writes samples to standard output.
@@ -257,6 +279,24 @@ mod tests {
         let told = String::from_utf8(told).unwrap();
         let lines: Vec<&str> = told.lines().collect();
         assert_eq!(lines, ["1000000", "2000000"].map(|count| format!("{count} samples, up to {at}")));
+    }
+
+    #[test]
+    fn each_tenth_of_a_copy_is_told_once() {
+        let mut tenths = Tenths::default();
+        let told: Vec<Option<String>> =
+            [0, 99, 100, 101, 450, 999, 1_200].map(|mb| tenths.after(mb * 1_000_000, 1_000_000_000)).into();
+        let told: Vec<&str> = told.iter().flatten().map(String::as_str).collect();
+        assert_eq!(
+            told,
+            [
+                "10 %, 100 MB of 1000 at most",
+                "40 %, 450 MB of 1000 at most",
+                "90 %, 999 MB of 1000 at most",
+                "100 %, 1200 MB of 1000 at most"
+            ]
+        );
+        assert_eq!(tenths.after(5, 0), None, "an empty database has no tenths");
     }
 
     #[test]
