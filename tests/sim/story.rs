@@ -264,7 +264,7 @@ impl Story<'_> {
             return self.die_writing(effects);
         }
         self.daemon().perform(effects);
-        self.reporter.hear(now.mono.0);
+        self.reporter.hear(now.mono.0, false);
         if self.daemon().pruned {
             self.pruned_at = now.mono;
         }
