@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use agent_monitor::api::{Counts, Pending, Sources, Writes};
+use agent_monitor::api::{Counts, Guard, Limits, Pending, Sources, Writes};
 use agent_monitor::intake;
 use agent_monitor::model::Receipt;
 use agent_monitor::monitor::NotRecorded;
@@ -22,6 +22,7 @@ struct Reach {
     tcp: SocketAddr,
     socket: PathBuf,
     counts: Arc<Counts>,
+    _serves: Mutex<Server>,
 }
 
 fn server() -> &'static Reach {
@@ -33,10 +34,12 @@ fn server() -> &'static Reach {
             Box::pin(async { receipt }) as Pending<Receipt>
         });
         let known = sources();
-        let server = Server::start(Sources { writes: Writes { record, ..known.writes.clone() }, ..known });
-        let reach = Reach { tcp: server.tcp, socket: server.socket.clone(), counts: Arc::clone(&server.counts) };
-        std::mem::forget(server);
-        reach
+        let sources = Sources { writes: Writes { record, ..known.writes.clone() }, ..known };
+        // A client that is slow because the machine is busy is not what is looked for.
+        let limits = Limits { head_timeout: 100 * GENEROUS, body_timeout: 100 * GENEROUS, ..Limits::default() };
+        let server = Server::with(sources, limits, Guard::new(&[], None));
+        let (tcp, socket, counts) = (server.tcp, server.socket.clone(), Arc::clone(&server.counts));
+        Reach { tcp, socket, counts, _serves: Mutex::new(server) }
     })
 }
 

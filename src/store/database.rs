@@ -21,10 +21,10 @@ pub const FILE_NAME: &str = "agent-monitor.db";
 /// How long a lock of somebody else is waited for: who looks at the database with sqlite3 may hold one for a moment.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Marks a database as ours: "agmo", <https://sqlite.org/fileformat2.html#application_id>.
-/// How many instructions of SQLite's machine go by before a copy says again how far it is: some hundred words a second.
+/// How many instructions of SQLite's machine go by before a copy says again how far it has come.
 const INSTRUCTIONS_PER_WORD: i32 = 100_000;
 
+/// Marks a database as ours: "agmo", <https://sqlite.org/fileformat2.html#application_id>.
 const APPLICATION_ID: u32 = u32::from_be_bytes(*b"agmo");
 
 /// How a database in SQLite's format begins, <https://sqlite.org/fileformat2.html#magic_header_string>.
@@ -118,13 +118,13 @@ fn part_of(to: &Path) -> PathBuf {
     part.into()
 }
 
-/// Has `progress` hear, from time to time while this connection copies to `to`, how many bytes are written and how many
-/// pages' worth there are to be copied at most.
+/// Has `progress` hear, from time to time while this connection copies to `to`, how many bytes are written and how many there are to
+/// be copied at most.
 ///
 /// # Errors
 /// When the database cannot be read.
 pub(super) fn tell_of_copying(
-    connection: &Connection,
+    connection: &mut Connection,
     to: &Path,
     mut progress: impl FnMut(u64, u64) + Send + 'static,
 ) -> rusqlite::Result<()> {

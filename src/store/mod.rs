@@ -115,8 +115,8 @@ pub fn backup(directory: &Path, to: &Path, progress: impl FnMut(u64, u64) + Send
     let path = directory.join(FILE_NAME);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     std::fs::symlink_metadata(&path).map_err(|source| StoreError::Io { doing: "find", path: path.clone(), source })?;
-    let connection = Connection::open_with_flags(&path, flags)?;
-    database::tell_of_copying(&connection, to, progress)?;
+    let mut connection = Connection::open_with_flags(&path, flags)?;
+    database::tell_of_copying(&mut connection, to, progress)?;
     database::copy(&connection, to)
 }
 

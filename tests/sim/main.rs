@@ -98,7 +98,8 @@ fn go_through_the_worlds() {
         if seed >= range.end && monotonic() >= end || wrong.len() >= enough {
             break;
         }
-        let ending = catch_unwind(AssertUnwindSafe(|| once(seed, place, &control))).unwrap_or_else(Ending::of_panic);
+        let ending = catch_unwind(AssertUnwindSafe(|| once(seed, place, &control)))
+            .unwrap_or_else(|panicked| Ending::of_panic(&*panicked));
         ending.strikes.iter().for_each(|(fault, times)| *strikes.entry(*fault).or_default() += times);
         count += 1;
         if tells {

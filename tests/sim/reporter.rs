@@ -60,7 +60,7 @@ impl Reporter {
         if self.chance.one_in(6) {
             self.resolve_one(daemon);
         }
-        self.hear(now);
+        self.hear(now, false);
     }
 
     /// Everything that is not known to be on disk, and the last that is.
@@ -125,8 +125,8 @@ impl Reporter {
         self.told[place].resolved = *done.lock().unwrap();
     }
 
-    /// Takes in what was answered.
-    pub(crate) fn hear(&mut self, now: u64) {
+    /// Takes in what was answered. `well`: nothing is wrong with the disk.
+    pub(crate) fn hear(&mut self, now: u64, well: bool) {
         let answers = std::mem::take(&mut *self.answers.lock().unwrap());
         for (place, answer) in answers {
             let told = &mut self.told[place];
@@ -139,6 +139,9 @@ impl Reporter {
                     if told.stored.is_none() {
                         (told.stored, told.at) = (Some(id), now);
                     }
+                }
+                Err(refused @ NotRecorded::Storage { .. }) if well => {
+                    self.wrong = Some(format!("P7: all is well, and {} was refused: {refused}", told.name));
                 }
                 Err(NotRecorded::Storage { .. } | NotRecorded::TooFast) => {}
                 Err(other) => panic!("{}: {other}", told.name),

@@ -6,6 +6,7 @@ mod trouble;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,7 +52,7 @@ pub(crate) struct Ending {
 
 impl Ending {
     /// Of a world in which something panicked.
-    pub(crate) fn of_panic(payload: Box<dyn Any + Send>) -> Ending {
+    pub(crate) fn of_panic(payload: &(dyn Any + Send)) -> Ending {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("?");
         Ending { wrong: Some(format!("P8: it panicked: {text}")), rows: Vec::new(), strikes: Strikes::new() }
@@ -117,17 +118,22 @@ pub(crate) fn go(seed: u64, place: &Path, control: &Control, tells: bool) -> End
     let outcome = catch_unwind(AssertUnwindSafe(|| story.go()));
     story.control.disarm();
     let world = story.world.lock().unwrap_or_else(PoisonError::into_inner).story.take();
-    world.unwrap_or_default().iter().for_each(|line| println!("{line}"));
+    print(&world.unwrap_or_default());
     let wrong = outcome.unwrap_or_else(|panicked| resume_unwind(panicked)).err();
     let strikes = story.faults.struck().clone();
     let directory = story.directory.clone();
     story.daemon.take().expect("it lives").stop();
     let rows = Files { directory: &directory, kept_since_ns: 0 }.dump();
     if tells {
-        rows.iter().for_each(|row| println!("{row}"));
+        print(&rows);
     }
     std::fs::remove_dir_all(place).unwrap();
     Ending { wrong, rows, strikes }
+}
+
+fn print(lines: &[String]) {
+    let mut out = std::io::stdout().lock();
+    lines.iter().for_each(|line| writeln!(out, "{line}").unwrap());
 }
 
 /// Everything that goes wrong comes soon: rules hold for short, history is kept for an hour.
@@ -258,7 +264,7 @@ impl Story<'_> {
             return self.die_writing(effects);
         }
         self.daemon().perform(effects);
-        self.reporter.hear(now.mono.0);
+        self.reporter.hear(now.mono.0, false);
         if self.daemon().pruned {
             self.pruned_at = now.mono;
         }

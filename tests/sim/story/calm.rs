@@ -18,7 +18,7 @@ impl Story<'_> {
         self.moment += 100;
         for _ in 0..6 {
             self.reporter.tell_again(self.daemon.as_mut().expect("it lives"), &mut self.faults);
-            self.reporter.hear(self.now());
+            self.reporter.hear(self.now(), true);
             self.read_registry(true)?;
             self.pass(self.config.sampling.interval.max(20 * SECOND))?;
         }

@@ -172,7 +172,7 @@ impl Story<'_> {
         let at = usize::try_from(1 + self.faults.below(12)).unwrap();
         self.control.arm(WRITE | SYNC | TRUNCATE, at, true, libc::EIO);
         self.daemon().perform(effects);
-        self.reporter.hear(self.clock.now().mono.0);
+        self.reporter.hear(self.clock.now().mono.0, false);
         self.faults.strike(Fault::KilledWriting, u64::from(self.control.struck() > 0));
         self.die()
     }
