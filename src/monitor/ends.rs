@@ -181,7 +181,11 @@ impl Monitor {
             self.end_run(index, root, None, None, now);
         }
         let agent = self.agent(index);
-        if let Fact::Zombie(status) = agent.fact {
+        // Another process may be claimed by now, and be a zombie itself.
+        let meant = agent.claimed_pid().is_none_or(|pid| pid == root.pid);
+        if let Fact::Zombie(status) = agent.fact
+            && meant
+        {
             agent.observe(Fact::Exited { status, seen: true }, now);
         }
         let told = agent

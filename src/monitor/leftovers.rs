@@ -71,10 +71,12 @@ impl Monitor {
         }
     }
 
-    /// A leftover came into an agent's tree again: another daemon must not go on with it as one.
-    pub(super) fn no_leftover_any_more(&mut self, key: ProcessKey, now: Now) {
+    /// What was left of an agent, `whose`, came into an agent's tree again: another daemon must not go on with it as a
+    /// leftover.
+    pub(super) fn no_leftover_any_more(&mut self, key: ProcessKey, whose: AgentIndex, now: Now) {
+        let agent = self.agents[whose.0].stored.number;
         let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
-        self.batch.leftovers.extend(row.map(|row| LeftoverRow { ended_at: Some(now.wall), ..row }));
+        self.batch.leftovers.extend(row.map(|row| LeftoverRow { agent, ended_at: Some(now.wall), ..row }));
         if let Some(member) = self.forest.get_mut(key) {
             member.left = None;
         }

@@ -70,9 +70,10 @@ impl Monitor {
             return agent.observe(fact, now);
         }
         match inside.unwrap_or_else(|| self.source.look(claimed)) {
-            Ok(row) if row.state == ProcessState::Zombie => self.lost_sight(index, Fact::Zombie(None), now),
             Ok(row) => match self.refusal(index, &guard, &row, now) {
+                // A dead one too can be another than the one that is meant.
                 Some(refusal) => self.lost_sight(index, Fact::Replaced(refusal), now),
+                None if row.state == ProcessState::Zombie => self.lost_sight(index, Fact::Zombie(None), now),
                 None => {
                     self.agent(index).found_at = inner.zip(pid);
                     self.begin_run(index, &row, now);
@@ -109,7 +110,14 @@ impl Monitor {
         let ended = agent.run.as_ref().is_some_and(|run| run.end.is_some() && of_claim(run.root));
         let known = matches!(agent.fact, Fact::Exited { seen: true, .. } | Fact::Zombie(_)) && ended;
         let says_more = matches!(fact, Fact::Replaced(_)) && !matches!(agent.fact, Fact::Replaced(_));
-        if known && !says_more || agent.fact == fact {
+        let fact = match (&agent.fact, fact) {
+            // What is new is whether anybody has waited for it.
+            (Fact::Zombie(status), Fact::Exited { .. }) if known => Fact::Exited { status: *status, seen: true },
+            (Fact::Exited { status, .. }, Fact::Zombie(_)) if known => Fact::Zombie(*status),
+            (_, fact) if known && !says_more => return drop(fact),
+            (_, fact) => fact,
+        };
+        if agent.fact == fact {
             return;
         }
         let replaced = says_more && agent.stored.number.get() < u32::MAX;
@@ -220,7 +228,7 @@ impl Monitor {
         let moved = self.forest.move_below(root, to);
         self.move_late(&moved, from, to);
         for key in moved {
-            self.no_leftover_any_more(key, now);
+            self.no_leftover_any_more(key, from.agent, now);
         }
     }
 

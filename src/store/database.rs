@@ -118,8 +118,8 @@ fn part_of(to: &Path) -> PathBuf {
     part.into()
 }
 
-/// Has `progress` hear, from time to time while this connection copies to `to`, how many bytes are written and how many there are to
-/// be copied at most.
+/// Has `progress` hear, from time to time while this connection copies to `to`, how many bytes are written, and how many
+/// there are to be copied at most.
 ///
 /// # Errors
 /// When the database cannot be read.

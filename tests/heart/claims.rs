@@ -1,7 +1,7 @@
 //! What a registry claims, against what is there.
 
 use agent_monitor::clock::Clock;
-use agent_monitor::model::{ExitStatus, InnerPid, Observed, Pid, Record};
+use agent_monitor::model::{ExitStatus, InnerPid, LeftoverRow, Observed, Pid, Record};
 use agent_monitor::monitor::Input;
 
 use super::bench::{Bench, SECOND, killed, record};
@@ -193,4 +193,75 @@ fn an_agent_in_a_container_is_found_by_the_pid_that_it_has_there() {
         .map(|end| end.reason.to_string())
         .collect();
     assert_eq!(ends, ["error", "stopped"], "no run was given up for another word");
+}
+
+#[test]
+fn a_dead_process_of_another_start_is_not_the_one_that_is_meant() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("stranger");
+    bench.host.end(pid, killed());
+    let mut claim = record("a", "online", Some(pid));
+    claim.guard.start_ticks = Some(1);
+    bench.registry(vec![claim]);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("a").state, Observed::Replaced);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("a").state, Observed::Zombie, "without a guard it is");
+}
+
+#[test]
+fn a_zombie_is_one_for_the_next_daemon_too_until_somebody_waits_for_it() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let claim = vec![record("a", "online", Some(pid))];
+    bench.registry(claim.clone());
+    bench.pass(20 * SECOND);
+    bench.host.end(pid, killed());
+    bench.pass(20 * SECOND);
+    for _ in 0..2 {
+        assert_eq!(bench.agent("a").state, Observed::Zombie);
+        bench.restart();
+        bench.registry(claim.clone());
+        bench.pass(20 * SECOND);
+    }
+    bench.host.reap(pid);
+    bench.pass(20 * SECOND);
+    let agent = bench.agent("a");
+    let reason = format!("process {pid} ended (SIGKILL)");
+    assert_eq!((agent.state, agent.state_reason.as_deref()), (Observed::Exited, Some(&*reason)));
+}
+
+#[test]
+fn what_becomes_of_the_process_before_says_nothing_of_the_one_that_is_claimed() {
+    let mut bench = Bench::new(10 * SECOND);
+    let (before, now) = (bench.host.start("agent"), bench.host.start("agent"));
+    bench.registry(vec![record("a", "online", Some(before))]);
+    bench.pass(20 * SECOND);
+    bench.host.end(before, killed());
+    bench.host.end(now, killed());
+    bench.pass(20 * SECOND);
+    bench.registry(vec![record("a", "online", Some(now))]);
+    bench.pass(20 * SECOND);
+    bench.host.reap(before);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("a").state, Observed::Zombie);
+}
+
+#[test]
+fn a_leftover_that_becomes_another_agents_process_is_left_over_no_more() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let child = bench.host.fork(pid);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.pass(20 * SECOND);
+    let number = bench.agent("a").number;
+    bench.registry(vec![record("a", "online", Some(pid)), record("b", "online", Some(child))]);
+    bench.pass(20 * SECOND);
+    let rows = bench.leftover_rows();
+    let of_child = |row: &&LeftoverRow| row.process.pid == child;
+    let last = rows.iter().filter(of_child).next_back().expect("it was left over");
+    assert!(last.agent == number && last.ended_at.is_some(), "{last:?}");
 }

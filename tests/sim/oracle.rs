@@ -65,11 +65,12 @@ pub(crate) fn verdict_is_true(view: &AgentView, said: &Said, world: &World) -> R
     let wrong = |what: &str| Err(format!("{} is {:?} and {}, but {what}", view.id, view.state, view.status));
     if let Some(named) = said.named {
         let life = &world.lives[named.life];
-        // Whether it was waited for is not told apart after a restart, nor of another process that has its number now.
-        let possible: &[Observed] = match life.ended {
-            None => &[Observed::Running],
-            Some(_) if is_used_again(named.life, world) => &[Observed::Zombie, Observed::Exited, Observed::Replaced],
-            Some(_) => &[Observed::Zombie, Observed::Exited],
+        let possible: &[Observed] = match (life.ended, life.reaped) {
+            (None, _) => &[Observed::Running],
+            (Some(_), None) => &[Observed::Zombie],
+            // Another process may have the number now, or may have had it when that was looked at last.
+            (Some(_), Some(_)) if is_used_again(named.life, world) => &[Observed::Exited, Observed::Replaced],
+            (Some(_), Some(_)) => &[Observed::Exited],
         };
         if !possible.contains(&view.state) {
             return wrong(&format!("process {} is {possible:?}", named.pid));
@@ -255,12 +256,6 @@ impl Files<'_> {
     pub(crate) fn leftovers_live(&self, world: &World) -> Result<(), String> {
         for row in self.ask("select pid, start_ticks, agent_number, since from leftover where ended_at is null") {
             let numbers: Vec<i64> = row.split('|').filter_map(|cell| cell.parse().ok()).collect();
-            let of_row =
-                |life: &Life| i64::from(life.pid.get()) == numbers[0] && start_ticks(life).cast_signed() == numbers[1];
-            // One that became another agent's process stands there for ever: not right yet.
-            if world.roots.iter().any(|root| of_row(&world.lives[*root])) {
-                continue;
-            }
             let life = Pid::new(numbers[0]).and_then(|pid| world.at(pid));
             if life.is_none_or(|life| life.ended.is_some() || start_ticks(life).cast_signed() != numbers[1]) {
                 return Err(format!("a process is left over and does not live: {row}"));
