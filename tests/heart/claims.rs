@@ -262,6 +262,6 @@ fn a_leftover_that_becomes_another_agents_process_is_left_over_no_more() {
     bench.pass(20 * SECOND);
     let rows = bench.leftover_rows();
     let of_child = |row: &&LeftoverRow| row.process.pid == child;
-    let last = rows.iter().filter(of_child).next_back().expect("it was left over");
+    let last = rows.iter().rfind(of_child).expect("it was left over");
     assert!(last.agent == number && last.ended_at.is_some(), "{last:?}");
 }
