@@ -48,9 +48,16 @@ fn a_child_as_it_is() {
     assert_eq!((row.group, row.session), (ourselves.group, ourselves.session));
     assert!(ourselves.key.start_ticks <= row.key.start_ticks);
 
-    let reading = watched(&mut source, &child, Watch::Counters);
+    // Its pages come while it starts: what was the same before and after is what it was in between.
+    let (reading, rss_bytes) = loop {
+        let before = status_rss_bytes(child.pid());
+        let reading = watched(&mut source, &child, Watch::Counters);
+        if status_rss_bytes(child.pid()) == before {
+            break (reading, before);
+        }
+    };
     assert_eq!((reading.threads, reading.io), (Some(1), IoReading::Skipped));
-    assert_eq!(reading.rss_bytes, status_rss_bytes(child.pid()));
+    assert_eq!(reading.rss_bytes, rss_bytes);
     assert!(reading.read_at <= agent_monitor::clock::monotonic());
 }
 

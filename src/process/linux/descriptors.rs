@@ -1,8 +1,9 @@
 //! The processes kept for reading, and how many of their files may stay open.
 //!
 //! A kept `/proc` file saves an open at every tick and costs 4.7 KB of kernel memory. So their number is bounded, and
-//! by more than one bound: [`FILES_MAX`], and what the limit of open files leaves beside [`RESERVED`] and the pidfds.
-//! Roots come before members; a process whose files are not kept is opened at each reading.
+//! by more than one bound: [`KEPT_MAX`], and what the limit of open files leaves beside [`RESERVED`] and the pidfds.
+//! Roots come before members; a process whose files are not kept is opened at each reading. Most have one: `statm` is kept
+//! only while memory moves.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
@@ -13,8 +14,8 @@ use super::tree::Tree;
 use crate::model::{Pid, ProcessKey};
 use crate::process::{ReadError, Watch};
 
-/// At most so many `stat` and `statm` files are kept open.
-const FILES_MAX: usize = 2048;
+/// The files of at most so many processes are kept open.
+const KEPT_MAX: usize = 2560;
 /// Descriptors left to the rest of the program.
 const RESERVED: usize = 512;
 /// Descriptors that one process takes, at most.
@@ -24,7 +25,7 @@ const FILES_EACH: usize = 2;
 #[derive(Debug)]
 pub(super) struct Files {
     pub(super) stat: OwnedFd,
-    /// Opened when it is first needed.
+    /// Open while it is needed at each reading.
     statm: Option<OwnedFd>,
 }
 
@@ -39,6 +40,11 @@ impl Files {
             Some(statm) => Ok(statm),
             none => Ok(none.insert(tree.open_file(pid, "statm")?)),
         }
+    }
+
+    /// Memory is settled: it will not be asked for soon.
+    pub(super) fn close_statm(&mut self) {
+        self.statm = None;
     }
 }
 
@@ -114,7 +120,7 @@ impl Descriptors {
         if pidfds >= self.available {
             return false;
         }
-        while self.open.len() * FILES_EACH > self.room(pidfds + 1) {
+        while !self.fits(self.open.len(), pidfds + 1) {
             self.close_last();
         }
         true
@@ -123,7 +129,7 @@ impl Descriptors {
     /// Keeps the files of a process if there is room beside `pidfds` pidfds, or if lesser ones can give theirs up.
     pub(super) fn offer(&mut self, process: ProcessKey, files: Files, pidfds: usize) {
         let Some(rank) = self.kept.get(&process).map(|kept| kept.rank) else { return };
-        while (self.open.len() + 1) * FILES_EACH > self.room(pidfds) {
+        while !self.fits(self.open.len() + 1, pidfds) {
             match self.open.last() {
                 Some((last, _)) if *last > rank => self.close_last(),
                 _ => return,
@@ -135,8 +141,9 @@ impl Descriptors {
         }
     }
 
-    fn room(&self, pidfds: usize) -> usize {
-        self.available.saturating_sub(pidfds).min(FILES_MAX)
+    /// Whether the files of so many processes may be open beside the pidfds, all that they may come to need.
+    fn fits(&self, processes: usize, pidfds: usize) -> bool {
+        processes <= KEPT_MAX && processes * FILES_EACH <= self.available.saturating_sub(pidfds)
     }
 
     fn close_last(&mut self) {
@@ -207,7 +214,9 @@ mod tests {
     #[test]
     fn never_more_than_the_most() {
         let descriptors = Descriptors::new(usize::MAX);
-        assert_eq!(descriptors.room(0), FILES_MAX);
-        assert_eq!(Descriptors::new(100).room(0), 0);
+        assert!(descriptors.fits(KEPT_MAX, 0) && !descriptors.fits(KEPT_MAX + 1, 0));
+        let few = Descriptors::new(RESERVED + 7);
+        assert!(few.fits(3, 1) && !few.fits(3, 2) && !few.fits(4, 0));
+        assert!(!Descriptors::new(100).fits(1, 0));
     }
 }

@@ -111,6 +111,9 @@ impl Reader {
         let stat = self.stat_of(process, files, &mut buffer)?;
         // It was read between two readings that show no sign of a change.
         let settled = known.is_some_and(|before| before.sign == stat.memory);
+        if settled {
+            files.close_statm();
+        }
         Ok((self.counters(&stat, pages, io), Resident { pages, sign: stat.memory, settled }))
     }
 
