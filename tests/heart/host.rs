@@ -81,6 +81,22 @@ fn a_death_is_stored_with_the_host_at_that_moment() {
     assert_eq!(seen(&bench)[1..], [(now.minute(), Some(0), Some(99.0))]);
 }
 
+#[test]
+fn a_death_at_the_beginning_of_a_minute_has_its_pressure_beside_it() {
+    let mut bench = Bench::new(SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.host.strain(GIB, pressure(98.0));
+    // Minutes begin between the passes that look at pressure, every ten seconds.
+    bench.clock.set_wall(bench.clock.now().wall + 5 * SECOND);
+    let begun = bench.clock.now().wall.minute() + Duration::from_secs(60);
+    bench.pass(begun.since(bench.clock.now().wall));
+    bench.host.finish(pid, killed());
+    bench.step();
+    let last = *minutes(&bench, 0).last().unwrap();
+    assert_eq!(last, (begun, Some(1), Some(98.0)));
+}
+
 /// A daemon that ends says what it saw of the minute.
 #[test]
 fn an_orderly_end_writes_the_minute_down() {
