@@ -213,7 +213,8 @@ impl World {
     /// Runs in a state of its own until it has said so, and is ended by Ctrl-C then.
     fn until(&self, line: &str, words: &str) {
         let own = tempfile::tempdir().unwrap();
-        let mut command = self.command("bash", &["-c", line]);
+        // Who is started in the background of a script is deaf to Ctrl-C, and hands that on.
+        let mut command = self.command("env", &["--default-signal=INT", "bash", "-c", line]);
         command.env("STATE_DIRECTORY", own.path().join("state")).env("RUNTIME_DIRECTORY", own.path().join("run"));
         let config = own.path().join("empty.toml");
         fs::write(&config, "").unwrap();
