@@ -123,7 +123,7 @@ impl Monitor {
         }
     }
 
-    /// Whether a member was read in this pass, and can wait for its children: nobody else can have, then.
+    /// Whether a member's turn was in this pass, and it can wait for its children: nobody else can have, then.
     fn waits_for_its_own(&self, process: ProcessKey) -> bool {
         let Some(member) = self.forest.get(process) else { return false };
         let lives = member.seen.is_some_and(|seen| seen.state != ProcessState::Zombie);

@@ -204,9 +204,8 @@ impl Monitor {
                     let denied = matches!(error, ReadError::Denied { .. });
                     *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
                     agent.sum(left).failed = true;
+                    // While its parent lives it is that one's child.
                     agent.account(left).miss(member, io);
-                    // Whose child it is now is not known.
-                    found.moved.insert(key, member.parent.take());
                 }
             }
         }

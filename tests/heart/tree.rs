@@ -259,3 +259,24 @@ fn what_is_lost_again_and_again_makes_nobody_new() {
     bench.pass(20 * SECOND);
     assert_eq!(bench.cpu_seconds("b"), 0.0);
 }
+
+#[test]
+fn what_ends_while_neither_it_nor_its_parent_can_be_read_comes_up_once() {
+    let mut bench = Bench::new(SECOND);
+    let root = bench.host.start("agent");
+    let child = bench.host.fork(root);
+    bench.registry(vec![record("a", "online", Some(root))]);
+    bench.pass(SECOND);
+    let before = bench.cpu_seconds("a");
+    bench.host.burn(child, SECOND / 2);
+    bench.pass(2 * SECOND);
+    for pid in [root, child] {
+        bench.host.set_denied(pid, true);
+    }
+    bench.pass(3 * SECOND);
+    bench.host.finish(child, killed());
+    bench.pass(3 * SECOND);
+    bench.host.set_denied(root, false);
+    bench.pass(3 * SECOND);
+    assert!((bench.cpu_seconds("a") - before - 0.5).abs() < 1e-9, "{}", bench.cpu_seconds("a"));
+}
