@@ -1,12 +1,4 @@
 //! The list of problems: errors that have something in common, the one seen last first.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::unreachable,
-    reason = "no input may end the daemon"
-)]
 
 use std::sync::Arc;
 

@@ -1,4 +1,12 @@
 //! The edge that speaks HTTP. It reads the feed, and asks the heart and the store; over the socket it takes what is told.
+#![deny(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::unreachable,
+    reason = "no input may end the daemon"
+)]
 
 mod agent;
 mod error;

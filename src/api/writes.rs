@@ -1,12 +1,4 @@
 //! What is told over the Unix socket: events, errors, and that errors are dealt with. Answered when it is on disk.
-#![deny(
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::unreachable,
-    reason = "no input may end the daemon"
-)]
 
 use std::pin::Pin;
 use std::sync::Arc;

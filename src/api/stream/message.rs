@@ -158,7 +158,7 @@ impl Message {
     /// The text about one agent.
     pub(super) fn part(&self, agent: &AgentId) -> Option<Bytes> {
         let place = self.parts.binary_search_by(|(id, _)| id.cmp(agent)).ok()?;
-        Some(self.text.slice(self.parts[place].1.clone()))
+        self.parts.get(place).map(|(_, range)| self.text.slice(range.clone()))
     }
 
     /// The texts about every agent.
@@ -170,7 +170,7 @@ impl Message {
     pub(super) fn only(&self, agent: &AgentId) -> Option<Bytes> {
         let (first, last) = (self.parts.first()?, self.parts.last()?);
         let part = self.part(agent)?;
-        Some([&self.text[..first.1.start], &part, &self.text[last.1.end..]].concat().into())
+        Some([self.text.get(..first.1.start)?, &part, self.text.get(last.1.end..)?].concat().into())
     }
 }
 
