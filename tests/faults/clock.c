@@ -1,30 +1,16 @@
 /* Shifts the wall clock of one process: CLOCK_REALTIME of the C library, by what stands in the file FAULT_CONTROL. Loaded
  * with LD_PRELOAD. Counts how often a shifted time was given. */
 #define _GNU_SOURCE
+#include "../store/control.h"
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
 static struct {
     long long seconds, struck;
 } *volatile control;
 
-__attribute__((constructor)) static void begin(void) {
-    const char *path = getenv("FAULT_CONTROL");
-    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-    void *page = file < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (page == MAP_FAILED) {
-        fprintf(stderr, "no FAULT_CONTROL\n");
-        _exit(99);
-    }
-    close(file);
-    control = page;
-}
+__attribute__((constructor)) static void begin(void) { control = control_page(); }
 
 static long long shift(void) {
     long long seconds = control ? control->seconds : 0;

@@ -216,29 +216,8 @@ impl Drive {
     }
 
     fn choose_root(&mut self, clan: Option<usize>, not: Option<Pid>) -> Option<(usize, usize)> {
-        let mut world = self.world();
-        let taken = |who: &usize| self.agents.iter().any(|agent| agent.root == *who);
-        if clan.is_none() && world.kind.nested && world.chance.one_in(2) {
-            let inside: Vec<usize> =
-                world.living().into_iter().filter(|who| world.lives[*who].clan.is_some() && !taken(who)).collect();
-            if let Some(who) = inside.last() {
-                return Some((*who, world.lives[*who].clan?));
-            }
-        }
-        let strangers: Vec<usize> =
-            world.living().into_iter().filter(|who| world.lives[*who].clan.is_none() && !taken(who)).collect();
-        let old = if world.kind.tame || world.chance.one_in(2) { None } else { strangers.first().copied() };
-        let mut root = old.unwrap_or_else(|| world.start());
-        // A claim without a start time cannot mean the next process of the number that its agent had.
-        while not.is_some_and(|pid| pid == world.lives[root].pid) {
-            root = world.start();
-        }
-        let clan = clan.unwrap_or(world.burned_us.len());
-        if clan == world.burned_us.len() {
-            world.burned_us.push(0);
-        }
-        world.claim(root, clan);
-        Some((root, clan))
+        let taken = |who| self.agents.iter().any(|agent| agent.root == who);
+        self.world().choose_root(clan, not, taken)
     }
 
     fn end_an_agent(&mut self) {

@@ -380,7 +380,37 @@ impl World {
 
     /// From now on this process and all that descends from it burn for a clan. What began since the last pass, or the
     /// one before where news may have been lost, has done so from its beginning.
-    pub(crate) fn claim(&mut self, root: usize, clan: usize) {
+    /// Who is to be an agent's root, and of which clan: for an agent that begins, in a nested world, perhaps somebody in
+    /// another agent's tree; else a stranger with all it has started, or a new one. Never one of this number.
+    pub(crate) fn choose_root(
+        &mut self,
+        clan: Option<usize>,
+        not: Option<Pid>,
+        taken: impl Fn(usize) -> bool,
+    ) -> Option<(usize, usize)> {
+        let free: Vec<usize> = self.living().into_iter().filter(|who| !taken(*who)).collect();
+        if clan.is_none() && self.kind.nested && self.chance.one_in(2) {
+            let inside = free.iter().copied().rfind(|who| self.lives[*who].clan.is_some());
+            if let Some(who) = inside {
+                return Some((who, self.lives[who].clan?));
+            }
+        }
+        let stranger = free.into_iter().find(|who| self.lives[*who].clan.is_none());
+        let old = if self.kind.tame || self.chance.one_in(2) { None } else { stranger };
+        let mut root = old.unwrap_or_else(|| self.start());
+        // A claim without a start time cannot mean the next process of the number that its agent had.
+        while not.is_some_and(|pid| pid == self.lives[root].pid) {
+            root = self.start();
+        }
+        let clan = clan.unwrap_or(self.burned_us.len());
+        if clan == self.burned_us.len() {
+            self.burned_us.push(0);
+        }
+        self.claim(root, clan);
+        Some((root, clan))
+    }
+
+    fn claim(&mut self, root: usize, clan: usize) {
         self.tell(|world| format!("{} becomes an agent's of clan {clan}", world.lives[root].pid));
         for who in root..self.lives.len() {
             let mother = self.lives[who].mother;

@@ -1,16 +1,12 @@
 /* Lets the N-th write, sync or truncation of the database and its log fail, once or from then on, or be the last thing that
  * the process does. Loaded with LD_PRELOAD; what to do, and how often it struck, stands in the file FAULT_CONTROL. */
 #define _GNU_SOURCE
+#include "control.h"
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/types.h>
-#include <unistd.h>
 
 enum { WRITE = 1, SYNC = 2, TRUNCATE = 4 };
 
@@ -19,17 +15,7 @@ static struct {
     int seen, struck;
 } *volatile control;
 
-__attribute__((constructor)) static void begin(void) {
-    const char *path = getenv("FAULT_CONTROL");
-    int file = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-    void *page = file < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-    if (page == MAP_FAILED) {
-        fprintf(stderr, "no FAULT_CONTROL\n");
-        _exit(99);
-    }
-    close(file);
-    control = page;
-}
+__attribute__((constructor)) static void begin(void) { control = control_page(); }
 
 static int strikes(int what, int descriptor) {
     char link[64], path[4096];

@@ -46,28 +46,8 @@ impl Story<'_> {
 
     fn choose_root(&mut self, clan: Option<usize>, not: Option<Pid>) -> Option<(Named, usize)> {
         let mut world = self.world.lock().unwrap();
-        let taken = |who: &usize| self.broker.entries.iter().any(|entry| entry.has_had(*who));
-        if clan.is_none() && world.kind.nested && world.chance.one_in(2) {
-            let inside: Vec<usize> =
-                world.living().into_iter().filter(|who| world.lives[*who].clan.is_some() && !taken(who)).collect();
-            if let Some(who) = inside.last().copied() {
-                let clan = world.lives[who].clan?;
-                world.roots.insert(who);
-                return Some((named(&world, who), clan));
-            }
-        }
-        let strangers: Vec<usize> =
-            world.living().into_iter().filter(|who| world.lives[*who].clan.is_none() && !taken(who)).collect();
-        let old = if world.kind.tame || world.chance.one_in(2) { None } else { strangers.first().copied() };
-        let mut root = old.unwrap_or_else(|| world.start());
-        while not.is_some_and(|pid| pid == world.lives[root].pid) {
-            root = world.start();
-        }
-        let clan = clan.unwrap_or(world.burned_us.len());
-        if clan == world.burned_us.len() {
-            world.burned_us.push(0);
-        }
-        world.claim(root, clan);
+        let taken = |who| self.broker.entries.iter().any(|entry| entry.has_had(who));
+        let (root, clan) = world.choose_root(clan, not, taken)?;
         world.roots.insert(root);
         Some((named(&world, root), clan))
     }
