@@ -142,6 +142,14 @@ impl Add<Duration> for Mono {
     }
 }
 
+/// No earlier than the point that it counts from.
+impl Sub<Duration> for Mono {
+    type Output = Mono;
+    fn sub(self, span: Duration) -> Mono {
+        Mono(self.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 /// One reading of both clocks, taken together. Durations come from `mono`, labels from `wall`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Now {

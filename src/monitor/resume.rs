@@ -217,6 +217,5 @@ fn settled(sums: Sums) -> Sums {
 
 /// A moment of an earlier daemon's, on this one's clock.
 pub(super) fn ago(then: Timestamp, now: Now) -> Mono {
-    let span = u64::try_from(now.wall.since(then).as_nanos()).unwrap_or(u64::MAX);
-    Mono(now.mono.0.saturating_sub(span))
+    now.mono - now.wall.since(then)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::alerts::{self, Look, Sighting};
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Body, Entry, Mono, Now, Rule, StoredAlert, Timestamp, Turn,
+    AgentNumber, AlertKey, AlertNote, AlertState, Body, Entry, Now, Rule, StoredAlert, Timestamp, Turn,
 };
 use crate::tree::AgentIndex;
 use crate::verdict::{Fact, is_expected};
@@ -26,7 +26,7 @@ impl Monitor {
     /// Looks at every rule: at those about the daemon first, since they can silence others.
     pub(super) fn evaluate(&mut self, now: Now) {
         // By the rhythm, not by the moment: looks ten seconds apart must add up to ten seconds, however late each was.
-        let due = Mono(self.timers.alerts.due().0.saturating_sub(nanoseconds(self.config.alerts.interval)));
+        let due = self.timers.alerts.due() - self.config.alerts.interval;
         let elapsed = due.since(self.evaluated_at);
         self.evaluated_at = due;
         let config = Arc::clone(&self.config);
@@ -200,8 +200,4 @@ impl Monitor {
         let firing = self.alerts_of(agent).filter(|(_, state)| matches!(state, AlertState::Firing { .. }));
         firing.map(|(key, _)| Arc::clone(&key.rule)).collect()
     }
-}
-
-fn nanoseconds(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
