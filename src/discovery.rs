@@ -1,7 +1,5 @@
 //! The long-running readers of registries: one for each source, so that none waits for another.
 
-use std::error::Error;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -9,7 +7,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard};
+use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard, in_one_line};
 use crate::monitor::SourceReading;
 use crate::registry::file::{FileRegistry, Fingerprint};
 use crate::registry::http::HttpRegistry;
@@ -124,17 +122,6 @@ pub fn flags(agents: &[(AgentId, Pid)]) -> SourceReading {
         metadata: JsonObject::default(),
     };
     SourceReading { records: agents.iter().map(record).collect(), skipped: Vec::new() }
-}
-
-/// An error with all its causes, in one line.
-pub fn in_one_line(error: &dyn Error) -> Arc<str> {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text.into()
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::model::in_one_line;
+
 /// What a part ends with when it fails.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
@@ -83,7 +85,7 @@ impl Parts {
                 if outcome.is_ok() {
                     outcome = Err(error);
                 } else {
-                    tracing::error!(error = %Chain(&error), "another part failed while stopping");
+                    tracing::error!(error = %in_one_line(&error), "another part failed while stopping");
                 }
             }
         };
@@ -119,21 +121,6 @@ impl Parts {
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
-}
-
-/// An error with its causes, on one line.
-struct Chain<'a>(&'a dyn Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }
 
 /// What went wrong with a part of the program.
@@ -174,7 +161,7 @@ pub enum PartError {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::mpsc;
+    use std::sync::{Arc, mpsc};
 
     use super::*;
 
@@ -206,8 +193,8 @@ mod tests {
         parts
     }
 
-    async fn message_of(parts: Parts) -> String {
-        Chain(&parts.run(GENEROUS).await.unwrap_err()).to_string()
+    async fn message_of(parts: Parts) -> Arc<str> {
+        in_one_line(&parts.run(GENEROUS).await.unwrap_err())
     }
 
     #[tokio::test]
@@ -227,26 +214,26 @@ mod tests {
     #[tokio::test]
     async fn an_early_end_stops_all_and_is_named() {
         let parts = beside(|parts, _| parts.spawn("hasty", async { Ok::<_, Infallible>(()) }));
-        assert_eq!(message_of(parts).await, "hasty ended although nobody asked it to");
+        assert_eq!(&*message_of(parts).await, "hasty ended although nobody asked it to");
     }
 
     #[tokio::test]
     async fn an_error_stops_all_and_is_named() {
         let parts = beside(|parts, _| parts.spawn("broken", async { Err("no more paper") }));
-        assert_eq!(message_of(parts).await, "broken failed: no more paper");
+        assert_eq!(&*message_of(parts).await, "broken failed: no more paper");
 
         let parts = beside(|parts, _| parts.spawn_thread("torn", || Err("no more ink")).unwrap());
-        assert_eq!(message_of(parts).await, "torn failed: no more ink");
+        assert_eq!(&*message_of(parts).await, "torn failed: no more ink");
     }
 
     #[tokio::test]
     async fn a_panic_stops_all_and_is_named() {
         let panics = || -> Result<(), Infallible> { panic!("seven is not eight") };
         let parts = beside(|parts, _| parts.spawn_thread("confused-thread", panics).unwrap());
-        assert_eq!(message_of(parts).await, "confused-thread panicked: seven is not eight");
+        assert_eq!(&*message_of(parts).await, "confused-thread panicked: seven is not eight");
 
         let parts = beside(|parts, _| parts.spawn("confused-task", async move { panics() }));
-        assert_eq!(message_of(parts).await, "confused-task panicked: seven is not eight");
+        assert_eq!(&*message_of(parts).await, "confused-task panicked: seven is not eight");
     }
 
     #[tokio::test]
@@ -259,7 +246,7 @@ mod tests {
             });
             stop.cancel();
         });
-        assert_eq!(message_of(parts).await, "sore-loser failed: could not flush");
+        assert_eq!(&*message_of(parts).await, "sore-loser failed: could not flush");
     }
 
     #[tokio::test]

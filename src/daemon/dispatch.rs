@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Receiver;
 use crate::delivery::{Outbox, Progress, Tap, Worker};
 use crate::feed::Feed;
-use crate::model::{Batch, Delivered};
+use crate::model::{Batch, Delivered, in_one_line};
 use crate::notify::{self, Courier, Origin};
 use crate::store::{Op, Reader, WriteHandle};
 use crate::supervise::Failure;
@@ -157,7 +157,7 @@ pub(super) async fn dispatch(dispatch: Arc<Dispatch>, depot: Depot, stop: Cancel
                     });
                 }
                 Err(error) => {
-                    let (receiver, reason) = (Courier::name(&route.receiver), crate::discovery::in_one_line(&error));
+                    let (receiver, reason) = (Courier::name(&route.receiver), in_one_line(&error));
                     tracing::error!(receiver, %reason, "a receiver cannot be used");
                     route.progress.set_trouble(Some(reason));
                 }

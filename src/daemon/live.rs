@@ -13,6 +13,7 @@ use crate::api::{Guard, ReceiverFacts, Reloads};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Socket;
+use crate::model::in_one_line;
 use crate::notify::Courier;
 
 /// The configuration in force, and those who hear of another one.
@@ -78,7 +79,7 @@ impl Live {
             }
             Err(error) => {
                 reloads.failed += 1;
-                reloads.error = Some(crate::discovery::in_one_line(&error));
+                reloads.error = Some(in_one_line(&error));
                 Err(error)
             }
         }

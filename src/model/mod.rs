@@ -3,6 +3,7 @@
 mod account;
 mod agent;
 mod alert;
+mod error;
 mod history;
 mod host;
 mod journal;
@@ -16,6 +17,7 @@ mod write;
 pub use account::{AccountRow, Balance, Held, MemberRow, Sums};
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert, Turn};
+pub use error::in_one_line;
 pub use history::{History, HistoryPoint, Step};
 pub use host::{HostMinute, HostPressure, HostReading};
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};

@@ -1,11 +1,11 @@
 //! How an agent's root process is found, and what the kernel tells of it.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
     Body, Entry, ExitStatus, Mono, Now, Observed, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState, StartGuard,
+    in_one_line,
 };
 use crate::process::{ReadError, Watch};
 use crate::tree::{AgentIndex, Owner};
@@ -86,8 +86,7 @@ impl Monitor {
             }
             Err(error) => {
                 self.own.read_errors += 1;
-                let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-                self.agent(index).observe(Fact::Unreadable(why.into()), now);
+                self.agent(index).observe(Fact::Unreadable(in_one_line(&error)), now);
             }
         }
     }

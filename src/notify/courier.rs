@@ -9,7 +9,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 
 use super::{Notification, Origin, alertmanager, digest, webhook};
 use crate::config::{Receiver, ReceiverKind, public_url};
-use crate::model::Timestamp;
+use crate::model::{Timestamp, in_one_line};
 use crate::web::{self, SecretError};
 
 /// The longest that a receiver may take for its answer.
@@ -118,7 +118,7 @@ impl Courier {
         };
         match letter {
             Ok((headers, body)) => self.send(headers, body, now).await,
-            Err(error) => failed(with_causes(&error)),
+            Err(error) => failed(in_one_line(&error)),
         }
     }
 
@@ -143,7 +143,7 @@ impl Courier {
         if let Some(path) = &self.receiver.token_file {
             match bearer(path).await {
                 Ok(value) => drop(headers.insert(AUTHORIZATION, value)),
-                Err(error) => return failed(with_causes(&error)),
+                Err(error) => return failed(in_one_line(&error)),
             }
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -155,7 +155,7 @@ impl Courier {
         };
         match tokio::time::timeout(TIMEOUT, sent).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => failed(with_causes(&error)),
+            Ok(Err(error)) => failed(in_one_line(&error)),
             Err(_) => failed(format!("no answer within {}s", TIMEOUT.as_secs())),
         }
     }
@@ -212,18 +212,8 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("printable ASCII")
 }
 
-fn failed(reason: String) -> Answer {
+fn failed(reason: impl Into<Arc<str>>) -> Answer {
     Answer::Failed { reason: reason.into(), retry_after: None }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
