@@ -37,10 +37,12 @@ struct Table {
     /// Whose forks are told: the kept processes, and what they started since, which is not known by more than its pid.
     kin: BTreeMap<Pid, Option<ProcessKey>>,
     own_pid: Option<Pid>,
-    /// Those that end at their next reading, and how.
-    ending: BTreeMap<Pid, ExitStatus>,
+    /// Those that end when the processes are next listed, and how.
+    ending_when_listed: BTreeMap<Pid, ExitStatus>,
+    /// Those that end at their next reading.
+    ending_when_read: BTreeMap<Pid, ExitStatus>,
     /// Those that end right after it.
-    ending_then: BTreeMap<Pid, ExitStatus>,
+    ending_once_read: BTreeMap<Pid, ExitStatus>,
     /// Identities that a scan has shown.
     shown: BTreeSet<ProcessKey>,
     burned_us: u64,
@@ -82,8 +84,9 @@ impl Host {
             watched: BTreeSet::new(),
             kin: BTreeMap::new(),
             own_pid: None,
-            ending: BTreeMap::new(),
-            ending_then: BTreeMap::new(),
+            ending_when_listed: BTreeMap::new(),
+            ending_when_read: BTreeMap::new(),
+            ending_once_read: BTreeMap::new(),
             shown: BTreeSet::new(),
             burned_us: 0,
             tells_forks: false,
@@ -284,12 +287,17 @@ impl Host {
 
     /// The same in the middle of a pass, at the moment when the process is to be read.
     pub fn finish_when_read(&self, pid: Pid, status: ExitStatus) {
-        self.lock().ending.insert(pid, status);
+        self.lock().ending_when_read.insert(pid, status);
+    }
+
+    /// The same just before the processes are next listed.
+    pub fn finish_when_listed(&self, pid: Pid, status: ExitStatus) {
+        self.lock().ending_when_listed.insert(pid, status);
     }
 
     /// Ends a process in the middle of a pass, right after it was read. It stays a zombie until [`reap`](Host::reap).
     pub fn end_once_read(&self, pid: Pid, status: ExitStatus) {
-        self.lock().ending_then.insert(pid, status);
+        self.lock().ending_once_read.insert(pid, status);
     }
 
     /// The next process gets this pid, as if the numbers had come round.

@@ -14,7 +14,6 @@ use agent_monitor::process::here::raise_open_files;
 use agent_monitor::process::linux::{Forks, LinuxSource};
 use agent_monitor::process::{ProcessSource, Watch};
 use agent_monitor::store::{Op, Opened, StateLock, open};
-use agent_monitor::testing::Host;
 use agent_monitor::{api, fingerprint};
 
 #[path = "../../tests/bench/mod.rs"]
@@ -79,7 +78,7 @@ fn ticks(repetitions: u32) -> Bench {
     let text =
         "[registry]\n[[registry.source]]\nkind = \"file\"\npath = \"/agents.json\"\n[sampling]\ninterval = \"1s\"\n";
     let config = Config::parse(text, Path::new("a text"), &directories).unwrap();
-    let mut bench = Bench::watching(Arc::new(ManualClock::new(NEW_YEAR)), config, Host::source);
+    let mut bench = Bench::watching(Arc::new(ManualClock::new(NEW_YEAR)), config);
     bench.clock.advance(SECOND);
     let pids: Vec<Pid> = (0..AGENTS).map(|_| bench.host.start("agent")).collect();
     let known = |(number, pid): (usize, &Pid)| record(&format!("agent-{number}"), "online", Some(*pid));

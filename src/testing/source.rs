@@ -65,6 +65,8 @@ impl ProcessSource for TableSource {
     }
 
     fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
+        let ending = std::mem::take(&mut self.host.lock().ending_when_listed);
+        ending.into_iter().for_each(|(pid, status)| self.host.finish(pid, status));
         let mut table = self.host.lock();
         let mut count = ScanCount::default();
         let living: BTreeSet<ProcessKey> = table.processes.values().map(|process| process.row.key).collect();
@@ -116,7 +118,7 @@ impl ProcessSource for TableSource {
     }
 
     fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
-        let ending = self.host.lock().ending.remove(&process.pid);
+        let ending = self.host.lock().ending_when_read.remove(&process.pid);
         if let Some(status) = ending {
             self.host.finish(process.pid, status);
         }
@@ -137,7 +139,7 @@ impl ProcessSource for TableSource {
             threads: Some(found.threads),
             io: if io { IoReading::Known(found.io) } else { IoReading::Skipped },
         };
-        let ending = table.ending_then.remove(&process.pid);
+        let ending = table.ending_once_read.remove(&process.pid);
         drop(table);
         if let Some(status) = ending {
             self.host.end(process.pid, status);

@@ -8,7 +8,6 @@ use agent_monitor::clock::ManualClock;
 use agent_monitor::config::{Config, Directories, Source};
 use agent_monitor::model::{ActiveAlert, AlertNote, Body, ExitStatus, Pid, Record, Turn};
 use agent_monitor::monitor::Input;
-use agent_monitor::testing::Host;
 
 #[path = "../bench/mod.rs"]
 mod shared;
@@ -38,7 +37,7 @@ impl Bench {
         let clock = Arc::new(ManualClock::new(NEW_YEAR));
         // As long after the boot as an alert can look back.
         clock.advance(60 * MINUTE);
-        Bench::watching(clock, config(rules), Host::source)
+        Bench::watching(clock, config(rules))
     }
 
     pub(crate) fn fail(&mut self, index: usize) {

@@ -13,7 +13,6 @@ use agent_monitor::model::{
     RunRow, Snapshot, StartGuard, StoredAgent, StoredAlert, Timestamp,
 };
 use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
-use agent_monitor::process::ProcessSource;
 use agent_monitor::testing::Host;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -35,15 +34,10 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Looking at the machine through this source.
-    pub(crate) fn watching(
-        clock: Arc<ManualClock>,
-        config: Config,
-        look: impl FnOnce(&Host) -> Box<dyn ProcessSource>,
-    ) -> Bench {
+    pub(crate) fn watching(clock: Arc<ManualClock>, config: Config) -> Bench {
         let host = Host::new(Arc::clone(&clock));
         let config = Arc::new(config);
-        let monitor = Monitor::new(Arc::clone(&config), look(&host), Resume::default(), clock.now());
+        let monitor = Monitor::new(Arc::clone(&config), host.source(), Resume::default(), clock.now());
         Bench { clock, host, monitor, config, stored: Vec::new(), heard: 0, snapshot: None }
     }
 

@@ -9,7 +9,6 @@ use agent_monitor::config::{
     Alerts, Api, Config, Ingest, Log, LogFormat, LogLevel, Messages, Registry, Sampling, Source, Storage,
 };
 use agent_monitor::model::{Body, Condition, ExitStatus, LeftoverRow, MemoryMethod, Metric, Rule, Severity};
-use agent_monitor::testing::Host;
 
 #[path = "../bench/mod.rs"]
 pub(crate) mod shared;
@@ -60,7 +59,7 @@ impl Bench {
     }
 
     pub(crate) fn with(config: Config) -> Bench {
-        let bench = Bench::watching(Arc::new(ManualClock::new(NEW_YEAR)), config, Host::source);
+        let bench = Bench::watching(Arc::new(ManualClock::new(NEW_YEAR)), config);
         bench.clock.advance(SECOND);
         bench
     }

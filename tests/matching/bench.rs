@@ -8,8 +8,6 @@ use std::time::Duration;
 use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::config::{Config, Directories, MatchBy, Source};
 use agent_monitor::model::{AgentId, Body, Image, Pid, Record, RunRow, Script};
-use agent_monitor::process::ProcessSource;
-use agent_monitor::testing::Host;
 
 #[path = "../bench/mod.rs"]
 mod shared;
@@ -49,28 +47,23 @@ impl Bench {
     }
 
     pub(crate) fn with(sources: Vec<Source>) -> Bench {
-        Bench::on(sources, Host::source)
-    }
-
-    /// Looking at the machine through a source of its own.
-    pub(crate) fn on(sources: Vec<Source>, look: impl FnOnce(&Host) -> Box<dyn ProcessSource>) -> Bench {
         let clock = Arc::new(ManualClock::new(NEW_YEAR));
         clock.advance(60 * MINUTE);
-        Bench::at(clock, sources, look)
+        Bench::at(clock, sources)
     }
 
     /// What comes of this machine when it is started again, after `away`.
     pub(crate) fn rebooted(self, away: Duration) -> Bench {
         let clock = Arc::new(ManualClock::new(self.clock.now().wall + away));
-        let mut bench = Bench { stored: self.stored, ..Bench::at(clock, Vec::new(), Host::source) };
+        let mut bench = Bench { stored: self.stored, ..Bench::at(clock, Vec::new()) };
         bench.restart(|bench| bench.host.reboot());
         bench
     }
 
-    fn at(clock: Arc<ManualClock>, sources: Vec<Source>, look: impl FnOnce(&Host) -> Box<dyn ProcessSource>) -> Bench {
+    fn at(clock: Arc<ManualClock>, sources: Vec<Source>) -> Bench {
         let mut config = Config::defaults(&Directories { state: "/state".into(), runtime: "/run".into() });
         config.registry.sources = sources;
-        Bench::watching(clock, config, look)
+        Bench::watching(clock, config)
     }
 
     /// A process below the first one, in a session of its own, that is this program.

@@ -1,15 +1,8 @@
 //! A launcher and its program are one agent.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use agent_monitor::config::Config;
-use agent_monitor::model::{
-    BootId, ExitStatus, HostPressure, HostReading, Image, InnerPid, Observed, Pid, ProcessEvent, ProcessKey,
-    ProcessRow, PssCounts, Reading,
-};
+use agent_monitor::model::{ExitStatus, Observed};
 use agent_monitor::monitor::Input;
-use agent_monitor::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
 use crate::bench::{Bench, CODEX_JS, MINUTE, SECOND, native, node};
 
@@ -124,80 +117,13 @@ fn an_agent_goes_on_when_its_launcher_dies_first() {
     }
 }
 
-/// A machine on which something happens just before the processes are listed.
-struct Torn {
-    source: Box<dyn ProcessSource>,
-    before: Happening,
-}
-
-/// What happens, once.
-type Happening = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
-
-impl ProcessSource for Torn {
-    fn boot(&self) -> BootId {
-        self.source.boot()
-    }
-    fn measure_pss(&mut self, every: Option<Duration>) {
-        self.source.measure_pss(every);
-    }
-    fn pss_counts(&self) -> PssCounts {
-        self.source.pss_counts()
-    }
-    fn host(&mut self) -> HostReading {
-        self.source.host()
-    }
-    fn pressure(&mut self) -> HostPressure {
-        self.source.pressure()
-    }
-    fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
-        if let Some(happens) = self.before.lock().unwrap().take() {
-            happens();
-        }
-        self.source.scan(scope, found)
-    }
-    fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
-        self.source.look(pid)
-    }
-    fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
-        self.source.look_inside(process)
-    }
-    fn image(&mut self, process: ProcessKey) -> Result<Image, ReadError> {
-        self.source.image(process)
-    }
-    fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
-        self.source.keep(process, watch)
-    }
-    fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
-        self.source.read(process, io)
-    }
-    fn release(&mut self, process: ProcessKey) {
-        self.source.release(process);
-    }
-    fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
-        self.source.drain(events);
-    }
-    fn own_pid(&self) -> Option<Pid> {
-        self.source.own_pid()
-    }
-    fn oom_kills(&mut self, process: ProcessKey) -> Option<u64> {
-        self.source.oom_kills(process)
-    }
-    fn tells_forks(&self) -> bool {
-        self.source.tells_forks()
-    }
-}
-
 #[test]
 fn a_launcher_that_dies_while_the_processes_are_listed_leaves_no_second_agent() {
-    let before: Happening = Arc::default();
-    let through = Arc::clone(&before);
-    let mut bench = Bench::on(Vec::new(), |host| Box::new(Torn { source: host.source(), before: through }));
+    let mut bench = Bench::new();
     let (launcher, program) = bench.codex();
     bench.pass(15 * SECOND);
-    let host = bench.host.clone();
-    *before.lock().unwrap() = Some(Box::new(move || host.finish(launcher, KILLED)));
+    bench.host.finish_when_listed(launcher, KILLED);
     bench.pass(30 * SECOND);
-    assert!(before.lock().unwrap().is_none());
     assert_eq!((bench.listed(), bench.agent("codex-1").pid), (vec!["codex-1".to_owned()], Some(program)));
 }
 

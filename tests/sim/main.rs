@@ -11,10 +11,9 @@ mod broker;
 #[expect(dead_code, reason = "nothing dies by itself here")]
 mod control;
 mod daemon;
-mod eyes;
 mod faults;
 #[path = "../simulation/mistakes.rs"]
-#[expect(dead_code, reason = "the eyes of its onlooker are used, and none of its mistakes")]
+#[expect(dead_code, reason = "its onlooker is used, and none of its mistakes")]
 mod mistakes;
 mod oracle;
 mod reporter;

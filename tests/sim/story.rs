@@ -20,8 +20,8 @@ use agent_monitor::monitor::Input;
 use super::broker::{Arrival, Broker, Said};
 use super::control::Control;
 use super::daemon::Daemon;
-use super::eyes::{Eyes, Sight};
 use super::faults::{Fault, Faults, Strikes};
+use super::mistakes::{Mistake, Onlooker, Sight};
 use super::oracle::{Files, Sums, sums_are_possible, verdict_is_true};
 use super::reporter::Reporter;
 use super::world::{Chance, World};
@@ -164,7 +164,7 @@ impl Story<'_> {
         let mut chance = Chance::new(seed ^ 0x5704);
         let config = Arc::new(config(&mut chance));
         let directory = place.join("state-0");
-        let daemon = Daemon::start(&directory, &config, Eyes::of(&world, &sight), &clock);
+        let daemon = Daemon::start(&directory, &config, Onlooker::of(&world, &sight, Mistake::None), &clock);
         Story {
             read_again: clock.now().mono,
             clock,

@@ -60,8 +60,8 @@ fn drive_telling(seed: u64, mistake: Mistake, story: Option<Vec<String>>) -> (Re
     world.story = story;
     let kind = world.kind;
     let world = Arc::new(Mutex::new(world));
-    let source = Onlooker::of(Arc::clone(&world), mistake);
-    let monitor = Monitor::new(Arc::new(config(SECOND)), Box::new(source), Resume::default(), clock.now());
+    let source = Onlooker::of(&world, &Arc::default(), mistake);
+    let monitor = Monitor::new(Arc::new(config(SECOND)), source, Resume::default(), clock.now());
     let mut drive = Drive {
         clock,
         world,
@@ -172,10 +172,10 @@ impl Drive {
         self.world().tell(|_| "another daemon begins".to_owned());
         let away = 10 + self.world_roll(2_000);
         self.clock.advance(Duration::from_millis(away));
-        let source = Onlooker::of(Arc::clone(&self.world), self.mistake);
+        let source = Onlooker::of(&self.world, &Arc::default(), self.mistake);
         let resume = self.mistake.spoil(resume(&self.stored));
         self.world().awake = true;
-        self.monitor = Monitor::new(Arc::new(config(SECOND)), Box::new(source), resume, self.clock.now());
+        self.monitor = Monitor::new(Arc::new(config(SECOND)), source, resume, self.clock.now());
         self.world().awake = false;
         if self.world_roll(2) == 0 {
             self.step(true)?;

@@ -1,7 +1,7 @@
 //! What the monitor sees of a world: the table of the tests, which may change between any two looks at it. And mistakes,
 //! planted by showing the monitor the world as a wrong rule would take it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -82,10 +82,33 @@ impl Mistake {
     ];
 }
 
+/// What may not be seen of a world, and how often that was refused.
+#[derive(Default)]
+pub(crate) struct Sight {
+    /// The processes cannot be listed.
+    pub(crate) blind: bool,
+    /// These cannot be read.
+    pub(crate) hidden: BTreeSet<ProcessKey>,
+    pub(crate) scans_refused: u64,
+    pub(crate) reads_refused: u64,
+}
+
+impl Sight {
+    /// What is there can be refused; what is gone is gone.
+    fn refuse<T>(&mut self, process: ProcessKey, seen: T) -> Result<T, ReadError> {
+        if !self.hidden.contains(&process) {
+            return Ok(seen);
+        }
+        self.reads_refused += 1;
+        Err(ReadError::Denied { path: format!("/proc/{}/stat", process.pid).into() })
+    }
+}
+
 /// Looks at a world for a monitor.
 pub(crate) struct Onlooker {
     inner: Box<dyn ProcessSource>,
     world: Arc<Mutex<World>>,
+    sight: Arc<Mutex<Sight>>,
     mistake: Mistake,
     /// What children had brought at the last readings, latest last.
     brought: BTreeMap<ProcessKey, Vec<u64>>,
@@ -95,9 +118,10 @@ pub(crate) struct Onlooker {
 }
 
 impl Onlooker {
-    pub(crate) fn new(world: Arc<Mutex<World>>, mistake: Mistake) -> Onlooker {
+    pub(crate) fn of(world: &Arc<Mutex<World>>, sight: &Arc<Mutex<Sight>>, mistake: Mistake) -> Box<dyn ProcessSource> {
+        let (world, sight) = (Arc::clone(world), Arc::clone(sight));
         let inner = world.lock().unwrap().host.source();
-        Onlooker { inner, world, mistake, brought: BTreeMap::new(), forks: 0, left: BTreeMap::new() }
+        Box::new(Onlooker { inner, world, sight, mistake, brought: BTreeMap::new(), forks: 0, left: BTreeMap::new() })
     }
 
     fn moment(&self) {
@@ -144,18 +168,28 @@ impl ProcessSource for Onlooker {
     }
 
     fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
+        if self.sight.lock().unwrap().blind {
+            self.sight.lock().unwrap().scans_refused += 1;
+            return Err(ReadError::Denied { path: "/proc".into() });
+        }
         self.moment();
         let mut rows = Vec::new();
-        let count = self.inner.scan(scope, &mut rows);
-        found.extend(rows.into_iter().map(|row| self.row(row)));
+        let mut count = self.inner.scan(scope, &mut rows)?;
+        for row in rows {
+            if self.sight.lock().unwrap().hidden.contains(&row.key) {
+                count.denied += 1;
+            } else {
+                found.push(self.row(row));
+            }
+        }
         self.moment();
-        count
+        Ok(count)
     }
 
     fn look(&mut self, pid: Pid) -> Result<ProcessRow, ReadError> {
         self.moment();
         let row = self.inner.look(pid)?;
-        Ok(self.row(row))
+        self.sight.lock().unwrap().refuse(row.key, self.row(row))
     }
 
     fn look_inside(&mut self, process: InnerPid) -> Result<ProcessRow, ReadError> {
@@ -217,7 +251,7 @@ impl ProcessSource for Onlooker {
             }
             _ => {}
         }
-        Ok(reading)
+        self.sight.lock().unwrap().refuse(process, reading)
     }
 
     fn oom_kills(&mut self, process: ProcessKey) -> Option<u64> {

@@ -10,8 +10,8 @@ use agent_monitor::monitor::{Effect, Input};
 use super::{HOUR, SECOND, Story};
 use crate::control::{SYNC, TRUNCATE, WRITE};
 use crate::daemon::Daemon;
-use crate::eyes::Eyes;
 use crate::faults::Fault;
+use crate::mistakes::{Mistake, Onlooker};
 use crate::oracle::Shown;
 
 impl Story<'_> {
@@ -212,8 +212,8 @@ impl Story<'_> {
         self.last_pass = None;
         self.read_again = self.clock.now().mono;
         self.world().awake = true;
-        let eyes = Eyes::of(&self.world, &self.sight);
-        let daemon = Daemon::start(&self.directory, &self.config, eyes, &self.clock);
+        let source = Onlooker::of(&self.world, &self.sight, Mistake::None);
+        let daemon = Daemon::start(&self.directory, &self.config, source, &self.clock);
         self.world().awake = false;
         self.tell(|| "another daemon begins".to_owned());
         if daemon.last_tick < self.kept.tick {
