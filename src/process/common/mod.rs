@@ -6,6 +6,7 @@ pub(in crate::process) mod kin;
 pub(in crate::process) mod line;
 #[cfg(any(not(target_os = "linux"), test))]
 mod shown;
+mod worker;
 
 use std::sync::Arc;
 
@@ -14,6 +15,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub(in crate::process) use self::images::Images;
 #[cfg(any(not(target_os = "linux"), test))]
 pub(in crate::process) use self::shown::Shown;
+pub(in crate::process) use self::worker::Worker;
+
+/// How many events may wait to be drained: the memory for them is taken at once. When there are more, some are lost, and
+/// that is told.
+pub(in crate::process) const EVENTS: usize = 4_096;
 
 /// Called from a thread of a source when [`drain`](super::ProcessSource::drain) has something to give. Must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;

@@ -11,11 +11,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
@@ -28,18 +25,19 @@ use super::kernel::{ExitInfo, exit_info};
 use super::stat::Stat;
 use super::tree::{Owner, TEXT_BYTES, Tree};
 use crate::model::{ExitStatus, ProcessEvent, ProcessKey, ProcessState};
-use crate::process::common::Wake;
+use crate::process::common::{Wake, Worker};
 
 /// Ends looked at per wake.
 const BATCH: usize = 64;
-const STACK_BYTES: usize = 128 * 1024;
 /// What epoll says for the order to stop; watches count from 1.
 const STOP: u64 = 0;
 
 /// Watches the ends of processes until dropped.
 pub(super) struct Exits {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker,
+    /// As many as there are ends of processes that we watch.
+    events: Receiver<ProcessEvent>,
     /// What epoll says for each watched process.
     numbers: HashMap<ProcessKey, u64>,
     last: u64,
@@ -49,8 +47,6 @@ struct Shared {
     epoll: OwnedFd,
     stop: OwnedFd,
     watched: Mutex<HashMap<u64, Watched>>,
-    /// The thread has panicked.
-    failed: AtomicBool,
 }
 
 struct Watched {
@@ -61,24 +57,22 @@ struct Watched {
 }
 
 impl Exits {
-    /// Starts the thread, which sends to `events` and calls `wake` thereafter.
+    /// Starts the thread, which calls `wake` when there is something to drain.
     ///
     /// # Errors
     /// When the kernel has no descriptor or thread for us.
-    pub(super) fn start(tree: Arc<Tree>, events: Sender<ProcessEvent>, wake: Wake) -> io::Result<Exits> {
+    pub(super) fn start(tree: Arc<Tree>, wake: Wake) -> io::Result<Exits> {
         let shared = Arc::new(Shared {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             watched: Mutex::new(HashMap::new()),
-            failed: AtomicBool::new(false),
         });
         epoll::add(&shared.epoll, &shared.stop, EventData::new_u64(STOP), EventFlags::IN)?;
-        let waiter = Waiter { shared: shared.clone(), tree, events, wake, sight: Sight::ours() };
-        let thread = std::thread::Builder::new()
-            .name("process-exits".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || waiter.run())?;
-        Ok(Exits { shared, thread: Some(thread), numbers: HashMap::new(), last: STOP })
+        let (sender, events) = mpsc::channel();
+        let waiter =
+            Waiter { shared: shared.clone(), tree, events: sender, wake: Arc::clone(&wake), sight: Sight::ours() };
+        let worker = Worker::start("process-exits", wake, move || waiter.run())?;
+        Ok(Exits { shared, worker, events, numbers: HashMap::new(), last: STOP })
     }
 
     /// How many pidfds are open: none for a process whose end was told in full.
@@ -97,33 +91,27 @@ impl Exits {
         Ok(())
     }
 
-    /// What was sent before may still arrive.
+    /// What was told before may still be drained.
     pub(super) fn forget(&mut self, process: ProcessKey) {
         if let Some(number) = self.numbers.remove(&process) {
             self.shared.remove(number);
         }
     }
 
+    /// Appends the ends that were told since the last call.
+    ///
     /// # Panics
-    /// With the panic of the thread, if it had one: nobody would tell any end any more.
-    pub(super) fn check(&mut self) {
-        if self.shared.failed.load(Ordering::Acquire)
-            && let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-        {
-            resume_unwind(panic);
-        }
+    /// With the panic of the thread, if it had one.
+    pub(super) fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
+        events.extend(self.events.try_iter());
+        self.worker.check();
     }
 }
 
 impl Drop for Exits {
     fn drop(&mut self) {
-        let stopped = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take()
-            && stopped.is_ok()
-            && let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            resume_unwind(panic);
+        if rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes()).is_ok() {
+            self.worker.join();
         }
     }
 }
@@ -234,16 +222,6 @@ impl Waiter {
                 stat.exit(may_see).map_or(Zombie::Unseen, Zombie::Ended)
             }
             _ => Zombie::Unseen,
-        }
-    }
-}
-
-/// A panic here ends this thread alone: the one who drains is woken to find it.
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.failed.store(true, Ordering::Release);
-            (self.wake)();
         }
     }
 }

@@ -6,7 +6,7 @@
 //! - The end of a process watched as [`Watch::Exit`] is told by its pidfd. Where there is none (Linux before 5.3, a
 //!   filter of system calls, no descriptor left) nothing is told; [`read`](ProcessSource::read) finds it gone.
 
-mod births;
+mod connector;
 mod descriptors;
 mod exits;
 mod host;
@@ -25,14 +25,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
-use self::births::Births;
+use self::connector::Connector;
 use self::descriptors::{Descriptors, Files};
 use self::exits::Exits;
 use self::listing::{Lister, Memory, Met};
@@ -63,18 +62,10 @@ pub struct LinuxSource {
     /// None under a root that is not this machine's own: pidfds know only that.
     exits: Option<Exits>,
     /// None where the kernel tells no forks, and under a root that is not this machine's own.
-    births: Option<Births>,
+    connector: Option<Connector>,
     pss: Pss,
     images: Images,
-    /// What `exits` tells.
-    events: Receiver<ProcessEvent>,
-    /// What `births` tells: bounded, since anyone can fork much.
-    born: Receiver<ProcessEvent>,
 }
-
-/// How many events may wait to be drained: the memory for them is taken at once. When there are more, some are lost,
-/// and that is told.
-const EVENTS: usize = 4_096;
 
 /// How children of members are found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -104,13 +95,10 @@ impl LinuxSource {
     /// Without a readable `/proc`, or without descriptors and a thread to wait for exits.
     pub fn new(open_files: usize, forks: Forks, wake: Wake) -> Result<LinuxSource, StartError> {
         let mut source = LinuxSource::rooted(Path::new("/"), Machine::here(), open_files)?;
-        let (told, born) = mpsc::sync_channel(EVENTS);
-        let births = if forks == Forks::Told { Births::start(told, wake.clone()) } else { Ok(None) };
-        source.births = births.map_err(StartError::Exits)?;
-        source.born = born;
-        let (sender, events) = mpsc::channel();
-        source.exits = Some(Exits::start(source.reader.tree.clone(), sender, wake).map_err(StartError::Exits)?);
-        source.events = events;
+        if forks == Forks::Told {
+            source.connector = Connector::start(Arc::clone(&wake)).map_err(StartError::Exits)?;
+        }
+        source.exits = Some(Exits::start(Arc::clone(&source.reader.tree), wake).map_err(StartError::Exits)?);
         source.own_pid = source.reader.tree.own_pid();
         Ok(source)
     }
@@ -122,8 +110,6 @@ impl LinuxSource {
     /// Without a readable `proc` there.
     pub fn rooted(root: &Path, machine: Machine, open_files: usize) -> Result<LinuxSource, StartError> {
         let tree = Arc::new(Tree::open(root.join("proc"))?);
-        let (_, events) = mpsc::channel();
-        let (_, born) = mpsc::sync_channel(0);
         Ok(LinuxSource {
             root: root.to_owned(),
             boot: tree.boot()?,
@@ -135,10 +121,8 @@ impl LinuxSource {
             namespaces: Namespaces::default(),
             descriptors: Descriptors::new(open_files),
             exits: None,
-            births: None,
+            connector: None,
             pss: Pss::default(),
-            events,
-            born,
         })
     }
 
@@ -239,15 +223,16 @@ impl ProcessSource for LinuxSource {
         let files = Files::open(&self.reader.tree, process.pid)?;
         let pidfd = if watch == Watch::Exit { self.root_pidfd(process.pid) } else { None };
         // Before its state is read: the exit is told after that is a zombie's, so one of the two takes it out again.
-        let known = self.births.as_ref().is_some_and(|births| births.keep(process));
+        let known = self.connector.as_ref().is_some_and(|connector| connector.follow(process));
         // Read last: whoever is shown has had this pid since `stat` was opened, so `statm` and the pidfd are its own.
         let mut buffer = [0; TEXT_BYTES];
         let stat = self.reader.stat(&files.stat, process.pid, &mut buffer);
         let stat =
             stat.and_then(|stat| if stat.start_ticks == process.start_ticks { Ok(stat) } else { Err(ReadError::Gone) });
-        if let (Some(births), Ok(ProcessState::Zombie) | Err(_)) = (&self.births, stat.as_ref().map(|stat| stat.state))
+        if let (Some(connector), Ok(ProcessState::Zombie) | Err(_)) =
+            (&self.connector, stat.as_ref().map(|stat| stat.state))
         {
-            births.take_back(process, known);
+            connector.take_back(process, known);
         }
         stat?;
         if let (Some(exits), Some(pidfd)) = (&mut self.exits, pidfd) {
@@ -309,8 +294,8 @@ impl ProcessSource for LinuxSource {
         if let Some(exits) = &mut self.exits {
             exits.forget(process);
         }
-        if let Some(births) = &self.births {
-            births.forget(process);
+        if let Some(connector) = &self.connector {
+            connector.forget(process);
         }
         self.pss.forget(process);
     }
@@ -318,19 +303,17 @@ impl ProcessSource for LinuxSource {
     /// # Panics
     /// With the panic of a thread of the source, if one had one.
     fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
-        events.extend(self.born.try_iter());
-        events.extend(self.events.try_iter());
-        if let Some(exits) = &mut self.exits {
-            exits.check();
+        if let Some(connector) = &mut self.connector {
+            connector.drain(events);
         }
-        if let Some(births) = &mut self.births {
-            births.check();
+        if let Some(exits) = &mut self.exits {
+            exits.drain(events);
         }
         self.pss.check();
     }
 
     fn tells_forks(&self) -> bool {
-        self.births.is_some()
+        self.connector.is_some()
     }
 }
 

@@ -10,11 +10,8 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 
 use nix::errno::Errno;
 use nix::sys::event::{EvFlags, EventFilter, FilterFlag, KEvent, Kqueue};
@@ -25,30 +22,32 @@ use super::table;
 use crate::clock::monotonic;
 use crate::model::{ExitStatus, Pid, ProcessEvent, ProcessKey};
 use crate::process::Watch;
-use crate::process::common::Wake;
+use crate::process::common::{EVENTS, Wake, Worker};
 
 /// Events looked at per wake.
 const BATCH: usize = 64;
-const STACK_BYTES: usize = 256 * 1024;
 /// The number of the order to stop; watches count from 1.
 const STOP: isize = 0;
 
 /// Watches processes until dropped.
 pub(super) struct Events {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker,
     /// The number that is said for each.
     numbers: HashMap<ProcessKey, isize>,
     last: isize,
+    /// Of those that had ended before they could be watched.
     exits: Sender<ProcessEvent>,
+    /// As many as there are ends of processes that we watch.
+    ended: Receiver<ProcessEvent>,
+    /// All else: bounded, since anyone can fork much.
+    others: Receiver<ProcessEvent>,
     wake: Wake,
 }
 
 struct Shared {
     queue: Kqueue,
     watched: Mutex<HashMap<isize, Watched>>,
-    /// The thread has panicked.
-    failed: AtomicBool,
 }
 
 struct Watched {
@@ -59,27 +58,24 @@ struct Watched {
 }
 
 impl Events {
-    /// Starts the thread, which sends ends to `exits`, calling `wake` thereafter, and all else to `others`.
+    /// Starts the thread, which calls `wake` when there is an end to drain.
     ///
     /// # Errors
     /// When the kernel has no queue or thread for us.
-    pub(super) fn start(
-        exits: Sender<ProcessEvent>,
-        others: SyncSender<ProcessEvent>,
-        wake: Wake,
-    ) -> io::Result<Events> {
-        let shared = Arc::new(Shared {
-            queue: Kqueue::new()?,
-            watched: Mutex::new(HashMap::new()),
-            failed: AtomicBool::new(false),
-        });
+    pub(super) fn start(wake: Wake) -> io::Result<Events> {
+        let shared = Arc::new(Shared { queue: Kqueue::new()?, watched: Mutex::new(HashMap::new()) });
         shared.change(EventFilter::EVFILT_USER, 0, EvFlags::EV_ADD | EvFlags::EV_CLEAR, FilterFlag::empty(), STOP)?;
-        let waiter = Waiter { shared: shared.clone(), exits: exits.clone(), others, lost: false, wake: wake.clone() };
-        let thread = std::thread::Builder::new()
-            .name("process-events".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || waiter.run())?;
-        Ok(Events { shared, thread: Some(thread), numbers: HashMap::new(), last: STOP, exits, wake })
+        let (exits, ended) = mpsc::channel();
+        let (told, others) = mpsc::sync_channel(EVENTS);
+        let waiter = Waiter {
+            shared: Arc::clone(&shared),
+            exits: exits.clone(),
+            others: told,
+            lost: false,
+            wake: Arc::clone(&wake),
+        };
+        let worker = Worker::start("process-events", Arc::clone(&wake), move || waiter.run())?;
+        Ok(Events { shared, worker, numbers: HashMap::new(), last: STOP, exits, ended, others, wake })
     }
 
     /// Begins to watch `process`, if the kernel can: it does not know the dead any more. Whether it is that process is
@@ -119,34 +115,29 @@ impl Events {
         }
     }
 
-    /// What was sent before may still arrive.
+    /// What was told before may still be drained.
     pub(super) fn forget(&mut self, process: ProcessKey) {
         if let Some(number) = self.numbers.remove(&process) {
             self.shared.take(number);
         }
     }
 
+    /// Appends what happened since the last call.
+    ///
     /// # Panics
-    /// With the panic of the thread, if it had one: nobody would tell any end any more.
-    pub(super) fn check(&mut self) {
-        if self.shared.failed.load(Ordering::Acquire)
-            && let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-        {
-            resume_unwind(panic);
-        }
+    /// With the panic of the thread, if it had one.
+    pub(super) fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
+        events.extend(self.others.try_iter());
+        events.extend(self.ended.try_iter());
+        self.worker.check();
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
         let stop = FilterFlag::NOTE_TRIGGER;
-        let stopped = self.shared.change(EventFilter::EVFILT_USER, 0, EvFlags::empty(), stop, STOP);
-        if let Some(thread) = self.thread.take()
-            && stopped.is_ok()
-            && let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            resume_unwind(panic);
+        if self.shared.change(EventFilter::EVFILT_USER, 0, EvFlags::empty(), stop, STOP).is_ok() {
+            self.worker.join();
         }
     }
 }
@@ -252,16 +243,6 @@ impl Waiter {
         // The receiver goes only with the source, which stops this thread first.
         if let Err(TrySendError::Full(_)) = self.others.try_send(event) {
             self.lost = true;
-        }
-    }
-}
-
-/// A panic here ends this thread alone: the one who drains is woken to find it.
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.shared.failed.store(true, Ordering::Release);
-            (self.wake)();
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use super::events::Events;
@@ -19,9 +18,6 @@ use crate::process::common::{Images, Shown, Wake, kin};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 use crate::recognise;
 
-/// How many events may wait to be drained. When there are more, some are lost, and that is told.
-const EVENTS: usize = 4_096;
-
 /// The processes of this machine.
 pub struct MacSource {
     boot: BootId,
@@ -31,10 +27,6 @@ pub struct MacSource {
     shown: Shown,
     images: Images,
     events: Events,
-    /// Ends.
-    ended: Receiver<ProcessEvent>,
-    /// All else: bounded, since anyone can fork much.
-    others: Receiver<ProcessEvent>,
 }
 
 /// Why the source cannot start.
@@ -57,8 +49,6 @@ impl MacSource {
     /// # Errors
     /// See [`StartError`].
     pub fn new(wake: Wake) -> Result<MacSource, StartError> {
-        let (exits, ended) = mpsc::channel();
-        let (told, others) = mpsc::sync_channel(EVENTS);
         let place = |process: ProcessKey| what(process.pid, "command line");
         Ok(MacSource {
             boot: boot().map_err(StartError::Boot)?,
@@ -67,9 +57,7 @@ impl MacSource {
             host: Host::this(),
             shown: Shown::default(),
             images: Images::new(image, place),
-            events: Events::start(exits, told, wake).map_err(StartError::Events)?,
-            ended,
-            others,
+            events: Events::start(wake).map_err(StartError::Events)?,
         })
     }
 }
@@ -173,9 +161,7 @@ impl ProcessSource for MacSource {
     /// # Panics
     /// With the panic of the thread of the source, if it had one.
     fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
-        events.extend(self.others.try_iter());
-        events.extend(self.ended.try_iter());
-        self.events.check();
+        self.events.drain(events);
     }
 
     /// Of a fork of a process that is kept it is told, but not always soon enough to see who was born.

@@ -9,10 +9,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::resume_unwind;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -21,10 +19,11 @@ use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_s
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with};
 
 use crate::model::{ExitStatus, Mono, Pid, ProcessEvent, ProcessKey};
-use crate::process::common::Wake;
+use crate::process::common::{EVENTS, Wake, Worker};
 
 /// `CN_IDX_PROC`, also the number of the multicast group, and `CN_VAL_PROC`.
 const CONNECTOR: u32 = 1;
+/// `PROC_CN_MCAST_LISTEN`, and the kinds of events: `enum proc_cn_event`.
 const LISTEN: u32 = 1;
 const FORK: u32 = 0x0000_0001;
 const EXEC: u32 = 0x0000_0002;
@@ -34,8 +33,8 @@ const EXIT: u32 = 0x8000_0000;
 const HEADER_BYTES: usize = 16 + 20;
 /// Where the acknowledgement number of a `cn_msg` stands: an answer has that of its request plus one.
 const ACKNOWLEDGED_AT: usize = 16 + 12;
-/// Where what happened begins in an event: after its kind, a processor and a time.
-const DETAIL_BYTES: usize = 16;
+/// Where the event's own data begin: after its kind, a processor and a time.
+const DATA_AT: usize = 16;
 
 /// Room for the events of a busy moment, if the kernel grants it.
 const BUFFER_BYTES: usize = 4 << 20;
@@ -48,91 +47,83 @@ const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 const SHORT_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
 const MUCH: usize = 128;
 
-const STACK_BYTES: usize = 128 * 1024;
-
 /// Listens until dropped.
-pub(super) struct Births {
+pub(super) struct Connector {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker,
+    /// Bounded, since anyone can fork much.
+    events: Receiver<ProcessEvent>,
 }
 
 struct Shared {
     socket: OwnedFd,
     stop: OwnedFd,
-    /// The processes that matter: those kept, with their identity, and what they started since, without.
-    kin: Mutex<HashMap<Pid, Option<ProcessKey>>>,
+    /// Of whom events are passed on: the kept processes, with their identity, and what they started since, without.
+    followed: Mutex<HashMap<Pid, Option<ProcessKey>>>,
 }
 
-impl Births {
+impl Connector {
     /// Starts listening. `None` where the kernel does not let us.
     ///
     /// # Errors
     /// When the kernel has no thread for us.
-    pub(super) fn start(events: SyncSender<ProcessEvent>, wake: Wake) -> io::Result<Option<Births>> {
+    pub(super) fn start(wake: Wake) -> io::Result<Option<Connector>> {
         let Ok(socket) = listen() else { return Ok(None) };
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let shared = Arc::new(Shared { socket, stop, kin: Mutex::new(HashMap::new()) });
-        let listener = Listener { shared: Arc::clone(&shared), events, wake, lost: false };
-        let thread = std::thread::Builder::new()
-            .name("process-births".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || listener.run())?;
-        Ok(Some(Births { shared, thread: Some(thread) }))
+        let shared = Arc::new(Shared { socket, stop, followed: Mutex::new(HashMap::new()) });
+        let (sender, events) = mpsc::sync_channel(EVENTS);
+        let listener = Listener { shared: Arc::clone(&shared), events: sender, wake: Arc::clone(&wake), lost: false };
+        let worker = Worker::start("process-forks", wake, move || listener.run())?;
+        Ok(Some(Connector { shared, worker, events }))
     }
 
-    /// From now on this process and what it starts matter. Whether its number mattered before.
-    pub(super) fn keep(&self, process: ProcessKey) -> bool {
-        self.shared.kin().insert(process.pid, Some(process)).is_some()
+    /// From now on events of this process and of what it starts are passed on. Whether those of its number were before.
+    pub(super) fn follow(&self, process: ProcessKey) -> bool {
+        self.shared.followed().insert(process.pid, Some(process)).is_some()
     }
 
-    /// It turned out to have ended. `known`: what [`keep`](Births::keep) said. If its end was heard of already, nobody
-    /// will take its number out again.
+    /// It turned out to have ended. `known`: what [`follow`](Connector::follow) said. If its end was heard of already,
+    /// nobody will take its number out again.
     pub(super) fn take_back(&self, process: ProcessKey, known: bool) {
         if known {
             return self.forget(process);
         }
-        let mut kin = self.shared.kin();
-        if kin.get(&process.pid) == Some(&Some(process)) {
-            kin.remove(&process.pid);
+        let mut followed = self.shared.followed();
+        if followed.get(&process.pid) == Some(&Some(process)) {
+            followed.remove(&process.pid);
         }
     }
 
-    /// This process does not matter any more. What it started still does, also if that is heard of later than that it
+    /// This process is not kept any more. What it started is still followed, also if that is heard of later than that it
     /// ended: so its number stays until its end is heard of.
     pub(super) fn forget(&self, process: ProcessKey) {
-        let mut kin = self.shared.kin();
-        if let Some(entry) = kin.get_mut(&process.pid).filter(|entry| **entry == Some(process)) {
+        let mut followed = self.shared.followed();
+        if let Some(entry) = followed.get_mut(&process.pid).filter(|entry| **entry == Some(process)) {
             *entry = None;
         }
     }
 
+    /// Appends what was heard since the last call.
+    ///
     /// # Panics
-    /// With the panic of the thread, if that has ended: nobody would tell any fork any more.
-    pub(super) fn check(&mut self) {
-        if self.thread.as_ref().is_some_and(JoinHandle::is_finished)
-            && let Some(Err(panic)) = self.thread.take().map(JoinHandle::join)
-        {
-            resume_unwind(panic);
-        }
+    /// With the panic of the thread, if it had one.
+    pub(super) fn drain(&mut self, events: &mut Vec<ProcessEvent>) {
+        events.extend(self.events.try_iter());
+        self.worker.check();
     }
 }
 
-impl Drop for Births {
+impl Drop for Connector {
     fn drop(&mut self) {
-        let stopped = rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take()
-            && stopped.is_ok()
-            && let Err(panic) = thread.join()
-            && !std::thread::panicking()
-        {
-            resume_unwind(panic);
+        if rustix::io::write(&self.shared.stop, &1u64.to_ne_bytes()).is_ok() {
+            self.worker.join();
         }
     }
 }
 
 impl Shared {
-    fn kin(&self) -> MutexGuard<'_, HashMap<Pid, Option<ProcessKey>>> {
-        self.kin.lock().expect("the other holder of this lock has panicked")
+    fn followed(&self) -> MutexGuard<'_, HashMap<Pid, Option<ProcessKey>>> {
+        self.followed.lock().expect("the other holder of this lock has panicked")
     }
 }
 
@@ -170,8 +161,8 @@ impl Listener {
             match recv(&self.shared.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, length)) => {
                     heard += 1;
-                    if let Some(happened) = Happened::parse(&buffer[..length.min(512)]) {
-                        told |= self.take(happened);
+                    if let Some(heard) = Heard::parse(&buffer[..length.min(512)]) {
+                        told |= self.pass_on(heard);
                     }
                 }
                 // The buffer was full: what came then is gone.
@@ -191,34 +182,30 @@ impl Listener {
         (heard, told)
     }
 
-    /// Passes on what concerns a process that matters.
-    fn take(&mut self, happened: Happened) -> bool {
-        let mut kin = self.shared.kin();
-        let event = match happened {
-            Happened::Forked { parent, child, at } => {
-                if !kin.contains_key(&parent) {
-                    // The number may have been that of one whose end was not heard of. One that is kept is known by more
-                    // than its number: this may be its own birth, heard of late.
-                    if kin.get(&child) == Some(&None) {
-                        kin.remove(&child);
-                    }
-                    return false;
+    /// Passes on what concerns a process that is followed.
+    fn pass_on(&mut self, heard: Heard) -> bool {
+        let mut followed = self.shared.followed();
+        let event = match heard {
+            Heard::Fork { parent, child, .. } if !followed.contains_key(&parent) => {
+                // The number may have been that of one whose end was not heard of. One that is kept is known by more than
+                // its number: this may be its own birth, heard of late.
+                if followed.get(&child) == Some(&None) {
+                    followed.remove(&child);
                 }
-                kin.insert(child, None);
+                return false;
+            }
+            Heard::Fork { parent, child, at } => {
+                followed.insert(child, None);
                 ProcessEvent::Forked { parent, child, at }
             }
-            Happened::Execed(pid) => {
-                if !kin.contains_key(&pid) {
-                    return false;
-                }
-                ProcessEvent::Execed(pid)
-            }
-            Happened::Exited { pid, status } => match kin.remove(&pid) {
+            Heard::Exec(pid) if followed.contains_key(&pid) => ProcessEvent::Execed(pid),
+            Heard::Exec(_) => return false,
+            Heard::Exit { pid, status } => match followed.remove(&pid) {
                 Some(Some(process)) => ProcessEvent::Exited { process, status },
                 Some(None) | None => return false,
             },
         };
-        drop(kin);
+        drop(followed);
         match self.events.try_send(event) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
@@ -233,27 +220,28 @@ impl Listener {
 
 /// What the kernel tells of a process. Of threads it tells the same, which is left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Happened {
-    Forked { parent: Pid, child: Pid, at: Mono },
-    Execed(Pid),
-    Exited { pid: Pid, status: Option<ExitStatus> },
+enum Heard {
+    Fork { parent: Pid, child: Pid, at: Mono },
+    Exec(Pid),
+    Exit { pid: Pid, status: Option<ExitStatus> },
 }
 
-impl Happened {
-    fn parse(message: &[u8]) -> Option<Happened> {
+impl Heard {
+    /// Reads a message with a `struct proc_event`; `None` for all else.
+    fn parse(message: &[u8]) -> Option<Heard> {
         let event = message.get(HEADER_BYTES..)?;
-        let detail = |index: usize| number(event, DETAIL_BYTES + 4 * index);
-        let pid = |index| Pid::new(i64::from(detail(index)?));
+        let word = |index: usize| number(event, DATA_AT + 4 * index);
+        let pid = |index| Pid::new(i64::from(word(index)?));
         match number(event, 0)? {
             // Of four numbers: the parent's thread and process, the child's thread and process.
-            FORK if detail(2) == detail(3) => {
+            FORK if word(2) == word(3) => {
                 let at = u64::from_ne_bytes(*event.get(8..)?.first_chunk()?);
-                Some(Happened::Forked { parent: pid(1)?, child: pid(3)?, at: Mono(at) })
+                Some(Heard::Fork { parent: pid(1)?, child: pid(3)?, at: Mono(at) })
             }
-            EXEC => Some(Happened::Execed(pid(1)?)),
-            EXIT if detail(0) == detail(1) => {
-                let status = ExitStatus::from_wait(i32::from_ne_bytes(detail(2)?.to_ne_bytes()));
-                Some(Happened::Exited { pid: pid(1)?, status })
+            EXEC => Some(Heard::Exec(pid(1)?)),
+            EXIT if word(0) == word(1) => {
+                let status = ExitStatus::from_wait(i32::from_ne_bytes(word(2)?.to_ne_bytes()));
+                Some(Heard::Exit { pid: pid(1)?, status })
             }
             _ => None,
         }
@@ -291,9 +279,9 @@ fn is_confirmed(socket: &OwnedFd) -> Result<bool, Errno> {
         };
         let message = buffer.get(..length).unwrap_or_default();
         let event = message.get(HEADER_BYTES..).unwrap_or_default();
-        // An event of no kind is the answer to a request: its detail is an errno.
+        // An event of no kind is the answer to a request: its data are an errno.
         if number(event, 0) == Some(0) && number(message, ACKNOWLEDGED_AT) == Some(token() + 1) {
-            return Ok(number(event, DETAIL_BYTES) == Some(0));
+            return Ok(number(event, DATA_AT) == Some(0));
         }
     }
     Ok(false)
@@ -340,24 +328,24 @@ mod tests {
 
     use super::*;
 
-    fn message(kind: u32, detail: &[u32]) -> Vec<u8> {
+    fn message(kind: u32, data: &[u32]) -> Vec<u8> {
         let mut message = vec![0; HEADER_BYTES];
         message.extend(kind.to_ne_bytes());
         message.extend(0u32.to_ne_bytes());
         message.extend(77u64.to_ne_bytes());
-        message.extend(detail.iter().flat_map(|word| word.to_ne_bytes()));
+        message.extend(data.iter().flat_map(|word| word.to_ne_bytes()));
         message
     }
 
     #[test]
     fn events() {
         let pid = |number| Pid::new(number).unwrap();
-        let forked = Happened::Forked { parent: pid(10), child: pid(20), at: Mono(77) };
-        let exited = |status| Happened::Exited { pid: pid(20), status: Some(status) };
+        let forked = Heard::Fork { parent: pid(10), child: pid(20), at: Mono(77) };
+        let exited = |status| Heard::Exit { pid: pid(20), status: Some(status) };
         for (message, expected) in [
             (message(FORK, &[11, 10, 20, 20]), Some(forked)),
             (message(FORK, &[10, 10, 21, 20]), None), // a thread
-            (message(EXEC, &[21, 20]), Some(Happened::Execed(pid(20)))),
+            (message(EXEC, &[21, 20]), Some(Heard::Exec(pid(20)))),
             (message(EXIT, &[20, 20, 9, 17, 1, 1]), Some(exited(ExitStatus::Signal(9)))),
             (message(EXIT, &[20, 20, 7 << 8, 17, 1, 1]), Some(exited(ExitStatus::Code(7)))),
             (message(EXIT, &[21, 20, 0, 0, 1, 1]), None), // a thread
@@ -365,14 +353,14 @@ mod tests {
             (message(FORK, &[1, 1, 2]), None),
             (Vec::new(), None),
         ] {
-            assert_eq!(Happened::parse(&message), expected);
+            assert_eq!(Heard::parse(&message), expected);
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(message in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let _ = Happened::parse(&message);
+            let _ = Heard::parse(&message);
         }
     }
 }
