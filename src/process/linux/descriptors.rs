@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use super::procfs::Procfs;
 use super::reader::Resident;
-use super::tree::Tree;
 use crate::model::{Pid, ProcessKey};
 use crate::process::{ReadError, Watch};
 
@@ -30,15 +30,15 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn open(tree: &Tree, pid: Pid) -> Result<Files, ReadError> {
-        Ok(Files { stat: tree.open_file(pid, "stat")?, statm: None })
+    pub(super) fn open(procfs: &Procfs, pid: Pid) -> Result<Files, ReadError> {
+        Ok(Files { stat: procfs.open_file(pid, "stat")?, statm: None })
     }
 
     /// May belong to another process than `stat` until that, read afterwards, shows that its own lives.
-    pub(super) fn statm(&mut self, tree: &Tree, pid: Pid) -> Result<&OwnedFd, ReadError> {
+    pub(super) fn statm(&mut self, procfs: &Procfs, pid: Pid) -> Result<&OwnedFd, ReadError> {
         match &mut self.statm {
             Some(statm) => Ok(statm),
-            none => Ok(none.insert(tree.open_file(pid, "statm")?)),
+            none => Ok(none.insert(procfs.open_file(pid, "statm")?)),
         }
     }
 

@@ -22,8 +22,7 @@ use rustix::process::{getegid, geteuid};
 use rustix::thread::CapabilitySet;
 
 use super::kernel::{ExitInfo, exit_info};
-use super::stat::Stat;
-use super::tree::{Owner, TEXT_BYTES, Tree};
+use super::procfs::{Credentials, Procfs, TEXT_BYTES};
 use crate::model::{ExitStatus, ProcessEvent, ProcessKey, ProcessState};
 use crate::process::common::{Wake, Worker};
 
@@ -61,7 +60,7 @@ impl Exits {
     ///
     /// # Errors
     /// When the kernel has no descriptor or thread for us.
-    pub(super) fn start(tree: Arc<Tree>, wake: Wake) -> io::Result<Exits> {
+    pub(super) fn start(procfs: Arc<Procfs>, wake: Wake) -> io::Result<Exits> {
         let shared = Arc::new(Shared {
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             stop: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -70,7 +69,7 @@ impl Exits {
         epoll::add(&shared.epoll, &shared.stop, EventData::new_u64(STOP), EventFlags::IN)?;
         let (sender, events) = mpsc::channel();
         let waiter =
-            Waiter { shared: shared.clone(), tree, events: sender, wake: Arc::clone(&wake), sight: Sight::ours() };
+            Waiter { shared: shared.clone(), procfs, events: sender, wake: Arc::clone(&wake), access: Access::ours() };
         let worker = Worker::start("process-exits", wake, move || waiter.run())?;
         Ok(Exits { shared, worker, events, numbers: HashMap::new(), last: STOP })
     }
@@ -132,10 +131,10 @@ impl Shared {
 /// What the thread has.
 struct Waiter {
     shared: Arc<Shared>,
-    tree: Arc<Tree>,
+    procfs: Arc<Procfs>,
     events: Sender<ProcessEvent>,
     wake: Wake,
-    sight: Sight,
+    access: Access,
 }
 
 impl Waiter {
@@ -207,22 +206,16 @@ impl Waiter {
     /// What `/proc` shows of a process whose pidfd has turned readable.
     fn zombie(&self, process: ProcessKey) -> Zombie {
         let mut buffer = [0; TEXT_BYTES];
-        let Ok(file) = self.tree.open_file(process.pid, "stat") else { return Zombie::Unseen };
-        let owner = self.tree.owner(process.pid);
-        // Read last: what can be read now was not reaped before, and then the owner is its owner.
-        let Ok(text) = self.tree.read(file, &mut buffer, process.pid, "stat") else { return Zombie::Unseen };
-        match Stat::parse(text) {
-            Ok(stat) if stat.start_ticks == process.start_ticks => {
-                // Linux before 6.16 may say too early that a process ends whose first thread ended, or that calls
-                // exec on another thread. Another edge follows.
-                if stat.state != ProcessState::Zombie {
-                    return Zombie::Alive;
-                }
-                let may_see = owner.is_ok_and(|owner| self.sight.shows(owner));
-                stat.exit(may_see).map_or(Zombie::Unseen, Zombie::Ended)
-            }
-            _ => Zombie::Unseen,
+        let Ok(file) = self.procfs.open_file(process.pid, "stat") else { return Zombie::Unseen };
+        let credentials = self.procfs.credentials(process.pid);
+        let Ok(stat) = self.procfs.stat_of(file, process, &mut buffer) else { return Zombie::Unseen };
+        // Linux before 6.16 may say too early that a process ends whose first thread ended, or that calls exec on another
+        // thread. Another edge follows.
+        if stat.state != ProcessState::Zombie {
+            return Zombie::Alive;
         }
+        let may_see = credentials.is_ok_and(|credentials| self.access.covers(credentials));
+        stat.exit(may_see).map_or(Zombie::Unseen, Zombie::Ended)
     }
 }
 
@@ -243,19 +236,19 @@ enum Zombie {
 /// Whose wait status the kernel shows us: that of everyone with `CAP_SYS_PTRACE`, otherwise that of our own user and
 /// group. ptrace(2), "Ptrace access mode checking".
 #[derive(Clone, Copy)]
-struct Sight {
+struct Access {
     everyone: bool,
-    owner: Owner,
+    own: Credentials,
 }
 
-impl Sight {
-    fn ours() -> Sight {
+impl Access {
+    fn ours() -> Access {
         let everyone = rustix::thread::capabilities(None)
             .is_ok_and(|capabilities| capabilities.effective.contains(CapabilitySet::SYS_PTRACE));
-        Sight { everyone, owner: Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() } }
+        Access { everyone, own: Credentials { uid: geteuid().as_raw(), gid: getegid().as_raw() } }
     }
 
-    fn shows(self, owner: Owner) -> bool {
-        self.everyone || self.owner == owner
+    fn covers(self, credentials: Credentials) -> bool {
+        self.everyone || self.own == credentials
     }
 }

@@ -4,8 +4,8 @@ use std::mem::MaybeUninit;
 
 use rustix::fs::{RawDir, SeekFrom};
 
+use super::procfs::Procfs;
 use super::stat::decimal;
-use super::tree::Tree;
 use crate::model::Pid;
 use crate::process::ReadError;
 
@@ -34,11 +34,11 @@ impl Lister {
     }
 
     /// All processes, by ascending pid.
-    pub(super) fn list(&mut self, tree: &Tree) -> Result<&[Listed], ReadError> {
-        let failed = |errno: rustix::io::Errno| ReadError::Io { path: tree.path().to_owned(), source: errno.into() };
+    pub(super) fn list(&mut self, procfs: &Procfs) -> Result<&[Listed], ReadError> {
+        let failed = |errno: rustix::io::Errno| ReadError::Io { path: procfs.path().to_owned(), source: errno.into() };
         self.listed.clear();
-        rustix::fs::seek(tree.directory(), SeekFrom::Start(0)).map_err(failed)?;
-        let mut entries = RawDir::new(tree.directory(), &mut self.buffer);
+        rustix::fs::seek(procfs.directory(), SeekFrom::Start(0)).map_err(failed)?;
+        let mut entries = RawDir::new(procfs.directory(), &mut self.buffer);
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
             let number = decimal(entry.file_name().to_bytes()).and_then(|number| i64::try_from(number).ok());
@@ -55,9 +55,9 @@ impl Lister {
     }
 }
 
-/// A process that a scan has met.
+/// A process that a scan has shown, or that may not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Met {
+pub(super) struct Known {
     pub(super) pid: Pid,
     /// Of its directory.
     pub(super) inode: u64,
@@ -65,29 +65,30 @@ pub(super) struct Met {
     pub(super) start_ticks: Option<u64>,
 }
 
-/// The processes met so far, by ascending pid: a scan walks along them once, and forgets those no longer listed.
+/// The processes known so far, by ascending pid: a scan walks along them once, and forgets those no longer listed.
 #[derive(Default)]
-pub(super) struct Memory {
-    met: Vec<Met>,
+pub(super) struct KnownProcesses {
+    now: Vec<Known>,
     /// Those of the scan before, whose memory is used again.
-    before: Vec<Met>,
+    before: Vec<Known>,
     /// How many of `before` the scan has passed.
     passed: usize,
 }
 
-impl Memory {
-    /// Begins a scan. What [`recall`](Memory::recall) and [`remember`](Memory::remember) say must ascend.
+impl KnownProcesses {
+    /// Begins a scan. The pids of [`recall`](KnownProcesses::recall) and [`remember`](KnownProcesses::remember) must
+    /// ascend.
     pub(super) fn begin(&mut self) {
-        std::mem::swap(&mut self.met, &mut self.before);
-        self.met.clear();
+        std::mem::swap(&mut self.now, &mut self.before);
+        self.now.clear();
         self.passed = 0;
     }
 
-    /// What was met under this pid before.
-    pub(super) fn recall(&mut self, pid: Pid) -> Option<Met> {
-        while let Some(met) = self.before.get(self.passed) {
-            if met.pid >= pid {
-                return (met.pid == pid).then_some(*met);
+    /// Who was known under this pid before.
+    pub(super) fn recall(&mut self, pid: Pid) -> Option<Known> {
+        while let Some(known) = self.before.get(self.passed) {
+            if known.pid >= pid {
+                return (known.pid == pid).then_some(*known);
             }
             self.passed += 1;
         }
@@ -95,7 +96,7 @@ impl Memory {
     }
 
     /// Keeps a process in mind until it is no longer listed.
-    pub(super) fn remember(&mut self, met: Met) {
-        self.met.push(met);
+    pub(super) fn remember(&mut self, known: Known) {
+        self.now.push(known);
     }
 }

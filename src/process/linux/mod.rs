@@ -15,11 +15,11 @@ mod listing;
 mod namespaces;
 mod oom;
 mod own;
+mod procfs;
 mod program;
 mod pss;
 mod reader;
 mod stat;
-mod tree;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,11 +34,11 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use self::connector::Connector;
 use self::descriptors::{Descriptors, Files};
 use self::exits::Exits;
-use self::listing::{Lister, Memory, Met};
+use self::listing::{Known, KnownProcesses, Listed, Lister};
 use self::namespaces::Namespaces;
+use self::procfs::{Procfs, TEXT_BYTES};
 use self::pss::Pss;
 use self::reader::{Reader, Resident, since_boot};
-use self::tree::{TEXT_BYTES, Tree};
 use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
     ProcessState, PssCounts, Reading,
@@ -56,7 +56,7 @@ pub struct LinuxSource {
     own_pid: Option<Pid>,
     reader: Reader,
     lister: Lister,
-    memory: Memory,
+    known: KnownProcesses,
     namespaces: Namespaces,
     descriptors: Descriptors,
     /// None under a root that is not this machine's own: pidfds know only that.
@@ -98,8 +98,8 @@ impl LinuxSource {
         if forks == Forks::Told {
             source.connector = Connector::start(Arc::clone(&wake)).map_err(StartError::Exits)?;
         }
-        source.exits = Some(Exits::start(Arc::clone(&source.reader.tree), wake).map_err(StartError::Exits)?);
-        source.own_pid = source.reader.tree.own_pid();
+        source.exits = Some(Exits::start(Arc::clone(&source.reader.procfs), wake).map_err(StartError::Exits)?);
+        source.own_pid = source.reader.procfs.own_pid();
         Ok(source)
     }
 
@@ -109,15 +109,15 @@ impl LinuxSource {
     /// # Errors
     /// Without a readable `proc` there.
     pub fn rooted(root: &Path, machine: Machine, open_files: usize) -> Result<LinuxSource, StartError> {
-        let tree = Arc::new(Tree::open(root.join("proc"))?);
+        let procfs = Arc::new(Procfs::open(root.join("proc"))?);
         Ok(LinuxSource {
             root: root.to_owned(),
-            boot: tree.boot()?,
+            boot: procfs.boot()?,
             own_pid: None,
-            images: images(&tree),
-            reader: Reader { tree, machine },
+            images: images(&procfs),
+            reader: Reader { procfs, machine },
             lister: Lister::new(),
-            memory: Memory::default(),
+            known: KnownProcesses::default(),
             namespaces: Namespaces::default(),
             descriptors: Descriptors::new(open_files),
             exits: None,
@@ -154,41 +154,40 @@ impl ProcessSource for LinuxSource {
         host::pressure(&self.root)
     }
 
-    /// A New scan opens only processes whose (pid, inode) it has not met before.
+    /// A New scan opens only processes whose (pid, inode) it does not know.
     fn scan(&mut self, scope: Scan, found: &mut Vec<ProcessRow>) -> Result<ScanCount, ReadError> {
         let mut count = ScanCount::default();
-        let listed = self.lister.list(&self.reader.tree)?;
+        let listed = self.lister.list(&self.reader.procfs)?;
         let since_boot = since_boot();
-        self.memory.begin();
-        for &entry in listed {
-            let met = self.memory.recall(entry.pid);
+        self.known.begin();
+        for &Listed { pid, inode } in listed {
+            let before = self.known.recall(pid);
             if scope == Scan::New
-                && let Some(met) = met
-                && met.inode == entry.inode
+                && let Some(known) = before
+                && known.inode == inode
             {
-                count.denied += u64::from(met.start_ticks.is_none());
-                self.memory.remember(met);
+                count.denied += u64::from(known.start_ticks.is_none());
+                self.known.remember(known);
                 continue;
             }
-            let meet = |start_ticks| Met { pid: entry.pid, inode: entry.inode, start_ticks };
-            match self.reader.row(entry.pid, since_boot) {
+            match self.reader.row(pid, since_boot) {
                 Ok(row) => {
                     let start_ticks = Some(row.key.start_ticks);
-                    self.memory.remember(meet(start_ticks));
+                    self.known.remember(Known { pid, inode, start_ticks });
                     // The kernel may drop the directory of a living process from its cache: a new inode alone is
                     // not a new process.
-                    if scope == Scan::All || met.is_none_or(|met| met.start_ticks != start_ticks) {
+                    if scope == Scan::All || before.is_none_or(|known| known.start_ticks != start_ticks) {
                         found.push(row);
                     }
                 }
                 Err(ReadError::Gone) => {}
                 Err(ReadError::Denied { .. }) => {
                     count.denied += 1;
-                    self.memory.remember(meet(None));
+                    self.known.remember(Known { pid, inode, start_ticks: None });
                 }
                 Err(ReadError::Io { .. } | ReadError::Parse { .. }) => {
                     count.failed += 1;
-                    met.into_iter().for_each(|met| self.memory.remember(met));
+                    before.into_iter().for_each(|known| self.known.remember(known));
                 }
             }
         }
@@ -204,7 +203,7 @@ impl ProcessSource for LinuxSource {
         }
         match self.reader.row(pid, since_boot()) {
             Err(ReadError::Gone) if pidfd.is_some_and(|pidfd| pidfd.is_ok_and(|pidfd| lives(&pidfd))) => {
-                Err(ReadError::Denied { path: self.reader.tree.path().join(pid.to_string()) })
+                Err(ReadError::Denied { path: self.reader.procfs.path().join(pid.to_string()) })
             }
             known => known,
         }
@@ -220,15 +219,13 @@ impl ProcessSource for LinuxSource {
 
     fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError> {
         self.release(process);
-        let files = Files::open(&self.reader.tree, process.pid)?;
+        let files = Files::open(&self.reader.procfs, process.pid)?;
         let pidfd = if watch == Watch::Exit { self.root_pidfd(process.pid) } else { None };
         // Before its state is read: the exit is told after that is a zombie's, so one of the two takes it out again.
         let known = self.connector.as_ref().is_some_and(|connector| connector.follow(process));
         // Read last: whoever is shown has had this pid since `stat` was opened, so `statm` and the pidfd are its own.
         let mut buffer = [0; TEXT_BYTES];
-        let stat = self.reader.stat(&files.stat, process.pid, &mut buffer);
-        let stat =
-            stat.and_then(|stat| if stat.start_ticks == process.start_ticks { Ok(stat) } else { Err(ReadError::Gone) });
+        let stat = self.reader.procfs.stat_of(&files.stat, process, &mut buffer);
         if let (Some(connector), Ok(ProcessState::Zombie) | Err(_)) =
             (&self.connector, stat.as_ref().map(|stat| stat.state))
         {
@@ -260,7 +257,7 @@ impl ProcessSource for LinuxSource {
         let mut opened = None;
         let files = match kept.as_mut().and_then(|kept| kept.files.as_mut()) {
             Some(files) => files,
-            None => opened.insert(Files::open(&self.reader.tree, process.pid)?),
+            None => opened.insert(Files::open(&self.reader.procfs, process.pid)?),
         };
         let (mut reading, memory) = self.reader.reading(process, files, known, io && !io_denied)?;
         if io && io_denied {
@@ -278,7 +275,7 @@ impl ProcessSource for LinuxSource {
     }
 
     fn measure_pss(&mut self, every: Option<Duration>) {
-        self.pss.measure(every, &self.reader.tree, self.descriptors.kept());
+        self.pss.measure(every, &self.reader.procfs, self.descriptors.kept());
     }
 
     fn pss_counts(&self) -> PssCounts {
@@ -317,8 +314,8 @@ impl ProcessSource for LinuxSource {
     }
 }
 
-fn images(tree: &Arc<Tree>) -> Images {
-    let (read, named) = (Arc::clone(tree), Arc::clone(tree));
+fn images(procfs: &Arc<Procfs>) -> Images {
+    let (read, named) = (Arc::clone(procfs), Arc::clone(procfs));
     let place = move |process: ProcessKey| named.path().join(process.pid.to_string()).join("cmdline");
     Images::new(move |process| program::image(&read, process), place)
 }

@@ -9,9 +9,9 @@ use std::io::Read;
 use std::time::Duration;
 
 use super::listing::{Listed, Lister};
+use super::procfs::Procfs;
 use super::reader::{Reader, since_boot};
 use super::stat::decimal;
-use super::tree::Tree;
 use crate::clock::monotonic;
 use crate::model::{InnerPid, Mono, Pid, ProcessRow};
 use crate::process::ReadError;
@@ -65,7 +65,7 @@ impl Namespaces {
         }
         let now = monotonic();
         if self.listed_at.is_none_or(|at| now.since(at) > MOMENT) {
-            self.list(lister.list(&reader.tree)?, &reader.tree);
+            self.list(lister.list(&reader.procfs)?, &reader.procfs);
             self.listed_at = Some(now);
             if let Some(pid) = self.places.get(&process)
                 && let Some(row) = reader.row_inside(*pid, process)
@@ -74,22 +74,22 @@ impl Namespaces {
             }
         }
         Err(match self.hidden.get(&process.pid) {
-            Some(pid) => ReadError::Denied { path: reader.tree.path().join(format!("{pid}/ns/pid")) },
+            Some(pid) => ReadError::Denied { path: reader.procfs.path().join(format!("{pid}/ns/pid")) },
             None => ReadError::Gone,
         })
     }
 
     /// Asks those who are new, and forgets those who are gone.
-    fn list(&mut self, listed: &[Listed], tree: &Tree) {
-        let ours = tree.own_pid().filter(|own| inner_pids(tree, *own).is_ok_and(|numbers| numbers.len() == 1));
-        let own = ours.and_then(|own| namespace(tree, own).ok());
+    fn list(&mut self, listed: &[Listed], procfs: &Procfs) {
+        let ours = procfs.own_pid().filter(|own| inner_pids(procfs, *own).is_ok_and(|numbers| numbers.len() == 1));
+        let own = ours.and_then(|own| namespace(procfs, own).ok());
         let mut before = std::mem::take(&mut self.known).into_iter().peekable();
         self.places.clear();
         self.hidden.clear();
         for &entry in listed {
             while before.next_if(|known| known.listed.pid < entry.pid).is_some() {}
             let same = before.next_if(|known| known.listed == entry);
-            let place = same.map_or_else(|| place(tree, entry.pid, own), |known| known.place);
+            let place = same.map_or_else(|| place(procfs, entry.pid, own), |known| known.place);
             match place {
                 Place::Here => {}
                 Place::Inside(inner) => _ = self.places.insert(inner, entry.pid),
@@ -104,8 +104,8 @@ impl Reader {
     /// The process of this pid, if that is the one that its namespace calls so.
     fn row_inside(&self, pid: Pid, process: InnerPid) -> Option<ProcessRow> {
         let row = self.row(pid, since_boot()).ok()?;
-        let is_it = namespace(&self.tree, pid).is_ok_and(|namespace| namespace == process.namespace)
-            && inner_pids(&self.tree, pid).is_ok_and(|numbers| numbers.last() == Some(&process.pid));
+        let is_it = namespace(&self.procfs, pid).is_ok_and(|namespace| namespace == process.namespace)
+            && inner_pids(&self.procfs, pid).is_ok_and(|numbers| numbers.last() == Some(&process.pid));
         // Looked at again: it had this pid all the while, so what was seen in between is its own.
         let still = self.row(pid, since_boot()).is_ok_and(|again| again.key == row.key);
         (is_it && still).then_some(row)
@@ -113,12 +113,12 @@ impl Reader {
 }
 
 /// Where a process is. `own`: the namespace that we are in, if this `/proc` is its.
-fn place(tree: &Tree, pid: Pid, own: Option<u64>) -> Place {
-    let namespace = namespace(tree, pid);
+fn place(procfs: &Procfs, pid: Pid, own: Option<u64>) -> Place {
+    let namespace = namespace(procfs, pid);
     if matches!((&namespace, own), (Ok(namespace), Some(own)) if *namespace == own) {
         return Place::Here;
     }
-    match (namespace, inner_pids(tree, pid).as_deref()) {
+    match (namespace, inner_pids(procfs, pid).as_deref()) {
         // Those of the namespace whose /proc this is have one number.
         (_, Ok([] | [_]) | Err(_)) | (Err(ReadError::Gone), _) => Place::Here,
         (Ok(namespace), Ok([.., pid])) => Place::Inside(InnerPid { namespace, pid: *pid }),
@@ -127,16 +127,16 @@ fn place(tree: &Tree, pid: Pid, own: Option<u64>) -> Place {
 }
 
 /// The inode number of the pid namespace that a process is in.
-fn namespace(tree: &Tree, pid: Pid) -> Result<u64, ReadError> {
-    let link = tree.link(pid, "ns/pid")?;
+fn namespace(procfs: &Procfs, pid: Pid) -> Result<u64, ReadError> {
+    let link = procfs.link(pid, "ns/pid")?;
     let number = link.strip_prefix(b"pid:[").and_then(|rest| rest.strip_suffix(b"]"));
-    number.and_then(decimal).ok_or_else(|| tree.odd("it is no pid namespace", pid, "ns/pid"))
+    number.and_then(decimal).ok_or_else(|| procfs.parse_error("it is no pid namespace", pid, "ns/pid"))
 }
 
 /// What a process is called in the namespaces that it is in, that of this `/proc` first.
-fn inner_pids(tree: &Tree, pid: Pid) -> Result<Vec<Pid>, ReadError> {
+fn inner_pids(procfs: &Procfs, pid: Pid) -> Result<Vec<Pid>, ReadError> {
     let mut text = Vec::new();
-    let file = File::from(tree.open_file(pid, "status")?);
+    let file = File::from(procfs.open_file(pid, "status")?);
     if file.take(STATUS_BYTES).read_to_end(&mut text).is_err() {
         return Err(ReadError::Gone);
     }
@@ -145,5 +145,5 @@ fn inner_pids(tree: &Tree, pid: Pid) -> Result<Vec<Pid>, ReadError> {
     numbers
         .map(|word| decimal(word).and_then(|number| Pid::new(i64::try_from(number).ok()?)))
         .collect::<Option<Vec<Pid>>>()
-        .ok_or_else(|| tree.odd("its NSpid is no list of process ids", pid, "status"))
+        .ok_or_else(|| procfs.parse_error("its NSpid is no list of process ids", pid, "status"))
 }

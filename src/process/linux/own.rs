@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::kernel;
-use super::stat::{self, Stat};
-use super::tree::{TEXT_BYTES, Tree};
+use super::procfs::{Procfs, TEXT_BYTES};
+use super::stat;
 use super::{Machine, Pid, ProcessKey, ReadError};
 use crate::model::BootId;
 
@@ -13,11 +13,10 @@ use crate::model::BootId;
 /// # Errors
 /// As [`look`](crate::process::ProcessSource::look).
 pub fn identify(pid: Pid) -> Result<(ProcessKey, BootId), ReadError> {
-    let tree = Tree::open(PathBuf::from("/proc"))?;
+    let procfs = Procfs::open(PathBuf::from("/proc"))?;
     let mut buffer = [0; TEXT_BYTES];
-    let text = tree.read(tree.open_file(pid, "stat")?, &mut buffer, pid, "stat")?;
-    let stat = Stat::parse(text).map_err(|what| tree.odd(what, pid, "stat"))?;
-    Ok((ProcessKey { start_ticks: stat.start_ticks, pid }, tree.boot()?))
+    let start_ticks = procfs.stat(procfs.open_file(pid, "stat")?, pid, &mut buffer)?.start_ticks;
+    Ok((ProcessKey { start_ticks, pid }, procfs.boot()?))
 }
 
 /// The resident memory of this process, bytes: `/proc/PID/statm`.
@@ -26,10 +25,10 @@ pub fn identify(pid: Pid) -> Result<(ProcessKey, BootId), ReadError> {
 /// Without a readable `/proc`.
 pub fn own_memory_bytes() -> Result<u64, ReadError> {
     let pid = Pid::new(i64::from(std::process::id())).ok_or(ReadError::Gone)?;
-    let tree = Tree::open(PathBuf::from("/proc"))?;
+    let procfs = Procfs::open(PathBuf::from("/proc"))?;
     let mut buffer = [0; TEXT_BYTES];
-    let text = tree.read(tree.open_file(pid, "statm")?, &mut buffer, pid, "statm")?;
-    let pages = stat::resident_pages(text).map_err(|what| tree.odd(what, pid, "statm"))?;
+    let text = procfs.read(procfs.open_file(pid, "statm")?, &mut buffer, pid, "statm")?;
+    let pages = stat::resident_pages(text).map_err(|what| procfs.parse_error(what, pid, "statm"))?;
     Ok(pages.saturating_mul(Machine::here().page_bytes))
 }
 

@@ -6,8 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use super::stat::Stat;
-use super::tree::{TEXT_BYTES, Tree};
+use super::procfs::{Procfs, TEXT_BYTES};
 use crate::model::{Image, Pid, ProcessKey, Script};
 use crate::process::ReadError;
 use crate::process::common::line::words;
@@ -21,21 +20,18 @@ const LINKS: usize = 40;
 const PATH_BYTES: usize = 4096;
 
 /// Reads what is known of the program of a process. May wait for it, or for the file system its script is on.
-pub(super) fn image(tree: &Tree, process: ProcessKey) -> Result<Image, ReadError> {
+pub(super) fn image(procfs: &Procfs, process: ProcessKey) -> Result<Image, ReadError> {
     let pid = process.pid;
-    let file = tree.open_file(pid, "stat")?;
-    let exe = match tree.link(pid, "exe") {
+    let stat = procfs.open_file(pid, "stat")?;
+    let exe = match procfs.link(pid, "exe") {
         Ok(target) => Some(living_path(&target)),
         Err(ReadError::Denied { .. }) => None,
         Err(error) => return Err(error),
     };
-    let words = words(&line(tree, pid)?);
-    let script = recognise::script(exe.as_deref(), &words).and_then(|word| script(tree, pid, word));
-    // Read last: whoever is shown was not reaped before, so the rest is its own.
-    let mut buffer = [0; TEXT_BYTES];
-    let text = tree.read(file, &mut buffer, pid, "stat")?;
-    let shown = Stat::parse(text).map_err(|what| tree.odd(what, pid, "stat"))?.start_ticks;
-    if shown == process.start_ticks { Ok(Image { exe, words, script }) } else { Err(ReadError::Gone) }
+    let words = words(&line(procfs, pid)?);
+    let script = recognise::script(exe.as_deref(), &words).and_then(|word| script(procfs, pid, word));
+    procfs.stat_of(stat, process, &mut [0; TEXT_BYTES])?;
+    Ok(Image { exe, words, script })
 }
 
 /// The target of `exe` without what the kernel adds when the file was deleted or replaced: proc_pid_exe(5).
@@ -44,8 +40,8 @@ fn living_path(target: &[u8]) -> Box<str> {
     String::from_utf8_lossy(path).into()
 }
 
-fn line(tree: &Tree, pid: Pid) -> Result<Vec<u8>, ReadError> {
-    let file = tree.open_file(pid, "cmdline")?;
+fn line(procfs: &Procfs, pid: Pid) -> Result<Vec<u8>, ReadError> {
+    let file = procfs.open_file(pid, "cmdline")?;
     let mut line = vec![0; LINE_BYTES];
     let mut length = 0;
     while length < LINE_BYTES {
@@ -53,7 +49,7 @@ fn line(tree: &Tree, pid: Pid) -> Result<Vec<u8>, ReadError> {
             Ok(0) => break,
             Ok(read) => length += read,
             Err(Errno::INTR) => {}
-            Err(errno) => return Err(tree.failed(errno, pid, "cmdline")),
+            Err(errno) => return Err(procfs.read_error(errno, pid, "cmdline")),
         }
     }
     line.truncate(length);
@@ -62,14 +58,14 @@ fn line(tree: &Tree, pid: Pid) -> Result<Vec<u8>, ReadError> {
 
 /// The script's path made absolute, and resolved as the process sees the file tree. None where its folder or its root may
 /// not be read.
-fn script(tree: &Tree, pid: Pid, word: &str) -> Option<Script> {
+fn script(procfs: &Procfs, pid: Pid, word: &str) -> Option<Script> {
     let path = if word.starts_with('/') {
         word.to_owned()
     } else {
-        let folder = tree.link(pid, "cwd").ok()?;
+        let folder = procfs.link(pid, "cwd").ok()?;
         format!("{}/{}", String::from_utf8_lossy(&folder), word.strip_prefix("./").unwrap_or(word))
     };
-    let resolved = tree.open_root(pid).ok().and_then(|root| resolve(&root, path.as_bytes()));
+    let resolved = procfs.open_root(pid).ok().and_then(|root| resolve(&root, path.as_bytes()));
     let resolved = resolved.map(|resolved| String::from_utf8_lossy(&resolved).into());
     Some(Script { path: path.into(), resolved })
 }

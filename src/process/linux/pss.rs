@@ -16,8 +16,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use self::schedule::{Next, Schedule};
-use super::stat::{Stat, labelled};
-use super::tree::{TEXT_BYTES, Tree};
+use super::procfs::{Procfs, TEXT_BYTES};
+use super::stat::labelled;
 use crate::clock::monotonic;
 use crate::model::{ProcessKey, PssCounts, PssReading};
 use crate::process::{ReadError, Watch};
@@ -45,7 +45,7 @@ struct Measuring {
 }
 
 struct Shared {
-    tree: Arc<Tree>,
+    procfs: Arc<Procfs>,
     schedule: Mutex<Schedule>,
     /// There may be something to do before it was expected.
     changed: Condvar,
@@ -56,7 +56,7 @@ impl Pss {
     pub(super) fn measure(
         &mut self,
         every: Option<Duration>,
-        tree: &Arc<Tree>,
+        procfs: &Arc<Procfs>,
         kept: impl Iterator<Item = (ProcessKey, Watch)>,
     ) {
         match (every, &self.measuring) {
@@ -66,7 +66,7 @@ impl Pss {
             }
             (Some(every), None) => {
                 let schedule = Mutex::new(Schedule::new(every, self.counts, monotonic()));
-                let shared = Arc::new(Shared { tree: Arc::clone(tree), schedule, changed: Condvar::new() });
+                let shared = Arc::new(Shared { procfs: Arc::clone(procfs), schedule, changed: Condvar::new() });
                 self.measuring = Some(Measuring { shared, threads: Vec::new() });
                 kept.for_each(|(process, watch)| self.keep(process, watch));
                 self.check();
@@ -150,7 +150,7 @@ impl Shared {
                 Next::Wait(span) => self.changed.wait_timeout(schedule, span).unwrap_or_else(PoisonError::into_inner).0,
                 Next::Read(process) => {
                     drop(schedule);
-                    let read = measure(&self.tree, process);
+                    let read = measure(&self.procfs, process);
                     let mut schedule = self.lock();
                     schedule.done(process, &read, monotonic());
                     schedule
@@ -161,17 +161,16 @@ impl Shared {
 }
 
 /// Reads `smaps_rollup`. Even opening it may wait for the process: for the end of an execve(2).
-fn measure(tree: &Tree, process: ProcessKey) -> Result<u64, ReadError> {
+fn measure(procfs: &Procfs, process: ProcessKey) -> Result<u64, ReadError> {
     let pid = process.pid;
-    let stat = tree.open_file(pid, "stat")?;
-    let rollup = tree.open_file(pid, "smaps_rollup")?;
+    let stat = procfs.open_file(pid, "stat")?;
+    let rollup = procfs.open_file(pid, "smaps_rollup")?;
     let mut buffer = [0; TEXT_BYTES];
-    let text = tree.read(rollup, &mut buffer, pid, "smaps_rollup")?;
-    let kib = labelled(text, b"Pss:").ok_or_else(|| tree.odd("there is no number after Pss", pid, "smaps_rollup"))?;
-    // Read last: whoever is shown was not reaped before, so the rest is its own.
-    let text = tree.read(stat, &mut buffer, pid, "stat")?;
-    let shown = Stat::parse(text).map_err(|what| tree.odd(what, pid, "stat"))?.start_ticks;
-    if shown == process.start_ticks { Ok(kib.saturating_mul(1024)) } else { Err(ReadError::Gone) }
+    let text = procfs.read(rollup, &mut buffer, pid, "smaps_rollup")?;
+    let kib = labelled(text, b"Pss:")
+        .ok_or_else(|| procfs.parse_error("there is no number after Pss", pid, "smaps_rollup"))?;
+    procfs.stat_of(stat, process, &mut buffer)?;
+    Ok(kib.saturating_mul(1024))
 }
 
 /// Processor time of this thread, `CLOCK_THREAD_CPUTIME_ID`, clock_gettime(2).

@@ -1,15 +1,14 @@
 //! One process, as its files in `/proc` show it.
 
 use std::num::NonZeroU64;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
 use super::descriptors::Files;
+use super::procfs::{Procfs, TEXT_BYTES};
 use super::stat::{self, MemorySign, Stat};
-use super::tree::{TEXT_BYTES, Tree};
 use crate::clock::monotonic;
 use crate::model::{IoReading, Pid, ProcessKey, ProcessRow, PssReading, Reading};
 use crate::process::ReadError;
@@ -52,27 +51,17 @@ impl Resident {
 
 /// Reads and understands the files of one process.
 pub(super) struct Reader {
-    pub(super) tree: Arc<Tree>,
+    pub(super) procfs: Arc<Procfs>,
     pub(super) machine: Machine,
 }
 
 impl Reader {
-    pub(super) fn stat<'b>(
-        &self,
-        file: impl AsFd,
-        pid: Pid,
-        buffer: &'b mut [u8; TEXT_BYTES],
-    ) -> Result<Stat<'b>, ReadError> {
-        let text = self.tree.read(file, buffer, pid, "stat")?;
-        Stat::parse(text).map_err(|what| self.tree.odd(what, pid, "stat"))
-    }
-
     pub(super) fn row(&self, pid: Pid, since_boot: Duration) -> Result<ProcessRow, ReadError> {
-        let file = self.tree.open_file(pid, "stat")?;
-        let owner = self.tree.owner(pid);
-        // Read last: whoever is shown was not reaped before, so the owner is its own.
+        let file = self.procfs.open_file(pid, "stat")?;
+        let credentials = self.procfs.credentials(pid);
+        // Read last: whoever is shown was not reaped before, so the credentials are its own.
         let mut buffer = [0; TEXT_BYTES];
-        let stat = self.stat(file, pid, &mut buffer)?;
+        let stat = self.procfs.stat(file, pid, &mut buffer)?;
         Ok(ProcessRow {
             key: ProcessKey { start_ticks: stat.start_ticks, pid },
             parent: stat.parent,
@@ -81,7 +70,7 @@ impl Reader {
             state: stat.state,
             kernel: stat.kernel,
             name: String::from_utf8_lossy(stat.name).into(),
-            uid: owner.ok().map(|owner| owner.uid),
+            uid: credentials.ok().map(|credentials| credentials.uid),
             age: since_boot.saturating_sub(self.after_boot(stat.start_ticks)),
         })
     }
@@ -99,32 +88,21 @@ impl Reader {
         let mut buffer = [0; TEXT_BYTES];
         let io = if io { self.io(pid, &mut buffer)? } else { IoReading::Skipped };
         if let Some(memory) = known.filter(|memory| memory.settled) {
-            let stat = self.stat_of(process, files, &mut buffer)?;
+            let stat = self.procfs.stat_of(&files.stat, process, &mut buffer)?;
             if stat.memory == memory.sign {
                 return Ok((self.counters(&stat, memory.pages, io), memory));
             }
         }
-        let statm = files.statm(&self.tree, pid)?;
-        let text = self.tree.read(statm, &mut buffer, pid, "statm")?;
-        let pages = stat::resident_pages(text).map_err(|what| self.tree.odd(what, pid, "statm"))?;
-        // Read last: whoever is shown was not reaped before, so the rest is its own.
-        let stat = self.stat_of(process, files, &mut buffer)?;
+        let statm = files.statm(&self.procfs, pid)?;
+        let text = self.procfs.read(statm, &mut buffer, pid, "statm")?;
+        let pages = stat::resident_pages(text).map_err(|what| self.procfs.parse_error(what, pid, "statm"))?;
+        let stat = self.procfs.stat_of(&files.stat, process, &mut buffer)?;
         // It was read between two readings that show no sign of a change.
         let settled = known.is_some_and(|before| before.sign == stat.memory);
         if settled {
             files.close_statm();
         }
         Ok((self.counters(&stat, pages, io), Resident { pages, sign: stat.memory, settled }))
-    }
-
-    fn stat_of<'b>(
-        &self,
-        process: ProcessKey,
-        files: &Files,
-        buffer: &'b mut [u8; TEXT_BYTES],
-    ) -> Result<Stat<'b>, ReadError> {
-        let stat = self.stat(&files.stat, process.pid, buffer)?;
-        if stat.start_ticks == process.start_ticks { Ok(stat) } else { Err(ReadError::Gone) }
     }
 
     fn counters(&self, stat: &Stat<'_>, pages: u64, io: IoReading) -> Reading {
@@ -144,9 +122,11 @@ impl Reader {
 
     /// Not finding the file is as being refused: a kernel without I/O accounting has none.
     fn io(&self, pid: Pid, buffer: &mut [u8; TEXT_BYTES]) -> Result<IoReading, ReadError> {
-        let file = self.tree.open_file(pid, "io");
-        match file.and_then(|file| self.tree.read(file, buffer, pid, "io")) {
-            Ok(text) => stat::storage_io(text).map(IoReading::Known).map_err(|what| self.tree.odd(what, pid, "io")),
+        let file = self.procfs.open_file(pid, "io");
+        match file.and_then(|file| self.procfs.read(file, buffer, pid, "io")) {
+            Ok(text) => {
+                stat::storage_io(text).map(IoReading::Known).map_err(|what| self.procfs.parse_error(what, pid, "io"))
+            }
             Err(ReadError::Denied { .. } | ReadError::Gone) => Ok(IoReading::Denied),
             Err(_) => Ok(IoReading::Skipped),
         }
