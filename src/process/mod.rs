@@ -114,13 +114,13 @@ pub struct ScanCount {
     pub failed: u64,
 }
 
-/// How closely a kept process is watched.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// How closely a kept process is watched: whoever is watched more closely comes first where there is not room for all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Watch {
-    /// Its counters only: a member of a tree.
-    Counters,
     /// Its end too, with the cause: the root of a tree.
     Exit,
+    /// Its counters only: a member of a tree.
+    Counters,
 }
 
 /// Why a process could not be read.

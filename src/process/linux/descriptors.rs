@@ -51,7 +51,7 @@ impl Files {
 /// A process that is read at every tick.
 #[derive(Debug)]
 pub(super) struct Kept {
-    rank: Rank,
+    watch: Watch,
     /// Its open files, while there is room for them.
     pub(super) files: Option<Files>,
     /// Its memory at the last reading.
@@ -62,19 +62,12 @@ pub(super) struct Kept {
     pub(super) oom_counter: Option<PathBuf>,
 }
 
-/// Who keeps its files when there is not room for all: the lesser one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Rank {
-    Root,
-    Member,
-}
-
 /// All kept processes.
 #[derive(Debug)]
 pub(super) struct Descriptors {
     kept: HashMap<ProcessKey, Kept>,
     /// Those whose files are open. The last one is the first to lose them: the youngest member.
-    open: BTreeSet<(Rank, ProcessKey)>,
+    open: BTreeSet<(Watch, ProcessKey)>,
     /// Descriptors for files and pidfds together.
     available: usize,
 }
@@ -90,27 +83,17 @@ impl Descriptors {
     }
 
     pub(super) fn insert(&mut self, process: ProcessKey, watch: Watch) {
-        let rank = match watch {
-            Watch::Exit => Rank::Root,
-            Watch::Counters => Rank::Member,
-        };
-        self.kept.insert(process, Kept { rank, files: None, memory: None, io_denied: false, oom_counter: None });
+        self.kept.insert(process, Kept { watch, files: None, memory: None, io_denied: false, oom_counter: None });
     }
 
     /// Every kept process, and how it is watched.
     pub(super) fn kept(&self) -> impl Iterator<Item = (ProcessKey, Watch)> {
-        self.kept.iter().map(|(process, kept)| {
-            let watch = match kept.rank {
-                Rank::Root => Watch::Exit,
-                Rank::Member => Watch::Counters,
-            };
-            (*process, watch)
-        })
+        self.kept.iter().map(|(process, kept)| (*process, kept.watch))
     }
 
     pub(super) fn remove(&mut self, process: ProcessKey) {
         if let Some(kept) = self.kept.remove(&process) {
-            self.open.remove(&(kept.rank, process));
+            self.open.remove(&(kept.watch, process));
         }
     }
 
@@ -128,16 +111,16 @@ impl Descriptors {
 
     /// Keeps the files of a process if there is room beside `pidfds` pidfds, or if lesser ones can give theirs up.
     pub(super) fn offer(&mut self, process: ProcessKey, files: Files, pidfds: usize) {
-        let Some(rank) = self.kept.get(&process).map(|kept| kept.rank) else { return };
+        let Some(watch) = self.kept.get(&process).map(|kept| kept.watch) else { return };
         while !self.fits(self.open.len() + 1, pidfds) {
             match self.open.last() {
-                Some((last, _)) if *last > rank => self.close_last(),
+                Some((last, _)) if *last > watch => self.close_last(),
                 _ => return,
             }
         }
         if let Some(kept) = self.kept.get_mut(&process) {
             kept.files = Some(files);
-            self.open.insert((rank, process));
+            self.open.insert((watch, process));
         }
     }
 

@@ -24,8 +24,8 @@ pub(super) struct Schedule {
     pub(super) every: Duration,
     pub(super) counts: PssCounts,
     known: HashMap<ProcessKey, Known>,
-    /// Who is to be measured, the next one first: when last, which rank, who. Without those under way.
-    queue: BTreeSet<(Option<Mono>, Rank, ProcessKey)>,
+    /// Who is to be measured, the next one first: when last, how it is watched, who. Without those under way.
+    queue: BTreeSet<(Option<Mono>, Watch, ProcessKey)>,
     allowance: Allowance,
     /// Whose turn it is: threads have numbers that only grow.
     turn: u64,
@@ -40,15 +40,9 @@ pub(super) struct Schedule {
 
 #[derive(Clone, Copy)]
 struct Known {
-    rank: Rank,
+    watch: Watch,
     measured_at: Option<Mono>,
     pss: PssReading,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Rank {
-    Root,
-    Member,
 }
 
 /// What a thread is to do now.
@@ -84,15 +78,11 @@ impl Schedule {
     /// Takes a process in. Whether a thread that waits should ask again.
     pub(super) fn keep(&mut self, process: ProcessKey, watch: Watch) -> bool {
         self.forget(process);
-        let rank = match watch {
-            Watch::Exit => Rank::Root,
-            Watch::Counters => Rank::Member,
-        };
-        self.known.insert(process, Known { rank, measured_at: None, pss: PssReading::Unknown });
+        self.known.insert(process, Known { watch, measured_at: None, pss: PssReading::Unknown });
         // One that is being read, and hangs perhaps, is not read twice.
         let under_way = self.reading.is_some_and(|(read, _)| read == process) || self.hanging.contains(&process);
         if !under_way {
-            self.queue.insert((None, rank, process));
+            self.queue.insert((None, watch, process));
         }
         !under_way && !self.allowance.resting
     }
@@ -100,7 +90,7 @@ impl Schedule {
     /// Lets a process go.
     pub(super) fn forget(&mut self, process: ProcessKey) {
         if let Some(known) = self.known.remove(&process) {
-            self.queue.remove(&(known.measured_at, known.rank, process));
+            self.queue.remove(&(known.measured_at, known.watch, process));
         }
     }
 
@@ -181,8 +171,8 @@ impl Schedule {
         };
         // Let go of meanwhile, perhaps.
         if let Some(known) = self.known.get_mut(&process) {
-            *known = Known { rank: known.rank, measured_at: Some(now), pss };
-            self.queue.insert((Some(now), known.rank, process));
+            *known = Known { watch: known.watch, measured_at: Some(now), pss };
+            self.queue.insert((Some(now), known.watch, process));
         }
     }
 }
