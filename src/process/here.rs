@@ -12,6 +12,8 @@ use super::{linux as system, linux::Forks, linux::LinuxSource};
 use super::{macos as system, macos::MacSource};
 
 pub use self::system::{identify, own_memory_bytes};
+#[cfg(target_os = "linux")]
+pub use self::system::{release_unused, spare_memory};
 pub use super::common::{Wake, raise_open_files};
 
 /// The processes of this machine: on Linux by `/proc` and pidfds, on macOS by libproc and kqueue, elsewhere by the crate
@@ -38,26 +40,10 @@ pub fn source(wake: Wake) -> Result<Box<dyn ProcessSource>, Box<dyn Error + Send
     Ok(Box::new(source))
 }
 
-/// Makes this process sparing with memory; see [`linux::spare_memory`](super::linux::spare_memory). Elsewhere the
-/// allocator is left as it is.
-#[cfg(target_os = "linux")]
-pub fn spare_memory() -> bool {
-    system::spare_memory()
-}
-
 /// Elsewhere the allocator is left as it is, and that is well.
 #[cfg(not(target_os = "linux"))]
 pub fn spare_memory() -> bool {
     true
-}
-
-/// Gives back memory that is not needed now; see [`linux::release_unused`](super::linux::release_unused).
-///
-/// # Errors
-/// Without a readable `/proc`.
-#[cfg(target_os = "linux")]
-pub fn release_unused() -> std::io::Result<usize> {
-    system::release_unused()
 }
 
 /// Elsewhere the system takes what it needs.

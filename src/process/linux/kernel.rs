@@ -86,11 +86,14 @@ fn unwritten_pages_of_a_file(line: &str) -> Option<Range<usize>> {
     (unwritten && is_file).then_some(address(start)?..address(end)?)
 }
 
-/// Has the allocator use one arena for all threads, and give back what is large as soon as it is free: mallopt(3). False
-/// when it will not. By itself glibc keeps an arena for each thread, and after the first large block that is given back it
-/// takes large ones from there too, where they leave holes.
+/// Makes this process sparing with memory, at the price of some time where many threads allocate at once, which those of a
+/// daemon do not. To be called before there are threads. False when the allocator will not.
+///
+/// It is to use one arena for all threads, and give back what is large as soon as it is free: mallopt(3). By itself glibc
+/// keeps an arena for each thread, and after the first large block that is given back it takes large ones from there too,
+/// where they leave holes.
 #[cfg(target_env = "gnu")]
-pub(super) fn spare_memory() -> bool {
+pub fn spare_memory() -> bool {
     const LARGE: libc::c_int = 128 << 10;
     // SAFETY: sets numbers that the allocator reads under its own lock.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) == 1 && libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) == 1 }
@@ -98,7 +101,7 @@ pub(super) fn spare_memory() -> bool {
 
 /// Other allocators have no such setting.
 #[cfg(not(target_env = "gnu"))]
-pub(super) fn spare_memory() -> bool {
+pub fn spare_memory() -> bool {
     true
 }
 

@@ -46,7 +46,8 @@ use crate::model::{
 use crate::process::common::{Images, Wake};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 
-pub use self::own::{identify, own_memory_bytes, release_unused, spare_memory};
+pub use self::kernel::spare_memory;
+pub use self::own::{identify, own_memory_bytes, release_unused};
 pub use self::reader::Machine;
 
 /// The processes of this machine.

@@ -32,12 +32,6 @@ pub fn own_memory_bytes() -> Result<u64, ReadError> {
     Ok(pages.saturating_mul(Machine::here().page_bytes))
 }
 
-/// Makes this process sparing with memory at the price of some time where many threads allocate at once, which those of a
-/// daemon do not. To be called before there are threads. False when the allocator will not.
-pub fn spare_memory() -> bool {
-    kernel::spare_memory()
-}
-
 /// Gives back memory that this program does not need now: of its code and constants, which run or are read once or seldom
 /// for the most part, and what the allocator holds free. Returns how many bytes of the former there are. What is needed
 /// after all is read back from the page cache as it is touched, a few hundred faults; so it is to be called seldom, as
@@ -57,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_allocator_can_be_told() {
-        assert!(spare_memory());
+        assert!(kernel::spare_memory());
     }
 
     #[test]
