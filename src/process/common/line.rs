@@ -15,6 +15,15 @@ pub(in crate::process) fn words(line: &[u8]) -> Vec<Box<str>> {
     line[..end].split(|&byte| byte == 0).take(WORDS).map(word).collect()
 }
 
+/// The path of a script that a command line names. `folder`: the working directory of the process; a relative path without it
+/// is nowhere.
+pub(in crate::process) fn absolute(word: &str, folder: impl FnOnce() -> Option<Vec<u8>>) -> Option<String> {
+    if word.starts_with('/') {
+        return Some(word.to_owned());
+    }
+    Some(format!("{}/{}", String::from_utf8_lossy(&folder()?), word.strip_prefix("./").unwrap_or(word)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

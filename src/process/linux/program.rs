@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::procfs::{Procfs, TEXT_BYTES};
 use crate::model::{Image, Pid, ProcessKey, Script};
 use crate::process::ReadError;
-use crate::process::common::line::words;
+use crate::process::common::line;
 use crate::recognise;
 
 /// As much of a command line as is read, bytes.
@@ -28,7 +28,7 @@ pub(super) fn image(procfs: &Procfs, process: ProcessKey) -> Result<Image, ReadE
         Err(ReadError::Denied { .. }) => None,
         Err(error) => return Err(error),
     };
-    let words = words(&line(procfs, pid)?);
+    let words = line::words(&command_line(procfs, pid)?);
     let script = recognise::script(exe.as_deref(), &words).and_then(|word| script(procfs, pid, word));
     procfs.stat_of(stat, process, &mut [0; TEXT_BYTES])?;
     Ok(Image { exe, words, script })
@@ -40,7 +40,7 @@ fn living_path(target: &[u8]) -> Box<str> {
     String::from_utf8_lossy(path).into()
 }
 
-fn line(procfs: &Procfs, pid: Pid) -> Result<Vec<u8>, ReadError> {
+fn command_line(procfs: &Procfs, pid: Pid) -> Result<Vec<u8>, ReadError> {
     let file = procfs.open_file(pid, "cmdline")?;
     let mut line = vec![0; LINE_BYTES];
     let mut length = 0;
@@ -59,12 +59,7 @@ fn line(procfs: &Procfs, pid: Pid) -> Result<Vec<u8>, ReadError> {
 /// The script's path made absolute, and resolved as the process sees the file tree. None where its folder or its root may
 /// not be read.
 fn script(procfs: &Procfs, pid: Pid, word: &str) -> Option<Script> {
-    let path = if word.starts_with('/') {
-        word.to_owned()
-    } else {
-        let folder = procfs.link(pid, "cwd").ok()?;
-        format!("{}/{}", String::from_utf8_lossy(&folder), word.strip_prefix("./").unwrap_or(word))
-    };
+    let path = line::absolute(word, || procfs.link(pid, "cwd").ok())?;
     let resolved = procfs.open_root(pid).ok().and_then(|root| resolve(&root, path.as_bytes()));
     let resolved = resolved.map(|resolved| String::from_utf8_lossy(&resolved).into());
     Some(Script { path: path.into(), resolved })

@@ -14,7 +14,7 @@ use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
     PssCounts, Reading, Script, Timestamp,
 };
-use crate::process::common::{Images, Shown, Wake, kin};
+use crate::process::common::{Images, Shown, Wake, kin, line};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 use crate::recognise;
 
@@ -238,12 +238,7 @@ fn image(process: ProcessKey) -> Result<Image, ReadError> {
 
 /// The script's path made absolute, and resolved. None where its folder may not be known.
 fn script_of(pid: Pid, word: &str) -> Option<Script> {
-    let path = if word.starts_with('/') {
-        word.to_owned()
-    } else {
-        let folder = kernel::folder(pid).ok().filter(|folder| !folder.is_empty())?;
-        format!("{}/{}", String::from_utf8_lossy(&folder), word.strip_prefix("./").unwrap_or(word))
-    };
+    let path = line::absolute(word, || kernel::folder(pid).ok().filter(|folder| !folder.is_empty()))?;
     let resolved = std::fs::canonicalize(&path).ok();
     Some(Script { path: path.into(), resolved: resolved.map(|path| path.to_string_lossy().into()) })
 }

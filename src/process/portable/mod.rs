@@ -138,11 +138,9 @@ impl ProcessSource for PortableSource {
             return Err(ReadError::Denied { path: PathBuf::from(format!("command line of process {}", process.pid)) });
         }
         let script = recognise::script(exe.as_deref(), &words).and_then(|word| {
-            let path = found.cwd().map_or_else(|| PathBuf::from(word), |folder| folder.join(word));
-            // Without its folder a relative one is nowhere.
-            let absolute = path.is_absolute().then_some(path)?;
-            let resolved = std::fs::canonicalize(&absolute).ok();
-            Some(Script { path: text(&absolute), resolved: resolved.as_deref().map(text) })
+            let path = line::absolute(word, || Some(found.cwd()?.as_os_str().as_bytes().to_vec()))?;
+            let resolved = std::fs::canonicalize(&path).ok();
+            Some(Script { path: path.into(), resolved: resolved.as_deref().map(text) })
         });
         Ok(Image { exe, words, script })
     }
