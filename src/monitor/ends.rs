@@ -13,14 +13,14 @@ const SIGKILL: u8 = 9;
 
 /// Whether the kernel killed a root for memory. `kills_before`: how many of its cgroup it had killed before.
 fn oom_killed(
-    source: &mut dyn ProcessSource,
+    processes: &mut dyn ProcessSource,
     root: ProcessKey,
     kills_before: Option<u64>,
     status: Option<ExitStatus>,
 ) -> Option<bool> {
     match status {
         Some(ExitStatus::Signal(SIGKILL)) => {
-            source.oom_kills(root).zip(kills_before).map(|(kills, before)| kills > before)
+            processes.oom_kills(root).zip(kills_before).map(|(kills, before)| kills > before)
         }
         Some(_) => Some(false),
         None => None,
@@ -38,7 +38,7 @@ impl Monitor {
         now: Now,
     ) {
         let Some(status) = self.cause_of_end(index, root, status, reason, now) else { return };
-        let row = self.source.look(root.pid).ok().filter(|row| row.key == root);
+        let row = self.processes.look(root.pid).ok().filter(|row| row.key == root);
         let zombie = row.is_some_and(|row| row.state == ProcessState::Zombie);
         let agent = self.agent(index);
         let Some(run) = agent.run.as_mut().filter(|run| run.root == root) else { return };
@@ -132,7 +132,7 @@ impl Monitor {
         let Some(end) = run.end.as_mut().filter(|end| end.reason.is_none()) else { return };
         end.status = end.status.or(agent.program.take().and_then(|program| program.launcher));
         let status = end.status;
-        end.oom_killed = oom_killed(&mut *self.source, root, kills_before, status);
+        end.oom_killed = oom_killed(&mut *self.processes, root, kills_before, status);
         let orderly = ended_on_request || status.is_some_and(ExitStatus::is_orderly);
         let word = if orderly { "stopped" } else { "error" };
         end.reason = Some(word.into());
@@ -160,7 +160,7 @@ impl Monitor {
         self.tell(index, event(word, &format!("process {} ended: {how}", root.pid), facts), now);
         if self.forest.get(root).is_none() {
             self.roots.remove(&root);
-            self.source.release(root);
+            self.processes.release(root);
         }
     }
 
@@ -170,7 +170,7 @@ impl Monitor {
         let Some(run) = agent.run.as_mut() else { return };
         let (root, kills_before) = (run.root, run.oom_kills);
         if let Some(end) = &mut run.end {
-            end.oom_killed = oom_killed(&mut *self.source, root, kills_before, end.status);
+            end.oom_killed = oom_killed(&mut *self.processes, root, kills_before, end.status);
         }
         self.batch.runs.extend(agent.run_row());
     }
@@ -194,7 +194,7 @@ impl Monitor {
             .is_none_or(|run| run.root != root || run.end.as_ref().is_some_and(|end| end.reason.is_some()));
         if told {
             self.roots.remove(&root);
-            self.source.release(root);
+            self.processes.release(root);
         }
     }
 }

@@ -79,7 +79,7 @@ impl Monitor {
             self.leftover_ended(key, &member, now);
             match self.roots.get(&key).copied() {
                 Some(index) => self.root_vanished(index, key, now),
-                None => self.source.release(key),
+                None => self.processes.release(key),
             }
         }
     }

@@ -32,11 +32,11 @@ impl Monitor {
     /// Looks at the host, and at how much has to wait only if `pressure`, which is a mean over ten seconds, or once in each
     /// minute: whoever dies at its beginning has it beside it too.
     pub(super) fn look_at_host(&mut self, pressure: bool, now: Now) {
-        self.host = self.source.host();
+        self.host = self.processes.host();
         let at = now.wall.minute();
         let mut waited = HostPressure::default();
         if pressure || self.minute.is_none_or(|minute| minute.at != at) {
-            waited = self.source.pressure();
+            waited = self.processes.pressure();
             self.pressure = waited;
         }
         self.host_looked_at = Some(now.mono);

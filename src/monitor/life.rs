@@ -43,7 +43,7 @@ impl Monitor {
             return;
         }
         // A pid of another namespace means nothing here before its process is found.
-        let inside = inner.map(|inner| self.source.look_inside(inner));
+        let inside = inner.map(|inner| self.processes.look_inside(inner));
         let pid = match &inside {
             None => Some(claimed),
             Some(looked) => looked.as_ref().ok().map(|row| row.key.pid),
@@ -56,7 +56,7 @@ impl Monitor {
             }
             self.end_run(index, old, None, Some("superseded"), now);
         }
-        if pid.is_some() && self.source.own_pid() == pid {
+        if pid.is_some() && self.processes.own_pid() == pid {
             return self.agent(index).observe(Fact::Ourselves, now);
         }
         if let Some(owner) = pid.and_then(|pid| self.holder(pid)).filter(|owner| *owner != index) {
@@ -69,7 +69,7 @@ impl Monitor {
             agent.found_at = inner.zip(pid);
             return agent.observe(fact, now);
         }
-        match inside.unwrap_or_else(|| self.source.look(claimed)) {
+        match inside.unwrap_or_else(|| self.processes.look(claimed)) {
             Ok(row) => match self.refusal(index, &guard, &row, now) {
                 // A dead one too can be another than the one that is meant.
                 Some(refusal) => self.lost_sight(index, Fact::Replaced(refusal), now),
@@ -159,7 +159,7 @@ impl Monitor {
 
     /// From now on this process is the agent's root.
     pub(super) fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
-        if let Err(error) = self.source.keep(row.key, Watch::Exit) {
+        if let Err(error) = self.processes.keep(row.key, Watch::Exit) {
             if !matches!(error, ReadError::Gone) {
                 self.own.read_errors += 1;
             }
@@ -168,7 +168,7 @@ impl Monitor {
         let started_at = now.wall - row.age;
         self.plant(index, row, now);
         let boot = Arc::clone(&self.boot);
-        let oom_kills = self.source.oom_kills(row.key);
+        let oom_kills = self.processes.oom_kills(row.key);
         let agent = &mut self.agents[index.0];
         // The number of one that was found is free again after its end: who gets it is somebody else.
         let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
@@ -234,7 +234,7 @@ impl Monitor {
     /// Takes in what the kernel told of processes since the last step.
     pub(super) fn take_events(&mut self, now: Now) {
         let mut events = std::mem::take(&mut self.events);
-        self.source.drain(&mut events);
+        self.processes.drain(&mut events);
         let exits: Vec<(ProcessKey, Option<ExitStatus>)> = events
             .iter()
             .filter_map(|event| match event {
@@ -287,8 +287,8 @@ impl Monitor {
 
     /// A child of a member is a member, whether or not it is ever read: what it starts in turn is a member too.
     fn take_fork(&mut self, parent: Pid, child: Pid, at: Mono, now: Now) {
-        let Some(owner) = self.forest.kin(parent).filter(|_| self.source.own_pid() != Some(child)) else { return };
-        match self.source.look(child) {
+        let Some(owner) = self.forest.kin(parent).filter(|_| self.processes.own_pid() != Some(child)) else { return };
+        match self.processes.look(child) {
             // Much younger than the fork: the number went round, and means a stranger now.
             Ok(row) if row.age + FORK_SLACK < now.mono.since(at) => self.forest.remember(child, owner.agent),
             Ok(row) if self.forest.get(row.key).is_some() => {}
@@ -305,7 +305,7 @@ impl Monitor {
     fn take_exec(&mut self, pid: Pid) {
         self.recognise_again(pid);
         if let Some(key) = self.forest.at(pid)
-            && let Ok(row) = self.source.look(pid)
+            && let Ok(row) = self.processes.look(pid)
             && let Some(member) = self.forest.get_mut(key)
         {
             member.name = row.name;

@@ -95,7 +95,7 @@ impl Matching {
     /// when it is no longer what it was.
     fn decide(
         &mut self,
-        source: &mut dyn ProcessSource,
+        processes: &mut dyn ProcessSource,
         row: &ProcessRow,
         held: Option<&str>,
         own: &mut OwnState,
@@ -115,7 +115,7 @@ impl Matching {
         let before = before.and_then(|known| known.fit);
         let was = before.as_ref().map(|fit| Arc::clone(&fit.recognised.agent));
         let mut again = row.age < YOUTH;
-        let fit = match source.image(row.key) {
+        let fit = match processes.image(row.key) {
             Ok(image) => {
                 // In the middle of execve(2) there is no command line for a moment.
                 again |= image.words.is_empty();
@@ -222,7 +222,7 @@ impl Monitor {
         for row in rows.iter().filter(|row| !row.kernel && row.state != ProcessState::Zombie) {
             let root_of = self.roots.get(&row.key).map(|index| &self.agents[index.0]);
             let held = root_of.filter(|agent| agent.root() == Some(row.key)).and_then(Agent::found_as);
-            if matching.decide(&mut *self.source, row, held, &mut self.own) && held.is_some() {
+            if matching.decide(&mut *self.processes, row, held, &mut self.own) && held.is_some() {
                 became_another.push(row.key);
             }
         }
@@ -289,7 +289,7 @@ impl Monitor {
 
     /// Takes a process into an agent's tree that need not hang there. False when it is gone.
     pub(super) fn take_in(&mut self, row: &ProcessRow, owner: Owner, watch: Watch, now: Now) -> bool {
-        if self.source.keep(row.key, watch).is_err() {
+        if self.processes.keep(row.key, watch).is_err() {
             return false;
         }
         if self.forest.get(row.key).is_none() {
@@ -326,7 +326,7 @@ impl Monitor {
         let claimer = &self.agents[index.0];
         let pid = match claimer.inner_pid() {
             None => claimer.claimed_pid(),
-            Some(inner) => self.source.look_inside(inner).ok().map(|row| row.key.pid),
+            Some(inner) => self.processes.look_inside(inner).ok().map(|row| row.key.pid),
         };
         let Some(record) = claimer.claim.as_ref().map(|claim| &claim.record) else { return };
         let Some(member) = pid.and_then(|pid| self.forest.at(pid)) else { return };
@@ -335,7 +335,7 @@ impl Monitor {
         let Some(root) = other.root().filter(|_| found != index && other.is_found()) else { return };
         let program = other.program.as_ref().is_some_and(|program| program.key == member && program.end.is_none());
         let guard = record.guard.clone();
-        let Ok(row) = self.source.look(member.pid) else { return };
+        let Ok(row) = self.processes.look(member.pid) else { return };
         let stranger = contradiction(&guard, row.key, &self.boot, now.wall - row.age, row.kernel).is_some();
         if row.key != member || stranger || member != root && !program {
             return;
@@ -345,7 +345,7 @@ impl Monitor {
         if member != root {
             // The launcher is nobody's: what is claimed is the program.
             self.forest.remove(root);
-            self.source.release(root);
+            self.processes.release(root);
         }
     }
 
@@ -386,11 +386,11 @@ impl Monitor {
         let members: Vec<ProcessKey> = members.map(|(key, _)| key).collect();
         let matching = self.matching.as_mut()?;
         members.into_iter().find_map(|key| {
-            let row = self.source.look(key.pid).ok()?;
+            let row = self.processes.look(key.pid).ok()?;
             if row.key != key || row.state == ProcessState::Zombie || row.session != session {
                 return None;
             }
-            matching.decide(&mut *self.source, &row, None, &mut self.own);
+            matching.decide(&mut *self.processes, &row, None, &mut self.own);
             let fit = matching.fit(key)?;
             let fits = fit.recognised.agent == agent && fit.recognised.part == Part::Agent && fit.command != command;
             fits.then_some(row)

@@ -25,7 +25,7 @@ impl Monitor {
     pub(super) fn ask_for_pss(&mut self) {
         let Config { sampling, .. } = &*self.config;
         let wanted = sampling.memory == MemoryMethod::Pss;
-        self.source.measure_pss(wanted.then_some(sampling.interval.min(PSS_PERIOD)));
+        self.processes.measure_pss(wanted.then_some(sampling.interval.min(PSS_PERIOD)));
     }
 
     /// Tells once that an agent's memory cannot be added up as configured: until it can be.

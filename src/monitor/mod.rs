@@ -102,7 +102,7 @@ const IO_PERIOD: Duration = Duration::from_secs(10);
 /// ```
 pub struct Monitor {
     config: Arc<Config>,
-    source: Box<dyn ProcessSource>,
+    processes: Box<dyn ProcessSource>,
     boot: BootId,
     roster: Roster,
     /// What finds agents by their programs; none where nothing is configured to.
@@ -177,7 +177,7 @@ struct Timers {
 
 impl Monitor {
     /// A monitor that goes on where the last one stopped.
-    pub fn new(config: Arc<Config>, source: Box<dyn ProcessSource>, resume: Resume, now: Now) -> Monitor {
+    pub fn new(config: Arc<Config>, processes: Box<dyn ProcessSource>, resume: Resume, now: Now) -> Monitor {
         let timers = Timers {
             // At once: whoever asks is not to wait for a whole interval until there is an answer.
             tick: Timer::new(config.sampling.interval, now.mono),
@@ -186,14 +186,14 @@ impl Monitor {
             upkeep: Timer::new(UPKEEP, now.mono + UPKEEP),
             prune: Timer::new(PRUNE, now.mono + UPKEEP),
         };
-        let discovery = if source.tells_forks() { "events" } else { "scan" };
-        let forest = Forest::new(source.own_pid());
+        let discovery = if processes.tells_forks() { "events" } else { "scan" };
+        let forest = Forest::new(processes.own_pid());
         let mut monitor = Monitor {
-            boot: source.boot(),
+            boot: processes.boot(),
             roster: Roster::new(&config.registry.sources, now.mono),
             matching: Matching::new(&config.registry, now.mono),
             config,
-            source,
+            processes,
             agents: Vec::new(),
             vacant: Vec::new(),
             by_id: BTreeMap::new(),
@@ -411,7 +411,7 @@ impl Monitor {
             let Some(root) = agent.root() else { continue };
             if let Some(run) = &mut agent.run {
                 // So that a kill of long ago, of another process of that cgroup, is not taken for this one's.
-                run.oom_kills = self.source.oom_kills(root);
+                run.oom_kills = self.processes.oom_kills(root);
             }
             self.batch.agents.push(agent.totals(now));
             self.batch.runs.extend(agent.run_row());

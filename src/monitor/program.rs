@@ -96,12 +96,12 @@ impl Monitor {
     }
 
     fn alive(&mut self, key: ProcessKey) -> Option<ProcessRow> {
-        self.source.look(key.pid).ok().filter(|row| row.key == key && row.state != ProcessState::Zombie)
+        self.processes.look(key.pid).ok().filter(|row| row.key == key && row.state != ProcessState::Zombie)
     }
 
     /// The launcher ended: its program is the root now. False when that has just ended too.
     fn hand_over(&mut self, index: AgentIndex, program: &ProcessRow, now: Now) -> bool {
-        if self.agents[index.0].program.is_none() && self.source.keep(program.key, Watch::Exit).is_err() {
+        if self.agents[index.0].program.is_none() && self.processes.keep(program.key, Watch::Exit).is_err() {
             return false;
         }
         let agent = self.agent(index);

@@ -100,7 +100,7 @@ impl Monitor {
     /// Takes in a process that the last daemon knew, whether or not it still lives: the next pass lets it go if not.
     /// Whether it does.
     fn resume_member(&mut self, index: AgentIndex, row: &MemberRow, read_at: Mono, now: Now) -> bool {
-        let found = self.source.look(row.process.pid).ok().filter(|found| found.key == row.process);
+        let found = self.processes.look(row.process.pid).ok().filter(|found| found.key == row.process);
         let lives = found.is_some();
         let found = found.unwrap_or_else(|| ProcessRow {
             key: row.process,
@@ -116,7 +116,7 @@ impl Monitor {
         let owner = Owner { agent: index, left: row.left };
         self.forest.insert(&found, owner, now.wall - found.age, row.born);
         // One that is gone cannot be kept, and is found gone when it is read.
-        let _ = self.source.keep(row.process, Watch::Counters);
+        let _ = self.processes.keep(row.process, Watch::Counters);
         let member = self.forest.get_mut(row.process).expect("just put in");
         member.parent = row.parent;
         member.seen = seen_before(row, read_at);
@@ -142,16 +142,16 @@ impl Monitor {
             agent.observe(Fact::Exited { status: end.status, seen: true }, now);
             return None;
         }
-        let alive = if row.boot == self.boot { self.source.look(root.pid).ok() } else { None };
+        let alive = if row.boot == self.boot { self.processes.look(root.pid).ok() } else { None };
         let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
-        let kept = alive.filter(|found| self.source.keep(found.key, Watch::Exit).is_ok());
+        let kept = alive.filter(|found| self.processes.keep(found.key, Watch::Exit).is_ok());
         let Some(found) = kept else { return Some(root) };
         if self.forest.get(root).is_some() {
             self.roots.insert(root, index);
         } else {
             self.plant(index, &found, now);
         }
-        let oom_kills = self.source.oom_kills(found.key);
+        let oom_kills = self.processes.oom_kills(found.key);
         let agent = self.agent(index);
         if let Some(run) = &mut agent.run {
             run.oom_kills = oom_kills;

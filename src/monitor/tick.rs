@@ -23,7 +23,7 @@ impl Monitor {
         self.pass(io, now);
         self.forest.forget_leaders();
         self.tell_denials(now);
-        self.own.pss = self.source.pss_counts();
+        self.own.pss = self.processes.pss_counts();
         self.own.last_tick_at = Some(now.wall);
         self.own.last_tick_mono = Some(now.mono);
     }
@@ -64,14 +64,14 @@ impl Monitor {
 
     /// Finds the processes that became members since the last pass.
     pub(super) fn discover(&mut self, now: Now) {
-        if self.source.tells_forks() && self.full_scans == 0 && !self.is_looking() {
+        if self.processes.tells_forks() && self.full_scans == 0 && !self.is_looking() {
             self.note_scan(now);
             return;
         }
         let scope = if self.full_scans > 0 || self.is_looking() { Scan::All } else { Scan::New };
         let mut rows = std::mem::take(&mut self.rows);
         rows.clear();
-        match self.source.scan(scope, &mut rows) {
+        match self.processes.scan(scope, &mut rows) {
             Ok(count) => {
                 self.find_agents(&rows, now);
                 self.own.reads_denied += count.denied;
@@ -108,7 +108,7 @@ impl Monitor {
     fn first_sight(&mut self) {
         let new = self.forest.iter_mut().rev().filter(|(_, member)| !member.born && member.seen.is_none());
         for (key, member) in new {
-            if let Ok(reading) = self.source.read(key, true) {
+            if let Ok(reading) = self.processes.read(key, true) {
                 let account = self.agents[member.owner.agent.0].account(member.owner.left);
                 member.seen = Some(account.take(member, &reading));
             }
@@ -130,7 +130,7 @@ impl Monitor {
         if self.agents[member.owner.agent.0].root().is_none() {
             member.owner.left = true;
         }
-        if self.source.keep(key, Watch::Counters).is_err() {
+        if self.processes.keep(key, Watch::Counters).is_err() {
             // Gone already; if somebody waited for it, its parent's counter has it.
             self.forest.remove(key);
         }
@@ -183,7 +183,7 @@ impl Monitor {
             let agent = &mut self.agents[index];
             let left = member.owner.left;
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
-            match self.source.read(key, io || first_io) {
+            match self.processes.read(key, io || first_io) {
                 Ok(reading) => {
                     if reading.state == ProcessState::Zombie {
                         found.dead.extend(member.seen.filter(Seen::waits).map(|seen| (key, seen)));

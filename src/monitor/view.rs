@@ -52,7 +52,7 @@ impl Monitor {
         Some(AgentDetail {
             view,
             run: self.agents[index.0].run_row().filter(|run| run.end.is_none()),
-            processes: self.processes(Owner { agent: index, left: false }),
+            processes: self.process_views(Owner { agent: index, left: false }),
             leftovers: self.leftovers(index),
         })
     }
@@ -85,7 +85,7 @@ impl Monitor {
         }
     }
 
-    fn processes(&self, owner: Owner) -> Vec<ProcessView> {
+    fn process_views(&self, owner: Owner) -> Vec<ProcessView> {
         let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
         members
             .filter_map(|(key, member)| {
