@@ -24,8 +24,20 @@ pub struct AgentIndex(pub usize);
 pub struct Owner {
     /// The agent.
     pub agent: AgentIndex,
-    /// Whether the agent's root ended before it: a leftover.
-    pub left: bool,
+    /// Whether the agent's root ended before it.
+    pub leftover: bool,
+}
+
+impl Owner {
+    /// Of a member of the agent's tree.
+    pub const fn tree(agent: AgentIndex) -> Owner {
+        Owner { agent, leftover: false }
+    }
+
+    /// Of a process that outlived the agent.
+    pub const fn leftovers(agent: AgentIndex) -> Owner {
+        Owner { agent, leftover: true }
+    }
 }
 
 /// A process of some agent's.
@@ -48,12 +60,12 @@ pub struct Member {
     /// What the last reading showed; none before the first.
     pub seen: Option<Seen>,
     /// What it is measured from as a leftover; none while it is none.
-    pub left: Option<Left>,
+    pub baseline: Option<Baseline>,
 }
 
 /// What a leftover is measured from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Left {
+pub struct Baseline {
     /// When its agent ended.
     pub since: Timestamp,
     /// What it had used by then, and its children: taken off what it has now, microseconds.
@@ -181,7 +193,7 @@ impl Forest {
             started_at,
             born,
             seen: None,
-            left: None,
+            baseline: None,
         };
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
@@ -378,7 +390,7 @@ impl Forest {
     /// The owner of a session's or group's leader, living or not. What an ended leader started afterwards is still its
     /// agent's; whether it is a leftover is the agent's state, which the caller knows.
     fn leads(&self, pid: Pid) -> Option<Owner> {
-        self.living(pid).or_else(|| self.former.get(&pid).map(|former| Owner { agent: former.agent, left: false }))
+        self.living(pid).or_else(|| self.former.get(&pid).map(|former| Owner::tree(former.agent)))
     }
 }
 

@@ -13,7 +13,7 @@ pub struct AccountRow {
     /// Of its tree.
     pub tree: Sums,
     /// Of its leftovers.
-    pub left: Sums,
+    pub leftovers: Sums,
     /// All members of both.
     pub members: Vec<MemberRow>,
 }
@@ -46,7 +46,7 @@ pub struct MemberRow {
     /// Its parent when it was last looked at.
     pub parent: Option<Pid>,
     /// Whether it is a leftover.
-    pub left: bool,
+    pub leftover: bool,
     /// Whether all it used was used in this tree.
     pub born: bool,
     /// Processor time, microseconds; none before its first reading.

@@ -192,7 +192,7 @@ pub(super) fn member_row(process: ProcessKey, member: &Member) -> MemberRow {
     MemberRow {
         process,
         parent: member.parent,
-        left: member.owner.left,
+        leftover: member.owner.leftover,
         born: member.born,
         cpu_us: member.seen.map(|seen| seen.cpu.held()),
         io_bytes: member.seen.and_then(|seen| seen.io).map(|(read, written)| (read.held(), written.held())),
@@ -258,7 +258,7 @@ mod tests {
                     uid: None,
                     age: Duration::ZERO,
                 };
-                let owner = Owner { agent: AgentIndex(0), left: false };
+                let owner = Owner::tree(AgentIndex(0));
                 forest.insert(&row, owner, Timestamp::default(), true);
             }
             let mut account = Account::default();

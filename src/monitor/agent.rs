@@ -40,7 +40,7 @@ pub(super) struct Agent {
     /// What its tree used, over all runs.
     pub tree: Account,
     /// What its leftovers used and use; none as long as it never had any.
-    pub left: Option<Box<Remains>>,
+    pub remains: Option<Box<Remains>>,
     /// Unresolved errors.
     pub unresolved: u64,
     /// Its messages in the broker's database, where they are counted there.
@@ -62,7 +62,7 @@ pub(super) struct Agent {
     /// The status and counts of its last row of history.
     pub recorded: Option<(Arc<str>, u64, Option<u64>)>,
     /// Whether what the last run left behind was told.
-    pub left_told: bool,
+    pub leftovers_told: bool,
     /// Whether reading its tree failed at the last pass, which has been told.
     pub failing: bool,
     /// Whether it was told that its memory cannot be added up as configured.
@@ -193,7 +193,7 @@ impl Agent {
             program: None,
             lingers: false,
             writes: false,
-            left: None,
+            remains: None,
             unresolved: 0,
             counted: None,
             pace: Pace::default(),
@@ -204,7 +204,7 @@ impl Agent {
             read_at: None,
             metrics,
             recorded: None,
-            left_told: true,
+            leftovers_told: true,
             failing: false,
             pss_told: false,
             nests: false,
@@ -281,7 +281,7 @@ impl Agent {
 
     /// Whether it belongs into the lists: somebody names it, or something of it lives or did lately, or it writes.
     pub(super) fn is_listed(&self) -> bool {
-        let lives = self.root().is_some() || self.left_sum().processes > 0;
+        let lives = self.root().is_some() || self.leftover_sum().processes > 0;
         self.claim.is_some() || lives || self.lingers || self.is_unregistered() && self.writes
     }
 
@@ -326,23 +326,23 @@ impl Agent {
     }
 
     /// Its account: of its tree or of its leftovers.
-    pub(super) fn account(&mut self, left: bool) -> &mut Account {
-        if left { &mut self.left.get_or_insert_default().account } else { &mut self.tree }
+    pub(super) fn account(&mut self, leftover: bool) -> &mut Account {
+        if leftover { &mut self.remains.get_or_insert_default().account } else { &mut self.tree }
     }
 
     /// What the pass adds up: for its tree or for its leftovers.
-    pub(super) fn sum(&mut self, left: bool) -> &mut Sum {
-        if left { &mut self.left.get_or_insert_default().sum } else { &mut self.sum }
+    pub(super) fn sum(&mut self, leftover: bool) -> &mut Sum {
+        if leftover { &mut self.remains.get_or_insert_default().sum } else { &mut self.sum }
     }
 
     /// Whether the last pass found something that outlived it, dead or alive.
     pub(super) fn has_leftovers(&self) -> bool {
-        self.left_sum().count() > 0
+        self.leftover_sum().count() > 0
     }
 
     /// What the last pass added up for its leftovers.
-    pub(super) fn left_sum(&self) -> Sum {
-        self.left.as_ref().map_or_else(Sum::default, |left| left.sum)
+    pub(super) fn leftover_sum(&self) -> Sum {
+        self.remains.as_ref().map_or_else(Sum::default, |remains| remains.sum)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{ExitStatus, Now, ProcessKey, ProcessState};
 use crate::process::ProcessSource;
-use crate::tree::{AgentIndex, Left, Owner};
+use crate::tree::{AgentIndex, Baseline, Owner};
 use crate::verdict::{Fact, is_expected};
 
 use super::agent::End;
@@ -83,8 +83,7 @@ impl Monitor {
 
     /// The tree of an ended root goes on as leftovers, on an account of its own.
     fn leave_behind(&mut self, index: AgentIndex, root: ProcessKey, root_lives: bool) {
-        let tree = Owner { agent: index, left: false };
-        let left = Owner { agent: index, left: true };
+        let (tree, leftovers) = (Owner::tree(index), Owner::leftovers(index));
         let keys: Vec<ProcessKey> = self
             .forest
             .iter()
@@ -93,15 +92,15 @@ impl Monitor {
             .collect();
         self.unsaved.push(index);
         let agent = self.agent(index);
-        agent.left_told = false;
+        agent.leftovers_told = false;
         let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map(|end| end.at).unwrap_or_default();
-        self.move_late(&keys, tree, left);
+        self.move_late(&keys, tree, leftovers);
         for key in keys {
             let member = self.forest.get_mut(key).expect("just seen");
-            member.owner = left;
+            member.owner = leftovers;
             // Of one that was not read yet it shows at its first reading.
             let used = member.seen.map(|seen| seen.cpu.last().own + seen.cpu.last().children);
-            member.left = used.map(|used_before_us| Left { since, used_before_us, noted: false });
+            member.baseline = used.map(|used_before_us| Baseline { since, used_before_us, noted: false });
         }
         if root_lives {
             self.roots.remove(&root);

@@ -47,13 +47,14 @@ impl Monitor {
     /// Lets members go that are gone.
     pub(super) fn let_go(&mut self, found: Found, io: bool, now: Now) {
         let Found { gone, dead, moved } = found;
-        let mut left: Vec<(ProcessKey, Member)> = Vec::with_capacity(gone.len());
+        let mut members: Vec<(ProcessKey, Member)> = Vec::with_capacity(gone.len());
         for key in &gone {
-            left.extend(self.forest.remove(*key).map(|member| (*key, member)));
+            members.extend(self.forest.remove(*key).map(|member| (*key, member)));
         }
-        let gone = left.iter().map(|(key, member)| (key.pid, member.parent)).collect();
+        let gone = members.iter().map(|(key, member)| (key.pid, member.parent)).collect();
         let since = Changes { gone, moved };
-        let lines: Vec<Line> = left.iter().map(|(key, member)| self.forest.line(*key, member.parent, &since)).collect();
+        let lines: Vec<Line> =
+            members.iter().map(|(key, member)| self.forest.line(*key, member.parent, &since)).collect();
         let dead: Vec<Dead> = dead
             .into_iter()
             .filter_map(|(key, before)| {
@@ -69,11 +70,11 @@ impl Monitor {
             .collect();
         // Before any root's end makes leftovers of its tree: what came up in this pass is on the account of its tree.
         for counted in Counted::ALL {
-            self.pass_on(counted, &left, &lines, &dead, counted.is_read(io));
+            self.pass_on(counted, &members, &lines, &dead, counted.is_read(io));
         }
-        for (key, member) in left {
+        for (key, member) in members {
             // What is written down of one that ended must not name its processes for ever.
-            if member.owner.left || self.agents[member.owner.agent.0].root().is_none() {
+            if member.owner.leftover || self.agents[member.owner.agent.0].root().is_none() {
                 self.unsaved.push(member.owner.agent);
             }
             self.leftover_ended(key, &member, now);
@@ -91,17 +92,17 @@ impl Monitor {
             let members = keys.iter().filter_map(|key| self.forest.get(*key)?.seen);
             let late: u64 = members.map(|mut seen| seen.share(counted).map_or(0, |share| share.late())).sum();
             if late > 0 {
-                let expected = self.agents[from.agent.0].account(from.left).ledger(counted).expected();
-                self.agents[to.agent.0].account(to.left).ledger(counted).expect(expected.min(late));
+                let expected = self.agents[from.agent.0].account(from.leftover).ledger(counted).expected();
+                self.agents[to.agent.0].account(to.leftover).ledger(counted).expect(expected.min(late));
             }
         }
     }
 
     /// What only one can have waited for goes first: what came up there is nobody else's. `read`: whether the counters of
     /// those that live were read in this pass.
-    fn pass_on(&mut self, counted: Counted, left: &[(ProcessKey, Member)], lines: &[Line], dead: &[Dead], read: bool) {
+    fn pass_on(&mut self, counted: Counted, gone: &[(ProcessKey, Member)], lines: &[Line], dead: &[Dead], read: bool) {
         let mut amounts = Vec::new();
-        for ((_, member), line) in left.iter().zip(lines) {
+        for ((_, member), line) in gone.iter().zip(lines) {
             let Some(share) = member.seen.and_then(|mut seen| seen.share(counted).copied()) else { continue };
             let parent = line.members.first().filter(|above| Some(above.pid) == member.parent);
             let mut had = share.had();
@@ -133,7 +134,7 @@ impl Monitor {
     /// Nobody but this member can have waited for so much. What its counter, if it was read, does not have comes later.
     fn await_below(&mut self, counted: Counted, process: ProcessKey, had: u64, read: bool) {
         let member = self.forest.get_mut(process).expect("a line is of members");
-        let ledger = self.agents[member.owner.agent.0].account(member.owner.left).ledger(counted);
+        let ledger = self.agents[member.owner.agent.0].account(member.owner.leftover).ledger(counted);
         let share = member.seen.as_mut().and_then(|seen| seen.share(counted));
         let Some(share) = share else { return ledger.expect(had) };
         let arrived = if read { share.explain(had) } else { 0 };
@@ -166,7 +167,7 @@ impl Monitor {
             let Some(share) = share.filter(|_| read) else { continue };
             let (of_had, of_late) = (share.explain(had), share.explain(late));
             let elsewhere = if member.owner == owner { 0 } else { of_late };
-            agent.account(member.owner.left).ledger(counted).explain(of_had + elsewhere);
+            agent.account(member.owner.leftover).ledger(counted).explain(of_had + elsewhere);
             had -= of_had;
             late -= of_late;
         }
@@ -184,7 +185,7 @@ impl Monitor {
             expecting.push(owner);
         }
         for to in expecting {
-            let ledger = self.agents[to.agent.0].account(to.left).ledger(counted);
+            let ledger = self.agents[to.agent.0].account(to.leftover).ledger(counted);
             if to == owner {
                 ledger.expect(had);
                 ledger.expect_longer(late);

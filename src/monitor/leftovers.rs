@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{LeftoverRow, Now, ProcessKey, ProcessState};
 use crate::process::Watch;
-use crate::tree::{AgentIndex, Left, Member, Owner};
+use crate::tree::{AgentIndex, Baseline, Member, Owner};
 
 use super::{Monitor, warning};
 
@@ -21,7 +21,7 @@ impl Monitor {
             return;
         }
         let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map_or(now.wall, |end| end.at);
-        let owner = Owner { agent: index, left: true };
+        let owner = Owner::leftovers(index);
         let mut names = Vec::new();
         let mut new = Vec::new();
         let mut ended = Vec::new();
@@ -29,7 +29,7 @@ impl Monitor {
             let Some(seen) = member.seen else { continue };
             if seen.state == ProcessState::Zombie {
                 // Whoever is to wait for it may never do so.
-                if member.left.is_some_and(|left| left.noted) {
+                if member.baseline.is_some_and(|baseline| baseline.noted) {
                     ended.push(key);
                 }
                 continue;
@@ -38,8 +38,8 @@ impl Monitor {
             // What a leftover starts is a leftover, and all of its use counts, unless it ran before it was known.
             let had = seen.cpu.last().own + seen.cpu.last().children;
             let used_before_us = if member.born { 0 } else { had };
-            let left = member.left.get_or_insert(Left { since, used_before_us, noted: false });
-            if !std::mem::replace(&mut left.noted, true) {
+            let baseline = member.baseline.get_or_insert(Baseline { since, used_before_us, noted: false });
+            if !std::mem::replace(&mut baseline.noted, true) {
                 new.push(key);
             }
         }
@@ -50,11 +50,11 @@ impl Monitor {
         for key in ended {
             let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
             self.batch.leftovers.extend(row.map(|row| LeftoverRow { ended_at: Some(now.wall), ..row }));
-            if let Some(left) = self.forest.get_mut(key).and_then(|member| member.left.as_mut()) {
-                left.noted = false;
+            if let Some(baseline) = self.forest.get_mut(key).and_then(|member| member.baseline.as_mut()) {
+                baseline.noted = false;
             }
         }
-        if !names.is_empty() && !std::mem::replace(&mut self.agent(index).left_told, true) {
+        if !names.is_empty() && !std::mem::replace(&mut self.agent(index).leftovers_told, true) {
             let count = names.len();
             let more = if count > NAMES { ", …" } else { "" };
             names.truncate(NAMES);
@@ -78,13 +78,13 @@ impl Monitor {
         let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
         self.batch.leftovers.extend(row.map(|row| LeftoverRow { agent, ended_at: Some(now.wall), ..row }));
         if let Some(member) = self.forest.get_mut(key) {
-            member.left = None;
+            member.baseline = None;
         }
     }
 
     /// What an agent left behind that lives.
     pub(super) fn leftovers(&self, index: AgentIndex) -> Vec<LeftoverRow> {
-        let owner = Owner { agent: index, left: true };
+        let owner = Owner::leftovers(index);
         let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
         members.filter_map(|(key, member)| self.row_of(key, member)).collect()
     }
@@ -98,7 +98,7 @@ impl Monitor {
     /// written down.
     pub(super) fn resume_leftover(&mut self, row: LeftoverRow, now: Now) {
         let Some(index) = self.by_number.get(&row.agent).copied() else { return };
-        let owner = Owner { agent: index, left: true };
+        let owner = Owner::leftovers(index);
         let same_boot = row.boot == self.boot;
         if same_boot
             && self.forest.get(row.process).is_none()
@@ -117,22 +117,22 @@ impl Monitor {
         if let Some(seen) = &mut member.seen {
             seen.rss_bytes = row.memory_bytes;
         }
-        member.left = Some(Left { since: row.since, used_before_us: row.used_before_us, noted: true });
+        member.baseline = Some(Baseline { since: row.since, used_before_us: row.used_before_us, noted: true });
     }
 
     /// The row of a member that was noted as a leftover.
     fn row_of(&self, key: ProcessKey, member: &Member) -> Option<LeftoverRow> {
-        let (left, seen) = (member.left.filter(|left| left.noted)?, member.seen.as_ref()?);
+        let (baseline, seen) = (member.baseline.filter(|baseline| baseline.noted)?, member.seen.as_ref()?);
         let used = seen.cpu.last();
         Some(LeftoverRow {
             agent: self.agents[member.owner.agent.0].stored.number,
             process: key,
             boot: Arc::clone(&self.boot),
             name: (*member.name).into(),
-            since: left.since,
+            since: baseline.since,
             memory_bytes: seen.rss_bytes,
-            cpu_us: (used.own + used.children).saturating_sub(left.used_before_us),
-            used_before_us: left.used_before_us,
+            cpu_us: (used.own + used.children).saturating_sub(baseline.used_before_us),
+            used_before_us: baseline.used_before_us,
             ended_at: None,
         })
     }

@@ -189,7 +189,7 @@ impl Monitor {
 
     /// Makes a process the root of an agent's tree; what hangs below it is found by the next pass.
     pub(super) fn plant(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
-        let owner = Owner { agent: index, left: false };
+        let owner = Owner::tree(index);
         self.unsaved.push(index);
         if self.forest.get(row.key).is_some() {
             self.regroup(row.key, owner, now);

@@ -100,7 +100,7 @@ pub(super) fn growth(agent: &Agent, now: Mono) -> Option<Growth> {
 /// A number of an agent's, in the unit of its name.
 fn measure(agent: &Agent, metric: Metric) -> Option<f64> {
     let metrics = &agent.metrics;
-    let left = Some(agent.left_sum()).filter(|left| !left.failed);
+    let leftovers = Some(agent.leftover_sum()).filter(|leftovers| !leftovers.failed);
     match metric {
         Metric::CpuPercent => metrics.cpu_percent,
         Metric::MemoryMb => metrics.memory_bytes.map(mebibytes),
@@ -111,8 +111,8 @@ fn measure(agent: &Agent, metric: Metric) -> Option<f64> {
         Metric::WrittenBytes => metrics.io.map(|io| number(io.written_bytes)),
         Metric::ErrorCount => Some(number(agent.unresolved)),
         Metric::MessageCount => metrics.message_count.map(number),
-        Metric::LeftoverMemoryMb => left.map(|left| mebibytes(left.rss_bytes)),
-        Metric::LeftoverProcesses => left.map(|left| f64::from(left.processes)),
+        Metric::LeftoverMemoryMb => leftovers.map(|leftovers| mebibytes(leftovers.rss_bytes)),
+        Metric::LeftoverProcesses => leftovers.map(|leftovers| f64::from(leftovers.processes)),
     }
 }
 

@@ -263,7 +263,7 @@ impl Monitor {
         if !self.agents[index.0].is_found() {
             return;
         }
-        let owner = Owner { agent: index, left: false };
+        let owner = Owner::tree(index);
         if self.agents[index.0].root() == Some(family.root)
             && let Some(program) = family.program
         {
@@ -281,7 +281,7 @@ impl Monitor {
     /// Whether these are of an agent whose root is gone without its end having been told yet: it died while the processes
     /// were listed. Who goes on is decided when that is taken in.
     fn loses_its_root(&self, family: &Family, rows: &HashMap<ProcessKey, &ProcessRow>) -> bool {
-        let Some(member) = self.forest.get(family.root).filter(|member| !member.owner.left) else { return false };
+        let Some(member) = self.forest.get(family.root).filter(|member| !member.owner.leftover) else { return false };
         let agent = &self.agents[member.owner.agent.0];
         let root_gone = agent.root().is_some_and(|root| !rows.contains_key(&root));
         root_gone && agent.found_as() == Some(&*family.agent)
@@ -381,7 +381,7 @@ impl Monitor {
         let launcher = self.matching.as_ref()?.fit(root).filter(|fit| fit.recognised.launcher)?;
         let (agent, session) = (Arc::clone(&launcher.recognised.agent), launcher.session);
         let command = launcher.command;
-        let tree = Owner { agent: index, left: false };
+        let tree = Owner::tree(index);
         let members = self.forest.iter().filter(|(key, member)| *key != root && member.owner == tree);
         let members: Vec<ProcessKey> = members.map(|(key, _)| key).collect();
         let matching = self.matching.as_mut()?;

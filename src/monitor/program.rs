@@ -25,7 +25,7 @@ impl Monitor {
     /// From now on this process, which the root started, is the agent's program.
     pub(super) fn watch_program(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
         let known = self.agents[index.0].program.as_ref().is_some_and(|program| program.key == row.key);
-        let tree = Owner { agent: index, left: false };
+        let tree = Owner::tree(index);
         let elsewhere = self.forest.get(row.key).is_some_and(|member| member.owner != tree);
         if known || elsewhere || !self.take_in(row, tree, Watch::Exit, now) {
             return;

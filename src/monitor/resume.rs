@@ -77,13 +77,13 @@ impl Monitor {
         let same_boot = known.account.as_ref().is_some_and(|row| row.boot == self.boot);
         let held = |sums: Sums| if same_boot { sums } else { settled(sums) };
         let agent = &mut self.agents[index.0];
-        let (tree, left) = known
+        let (tree, leftovers) = known
             .account
             .as_ref()
-            .map_or_else(|| (agent.tree.sums(), Sums::default()), |row| (held(row.tree), held(row.left)));
+            .map_or_else(|| (agent.tree.sums(), Sums::default()), |row| (held(row.tree), held(row.leftovers)));
         agent.tree = Account::resume(&tree, cpu_us, io);
-        if left != Sums::default() {
-            *agent.account(true) = Account::resume(&left, 0, Io::default());
+        if leftovers != Sums::default() {
+            *agent.account(true) = Account::resume(&leftovers, 0, Io::default());
         }
     }
 
@@ -113,7 +113,7 @@ impl Monitor {
             uid: None,
             age: now.mono.since(read_at),
         });
-        let owner = Owner { agent: index, left: row.left };
+        let owner = Owner { agent: index, leftover: row.leftover };
         self.forest.insert(&found, owner, now.wall - found.age, row.born);
         // One that is gone cannot be kept, and is found gone when it is read.
         let _ = self.processes.keep(row.process, Watch::Counters);
@@ -183,7 +183,7 @@ impl Monitor {
         let nested = (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].nests);
         for index in self.unsaved.drain(..).chain(nested) {
             let agent = &self.agents[index.0];
-            if places[index.0].is_some() || agent.run.is_none() && agent.left.is_none() {
+            if places[index.0].is_some() || agent.run.is_none() && agent.remains.is_none() {
                 continue;
             }
             places[index.0] = Some(self.batch.accounts.len());
@@ -192,9 +192,9 @@ impl Monitor {
                 boot: Arc::clone(&self.boot),
                 scanned_at: self.scanned_at.unwrap_or(now.mono),
                 tree: agent.tree.sums(),
-                left: agent.left.as_ref().map(|left| left.account.sums()).unwrap_or_default(),
+                leftovers: agent.remains.as_ref().map(|remains| remains.account.sums()).unwrap_or_default(),
                 // As many as the last pass has seen: thousands of agents have one each.
-                members: Vec::with_capacity(agent.sum.count() + agent.left_sum().count()),
+                members: Vec::with_capacity(agent.sum.count() + agent.leftover_sum().count()),
             });
         }
         for (key, member) in self.forest.iter() {

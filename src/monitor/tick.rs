@@ -109,7 +109,7 @@ impl Monitor {
         let new = self.forest.iter_mut().rev().filter(|(_, member)| !member.born && member.seen.is_none());
         for (key, member) in new {
             if let Ok(reading) = self.processes.read(key, true) {
-                let account = self.agents[member.owner.agent.0].account(member.owner.left);
+                let account = self.agents[member.owner.agent.0].account(member.owner.leftover);
                 member.seen = Some(account.take(member, &reading));
             }
         }
@@ -128,7 +128,7 @@ impl Monitor {
     pub(super) fn keep_member(&mut self, key: ProcessKey) {
         let Some(member) = self.forest.get_mut(key) else { return };
         if self.agents[member.owner.agent.0].root().is_none() {
-            member.owner.left = true;
+            member.owner.leftover = true;
         }
         if self.processes.keep(key, Watch::Counters).is_err() {
             // Gone already; if somebody waited for it, its parent's counter has it.
@@ -148,8 +148,8 @@ impl Monitor {
         for index in &read {
             let agent = &mut self.agents[index.0];
             agent.sum = Sum::default();
-            if let Some(left) = &mut agent.left {
-                left.sum = Sum::default();
+            if let Some(remains) = &mut agent.remains {
+                remains.sum = Sum::default();
             }
         }
         let found = self.read_members(io);
@@ -181,7 +181,7 @@ impl Monitor {
                 continue;
             }
             let agent = &mut self.agents[index];
-            let left = member.owner.left;
+            let leftover = member.owner.leftover;
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
             match self.processes.read(key, io || first_io) {
                 Ok(reading) => {
@@ -195,17 +195,17 @@ impl Monitor {
                     if member.named != named {
                         renamed.push((key, named));
                     }
-                    agent.sum(left).add(&reading);
-                    let account = agent.account(left);
+                    agent.sum(leftover).add(&reading);
+                    let account = agent.account(leftover);
                     member.seen = Some(account.take(member, &reading));
                 }
                 Err(ReadError::Gone) => found.gone.push(key),
                 Err(error) => {
                     let denied = matches!(error, ReadError::Denied { .. });
                     *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
-                    agent.sum(left).failed = true;
+                    agent.sum(leftover).failed = true;
                     // While its parent lives it is that one's child.
-                    agent.account(left).miss(member, io);
+                    agent.account(leftover).miss(member, io);
                 }
             }
         }
@@ -219,13 +219,13 @@ impl Monitor {
         let holds = root.and_then(|root| self.forest.get(root)?.seen).is_some_and(|seen| seen.rss_bytes > 0);
         let agent = &mut self.agents[index.0];
         self.due[index.0] = false;
-        let mut left = agent.left.as_deref_mut().map(|left| &mut left.account);
-        if let Some(left) = &mut left {
-            left.cpu.charge();
+        let mut leftovers = agent.remains.as_deref_mut().map(|remains| &mut remains.account);
+        if let Some(leftovers) = &mut leftovers {
+            leftovers.cpu.charge();
         }
         let used_us = agent.tree.cpu.charge();
         if io {
-            for account in left.into_iter().chain([&mut agent.tree]) {
+            for account in leftovers.into_iter().chain([&mut agent.tree]) {
                 account.read.charge();
                 account.written.charge();
             }
@@ -237,7 +237,7 @@ impl Monitor {
             _ => None,
         };
         let first = lives && std::mem::replace(&mut agent.read_at, sum.read_at).is_none();
-        let members = sum.count() + agent.left_sum().count() > 0;
+        let members = sum.count() + agent.leftover_sum().count() > 0;
         if first || agent.nests && members {
             // What its members had at their first reading; and what is shown of one that nests, which may come up in
             // another's account, had it not been written down.

@@ -52,7 +52,7 @@ impl Monitor {
         Some(AgentDetail {
             view,
             run: self.agents[index.0].run_row().filter(|run| run.end.is_none()),
-            processes: self.process_views(Owner { agent: index, left: false }),
+            processes: self.process_views(Owner::tree(index)),
             leftovers: self.leftovers(index),
         })
     }
@@ -133,8 +133,8 @@ impl Monitor {
 
 fn leftovers(agent: &Agent) -> Leftovers {
     Leftovers {
-        process_count: agent.left_sum().processes,
-        memory_bytes: agent.left_sum().rss_bytes,
-        cpu_us: agent.left.as_ref().map_or(0, |left| left.account.cpu.total()),
+        process_count: agent.leftover_sum().processes,
+        memory_bytes: agent.leftover_sum().rss_bytes,
+        cpu_us: agent.remains.as_ref().map_or(0, |remains| remains.account.cpu.total()),
     }
 }

@@ -112,13 +112,13 @@ impl Monitor {
             Condition::Above { metric, .. } | Condition::Below { metric, .. } => Some(*metric),
             _ => None,
         };
-        let left = self.agents[agent.0].root().is_none()
+        let leftover = self.agents[agent.0].root().is_none()
             || matches!(metric, Some(Metric::LeftoverMemoryMb | Metric::LeftoverProcesses));
         let by_cpu = matches!(metric, Some(Metric::CpuPercent | Metric::CpuSeconds));
         let weight = |seen: &Seen| {
             if by_cpu { seen.cpu_percent.unwrap_or_default() } else { mebibytes(seen.rss_bytes) }
         };
-        let owner = Owner { agent, left };
+        let owner = Owner { agent, leftover };
         let living = |member: &Member| member.seen.filter(|seen| seen.state != ProcessState::Zombie);
         let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
         let mut heaviest: Vec<(f64, &str, crate::model::Pid)> =

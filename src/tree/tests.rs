@@ -21,8 +21,8 @@ fn row(number: i64, start_ticks: u64, parent: i64, session: i64) -> ProcessRow {
     }
 }
 
-const TREE: Owner = Owner { agent: AgentIndex(0), left: false };
-const OTHER: Owner = Owner { agent: AgentIndex(1), left: false };
+const TREE: Owner = Owner::tree(AgentIndex(0));
+const OTHER: Owner = Owner::tree(AgentIndex(1));
 
 /// A broker (pid 10, session 10) that started agent 0 with root 20 and agent 1 with root 30, both in its session.
 fn forest() -> Forest {
@@ -98,7 +98,7 @@ fn the_monitor_and_what_it_starts_are_nobodys() {
 fn an_inner_agent_takes_its_subtree_along() {
     let mut forest = forest();
     adopt(&mut forest, vec![row(41, 5, 20, 10), row(42, 6, 41, 10), row(43, 6, 42, 10), row(44, 7, 20, 10)]);
-    let inner = Owner { agent: AgentIndex(2), left: false };
+    let inner = Owner::tree(AgentIndex(2));
     let moved = forest.move_below(forest.at(pid(42)).unwrap(), inner);
     assert_eq!(moved.iter().map(|key| key.pid.get()).collect::<Vec<_>>(), [42, 43]);
     assert_eq!(forest.get(forest.at(pid(44)).unwrap()).unwrap().owner, TREE);

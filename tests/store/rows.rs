@@ -330,7 +330,7 @@ fn a_new_daemon_goes_on_where_the_last_one_ended() {
     );
 
     // What is stored of an account stands in place of what was.
-    let mut next = AccountRow { scanned_at: Mono(5), left: Sums::default(), ..account_of(1) };
+    let mut next = AccountRow { scanned_at: Mono(5), leftovers: Sums::default(), ..account_of(1) };
     next.members.remove(1);
     store.store(Batch { accounts: vec![account_of(1), next.clone()], ..Batch::default() }).unwrap();
 

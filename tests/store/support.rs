@@ -225,7 +225,7 @@ pub(crate) fn account_of(n: u32) -> AccountRow {
     let member = |start_ticks, pid| MemberRow {
         process: ProcessKey { start_ticks, pid: Pid::new(pid).unwrap() },
         parent: None,
-        left: false,
+        leftover: false,
         born: false,
         cpu_us: None,
         io_bytes: None,
@@ -235,11 +235,11 @@ pub(crate) fn account_of(n: u32) -> AccountRow {
         boot: "0e4b7c3a-boot".into(),
         scanned_at: Mono(123_456_789_012_345),
         tree: Sums { cpu_us: balance(7, 1), read_bytes: balance(8, 2), written_bytes: balance(9, 3) },
-        left: Sums { cpu_us: balance(17, 11), read_bytes: balance(18, 12), written_bytes: balance(19, 13) },
+        leftovers: Sums { cpu_us: balance(17, 11), read_bytes: balance(18, 12), written_bytes: balance(19, 13) },
         members: vec![
             MemberRow {
                 parent: Pid::new(1),
-                left: true,
+                leftover: true,
                 born: true,
                 cpu_us: Some(held(1, 2, 3)),
                 io_bytes: Some((held(0, 4, 5), held(0, 6, 7))),

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 /// Puts an account with its members in the place of what is stored of that agent's.
 pub(super) fn account(connection: &Connection, row: &AccountRow) -> Result<(), StoreError> {
-    for (leftover, sums) in [(false, &row.tree), (true, &row.left)] {
+    for (leftover, sums) in [(false, &row.tree), (true, &row.leftovers)] {
         let sql = "insert or replace into account (agent_number, leftover, boot, scanned_at_ns, cpu_us, cpu_coming,
                                                    read_bytes, read_coming, written_bytes, written_coming)
                    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -44,7 +44,7 @@ fn member(connection: &Connection, agent: AgentNumber, row: &MemberRow) -> Resul
         row.process.start_ticks,
         row.process.pid.get(),
         row.parent.map(Pid::get),
-        row.left,
+        row.leftover,
         row.born,
         row.cpu_us.map(|held| held.own),
         row.cpu_us.map(|held| held.children),

@@ -24,10 +24,10 @@ pub(super) fn accounts(connection: &Connection) -> rusqlite::Result<HashMap<Agen
             boot,
             scanned_at,
             tree: Sums::default(),
-            left: Sums::default(),
+            leftovers: Sums::default(),
             members: Vec::new(),
         });
-        let sums = if row.get(1)? { &mut account.left } else { &mut account.tree };
+        let sums = if row.get(1)? { &mut account.leftovers } else { &mut account.tree };
         *sums = Sums { cpu_us: balance(row, 4)?, read_bytes: balance(row, 6)?, written_bytes: balance(row, 8)? };
     }
     let mut statement = connection.prepare(
@@ -57,7 +57,7 @@ fn member(row: &Row<'_>) -> rusqlite::Result<MemberRow> {
     Ok(MemberRow {
         process: process(row, 1)?,
         parent: row.get::<_, Option<i64>>(3)?.and_then(Pid::new),
-        left: row.get(4)?,
+        leftover: row.get(4)?,
         born: row.get(5)?,
         cpu_us: held(row.get(6)?, row.get(7)?, row.get(8)?),
         io_bytes: read.zip(written),
