@@ -47,8 +47,8 @@ pub struct Member {
     pub owner: Owner,
     /// Its parent when it was last looked at.
     pub parent: Option<Pid>,
-    /// Its session and its process group when it was last looked at: see [`Forest::rename`].
-    pub named: [Option<Pid>; 2],
+    /// Its session and its process group when it was last looked at: see [`Forest::set_groups`].
+    pub groups: [Option<Pid>; 2],
     /// Its short name.
     pub name: Box<str>,
     /// The account it runs under.
@@ -110,8 +110,8 @@ pub struct Forest {
     /// Members that are gone. They may have led sessions or groups that live on: a leader's pid is not given away while
     /// its session or group lives, so the number still means the same as long as a process names it.
     former: HashMap<Pid, Former>,
-    /// How many members name a number as that of their session, or of their group.
-    names: HashMap<Pid, u32>,
+    /// How many members are in the session of this number, or in the process group.
+    in_group: HashMap<Pid, u32>,
     /// The monitor's own process.
     own: Option<Pid>,
     /// What descends from it, each with its start ticks.
@@ -144,14 +144,20 @@ impl Forest {
         self.members.get_mut(&process).map(|member| &mut **member)
     }
 
+    /// The members of one owner, oldest first. Walks along all.
+    pub fn of(&self, owner: Owner) -> impl Iterator<Item = (ProcessKey, &Member)> {
+        self.iter().filter(move |(_, member)| member.owner == owner)
+    }
+
     /// The member that has this pid now.
     pub fn at(&self, pid: Pid) -> Option<ProcessKey> {
         self.by_pid.get(&pid).copied()
     }
 
-    /// Whose the process of this pid is, or was when it was last heard of.
-    pub fn kin(&self, pid: Pid) -> Option<Owner> {
-        self.leads(pid)
+    /// Whose the process of this pid is, or was when it was last heard of. What an ended one started afterwards is still its
+    /// agent's; whether it is a leftover is the agent's state, which the caller knows.
+    pub fn last_owner(&self, pid: Pid) -> Option<Owner> {
+        self.owner_at(pid).or_else(|| self.former.get(&pid).map(|former| Owner::tree(former.agent)))
     }
 
     /// A process that was an agent's and is gone before it could be looked at: what it started is the agent's too.
@@ -167,7 +173,7 @@ impl Forest {
 
     /// A process of this number began and is gone again, and was an agent's: who had the number before is gone, too, noticed
     /// or not.
-    pub fn pass_by(&mut self, pid: Pid, agent: AgentIndex) {
+    pub fn remember_short_lived(&mut self, pid: Pid, agent: AgentIndex) {
         self.by_pid.remove(&pid);
         self.remember(pid, agent);
     }
@@ -182,42 +188,42 @@ impl Forest {
         self.members.is_empty()
     }
 
-    /// Takes a process in.
-    pub fn insert(&mut self, row: &ProcessRow, owner: Owner, started_at: Timestamp, born: bool) {
+    /// Takes a process in. `now`: when the row was read; `born`: whether all it used was used in this tree.
+    pub fn insert(&mut self, row: &ProcessRow, owner: Owner, now: Timestamp, born: bool) {
         let member = Member {
             owner,
             parent: row.parent,
-            named: [row.session, row.group],
+            groups: [row.session, row.group],
             name: row.name.clone(),
             uid: row.uid,
-            started_at,
+            started_at: now - row.age,
             born,
             seen: None,
             baseline: None,
         };
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
-        self.count_in(member.named);
+        self.enter(member.groups);
         self.members.insert(row.key, Box::new(member));
     }
 
     /// A member is in another session or process group now: the numbers of those before may be free.
-    pub fn rename(&mut self, process: ProcessKey, named: [Option<Pid>; 2]) {
+    pub fn set_groups(&mut self, process: ProcessKey, groups: [Option<Pid>; 2]) {
         let Some(member) = self.members.get_mut(&process) else { return };
-        let before = std::mem::replace(&mut member.named, named);
-        self.count_in(named);
-        self.count_out(before);
+        let before = std::mem::replace(&mut member.groups, groups);
+        self.enter(groups);
+        self.leave(before);
     }
 
-    fn count_in(&mut self, named: [Option<Pid>; 2]) {
-        for number in named.into_iter().flatten() {
-            *self.names.entry(number).or_default() += 1;
+    fn enter(&mut self, groups: [Option<Pid>; 2]) {
+        for number in groups.into_iter().flatten() {
+            *self.in_group.entry(number).or_default() += 1;
         }
     }
 
-    fn count_out(&mut self, named: [Option<Pid>; 2]) {
-        for number in named.into_iter().flatten() {
-            if let Entry::Occupied(mut count) = self.names.entry(number) {
+    fn leave(&mut self, groups: [Option<Pid>; 2]) {
+        for number in groups.into_iter().flatten() {
+            if let Entry::Occupied(mut count) = self.in_group.entry(number) {
                 *count.get_mut() -= 1;
                 if *count.get() == 0 {
                     count.remove();
@@ -234,18 +240,18 @@ impl Forest {
             self.by_pid.remove(&process.pid);
             self.remember(process.pid, member.owner.agent);
         }
-        self.count_out(member.named);
+        self.leave(member.groups);
         Some(*member)
     }
 
     /// Nobody knows for how long this member has been gone: its number may be another's by now, or that of a session which
-    /// another led since. As long as a living member names it, it is not.
-    pub fn doubt(&mut self, process: ProcessKey) {
+    /// another led since. As long as a living member is in its session or group, it is not.
+    pub fn release_pid(&mut self, process: ProcessKey) {
         let Some(member) = self.members.get(&process) else { return };
         let agent = member.owner.agent;
         if self.by_pid.get(&process.pid) == Some(&process) {
             self.by_pid.remove(&process.pid);
-            if self.names.contains_key(&process.pid) {
+            if self.in_group.contains_key(&process.pid) {
                 self.remember(process.pid, agent);
             }
         }
@@ -254,35 +260,37 @@ impl Forest {
     /// At the end of a regular pass: forgets who was gone at the last one already and leads nothing that lives. By now all
     /// that it started was seen or told. Its number is free, and means whoever gets it next, even if that one is gone
     /// before anybody has seen it.
-    pub fn forget_leaders(&mut self) {
-        let names = &self.names;
-        self.former.retain(|pid, former| names.contains_key(pid) || !std::mem::replace(&mut former.old, true));
+    pub fn forget_former(&mut self) {
+        let in_group = &self.in_group;
+        self.former.retain(|pid, former| in_group.contains_key(pid) || !std::mem::replace(&mut former.old, true));
     }
 
     /// Forgets everything about an agent.
-    pub fn forget(&mut self, agent: AgentIndex) {
+    pub fn forget_agent(&mut self, agent: AgentIndex) {
         self.former.retain(|_, former| former.agent != agent);
     }
 
     /// The agent that a process which is no member yet belongs to.
-    pub fn owner_of(&self, row: &ProcessRow) -> Option<Owner> {
+    fn owner_of(&self, row: &ProcessRow) -> Option<Owner> {
         if row.kernel || Some(row.key.pid) == self.own {
             return None;
         }
-        let parent = row.parent.and_then(|pid| self.living(pid));
+        let parent = row.parent.and_then(|pid| self.owner_at(pid));
         if parent.is_none() && self.is_below_own(row) {
             return None;
         }
         parent
-            .or_else(|| row.session.and_then(|pid| self.leads(pid)))
-            .or_else(|| row.group.and_then(|pid| self.leads(pid)))
+            .or_else(|| row.session.and_then(|pid| self.last_owner(pid)))
+            .or_else(|| row.group.and_then(|pid| self.last_owner(pid)))
     }
 
-    /// Takes in all of `rows` that belong to some agent, parents before children; returns what it took in.
+    /// Takes in all of `rows` that belong to some agent, parents before children; returns what it took in. `now` and `born`
+    /// as for [`insert`](Forest::insert).
     pub fn adopt(
         &mut self,
         rows: &mut Vec<ProcessRow>,
-        mut admit: impl FnMut(&ProcessRow) -> Admission,
+        now: Timestamp,
+        born: impl Fn(&ProcessRow) -> bool,
     ) -> Vec<ProcessKey> {
         rows.sort_unstable_by_key(|row| row.key);
         rows.retain(|row| !self.members.contains_key(&row.key));
@@ -304,8 +312,7 @@ impl Forest {
                     }
                     return true;
                 };
-                let Admission { started_at, born } = admit(row);
-                self.insert(row, owner, started_at, born);
+                self.insert(row, owner, now, born(row));
                 taken.push(row.key);
                 false
             });
@@ -320,7 +327,7 @@ impl Forest {
     }
 
     /// Gives a member and all below it that had the same owner to another agent; returns those that moved.
-    pub fn move_below(&mut self, root: ProcessKey, to: Owner) -> Vec<ProcessKey> {
+    pub fn move_subtree(&mut self, root: ProcessKey, to: Owner) -> Vec<ProcessKey> {
         let Some(member) = self.members.get_mut(&root) else { return Vec::new() };
         let from = member.owner;
         member.owner = to;
@@ -339,28 +346,28 @@ impl Forest {
 
     /// Who was above a process at the last look, and so whoever can have waited for it or for one between: orphans go
     /// upwards. Nobody is younger than who descends from it: a younger one has got the number of one that is gone.
-    pub fn line(&self, process: ProcessKey, parent: Option<Pid>, since: &Changes) -> Line {
-        let mut line = Line::default();
+    pub fn ancestors(&self, process: ProcessKey, parent: Option<Pid>, since: &Changes) -> Ancestors {
+        let mut found = Ancestors::default();
         let (mut below, mut above, mut passed) = (process, parent, 0);
         while let Some(pid) = above {
             let member = self.at(pid).filter(|key| key.start_ticks <= below.start_ticks);
-            if let Some(key) = member.filter(|key| !line.members.contains(key)) {
-                line.members.push(key);
+            if let Some(key) = member.filter(|key| !found.members.contains(key)) {
+                found.members.push(key);
                 let known = |then: &&Option<Pid>| {
                     then.is_some_and(|pid| self.at(pid).is_some() || since.gone.contains_key(&pid))
                 };
                 let then = since.moved.get(&key).filter(known);
                 (below, above) = (key, *then.unwrap_or(&self.members[&key].parent));
             } else if let Some(parent) = since.gone.get(&pid).filter(|_| passed < since.gone.len()) {
-                line.open = true;
+                found.open = true;
                 (above, passed) = (*parent, passed + 1);
             } else {
-                line.open |= self.former.contains_key(&pid);
-                return line;
+                found.open |= self.former.contains_key(&pid);
+                return found;
             }
         }
-        line.open = true;
-        line
+        found.open = true;
+        found
     }
 
     /// The agents of which one has a member below another's, or in a session or group that another's leads or led.
@@ -368,9 +375,9 @@ impl Forest {
         let mut nested = BTreeSet::new();
         for member in self.members.values() {
             let own = member.owner.agent;
-            let above = member.parent.and_then(|pid| self.living(pid));
-            let leads = member.named.into_iter().flatten().filter_map(|pid| self.leads(pid));
-            for other in above.into_iter().chain(leads).filter(|other| other.agent != own) {
+            let parent = member.parent.and_then(|pid| self.owner_at(pid));
+            let leaders = member.groups.into_iter().flatten().filter_map(|pid| self.last_owner(pid));
+            for other in parent.into_iter().chain(leaders).filter(|other| other.agent != own) {
                 nested.extend([own, other.agent]);
             }
         }
@@ -383,14 +390,8 @@ impl Forest {
         known || row.parent.is_some_and(|pid| Some(pid) == self.own || self.below_own.contains_key(&pid))
     }
 
-    fn living(&self, pid: Pid) -> Option<Owner> {
+    fn owner_at(&self, pid: Pid) -> Option<Owner> {
         self.at(pid).map(|key| self.members[&key].owner)
-    }
-
-    /// The owner of a session's or group's leader, living or not. What an ended leader started afterwards is still its
-    /// agent's; whether it is a leftover is the agent's state, which the caller knows.
-    fn leads(&self, pid: Pid) -> Option<Owner> {
-        self.living(pid).or_else(|| self.former.get(&pid).map(|former| Owner::tree(former.agent)))
     }
 }
 
@@ -403,22 +404,13 @@ pub struct Changes {
     pub moved: HashMap<ProcessKey, Option<Pid>>,
 }
 
-/// The members above a process: see [`Forest::line`].
+/// The members above a process: see [`Forest::ancestors`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Line {
+pub struct Ancestors {
     /// Nearest first.
     pub members: Vec<ProcessKey>,
     /// Whether one of it just left, or its end is not known: who was given what those left behind was not seen.
     pub open: bool,
-}
-
-/// What is known of a process that is taken in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Admission {
-    /// When it started.
-    pub started_at: Timestamp,
-    /// Whether it began since the last look, so that all it used was used in this tree.
-    pub born: bool,
 }
 
 #[cfg(test)]

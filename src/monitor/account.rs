@@ -9,9 +9,9 @@ use crate::tree::{Member, Seen};
 /// Processor time is counted in hundredths of a second: in a shorter time than this it makes no rate.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// What is counted of a tree, in a ledger each.
+/// What is added up of a tree, in a ledger each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Counted {
+pub(super) enum Resource {
     Cpu,
     Read,
     Written,
@@ -64,13 +64,13 @@ pub(super) struct Remains {
     pub sum: Sum,
 }
 
-impl Counted {
+impl Resource {
     /// All of them.
-    pub(super) const ALL: [Counted; 3] = [Counted::Cpu, Counted::Read, Counted::Written];
+    pub(super) const ALL: [Resource; 3] = [Resource::Cpu, Resource::Read, Resource::Written];
 
-    /// Whether a pass reads it, that reads storage only if `io`.
+    /// Whether a pass reads it, that reads storage I/O only if `io`.
     pub(super) fn is_read(self, io: bool) -> bool {
-        self == Counted::Cpu || io
+        self == Resource::Cpu || io
     }
 }
 
@@ -121,62 +121,62 @@ impl Account {
     }
 
     /// One of its ledgers.
-    pub(super) fn ledger(&mut self, counted: Counted) -> &mut Ledger {
-        match counted {
-            Counted::Cpu => &mut self.cpu,
-            Counted::Read => &mut self.read,
-            Counted::Written => &mut self.written,
+    pub(super) fn ledger(&mut self, resource: Resource) -> &mut Ledger {
+        match resource {
+            Resource::Cpu => &mut self.cpu,
+            Resource::Read => &mut self.read,
+            Resource::Written => &mut self.written,
         }
     }
 
     /// Takes in the reading of one member.
-    pub(super) fn take(&mut self, member: &Member, reading: &Reading) -> Seen {
-        let cpu = Counter { own: reading.cpu.own_us, children: reading.cpu.children_us };
-        let mut seen = member.seen.unwrap_or_else(|| Seen {
-            state: reading.state,
-            rss_bytes: 0,
-            threads: None,
-            cpu_percent: None,
-            read_at: reading.read_at,
-            cpu: Share::default(),
-            io: None,
-        });
-        let own_before = seen.cpu.last().own;
-        seen.cpu = enter(&mut self.cpu, member.seen.map(|seen| seen.cpu), cpu, member.born);
-        let counted = match reading.io {
+    pub(super) fn take(&mut self, member: &mut Member, reading: &Reading) {
+        let (before, born) = (member.seen.as_ref(), member.born);
+        let counters = match reading.io {
             // What a process reads itself cannot be told from what came from children: all of it counts as theirs.
-            IoReading::Known(io) => Some((io, (|bytes| Counter { own: 0, children: bytes }) as fn(u64) -> Counter)),
+            IoReading::Known(io) => {
+                Some([io.read_bytes, io.written_bytes].map(|children| Counter { own: 0, children }))
+            }
             // Nothing of a child ever comes up in its parent: what is gone is held against nothing.
-            IoReading::Own(io) => Some((io, (|bytes| Counter { own: bytes, children: 0 }) as fn(u64) -> Counter)),
+            IoReading::Own(io) => Some([io.read_bytes, io.written_bytes].map(|own| Counter { own, children: 0 })),
             IoReading::Denied | IoReading::Skipped => None,
         };
-        if let Some((io, lump)) = counted {
-            let before = member.seen.and_then(|seen| seen.io).unzip();
-            seen.io = Some((
-                enter(&mut self.read, before.0, lump(io.read_bytes), member.born),
-                enter(&mut self.written, before.1, lump(io.written_bytes), member.born),
-            ));
-        }
-        if member.seen.is_some_and(|seen| reading.read_at.since(seen.read_at) >= SHORTEST) {
-            seen.cpu_percent = percent(cpu.own.saturating_sub(own_before), reading.read_at, seen.read_at);
-        }
-        Seen {
+        let io_before = before.and_then(|seen| seen.io);
+        let io = counters.map(|[read, written]| {
+            let (read_before, written_before) = io_before.unzip();
+            (enter(&mut self.read, read_before, read, born), enter(&mut self.written, written_before, written, born))
+        });
+        let cpu = Counter { own: reading.cpu.own_us, children: reading.cpu.children_us };
+        let cpu_percent = before.and_then(|seen| {
+            if reading.read_at.since(seen.read_at) < SHORTEST {
+                return seen.cpu_percent;
+            }
+            percent(cpu.own.saturating_sub(seen.cpu.last().own), reading.read_at, seen.read_at)
+        });
+        member.seen = Some(Seen {
+            read_at: reading.read_at,
             state: reading.state,
             rss_bytes: reading.rss_bytes,
             threads: reading.threads,
-            read_at: reading.read_at,
-            ..seen
-        }
+            cpu_percent,
+            cpu: enter(&mut self.cpu, before.map(|seen| seen.cpu), cpu, born),
+            io: io.or(io_before),
+        });
     }
 }
 
 impl Seen {
     /// Its part in one of the ledgers, if it has one there.
-    pub(super) fn share(&mut self, counted: Counted) -> Option<&mut Share> {
-        match (counted, &mut self.io) {
-            (Counted::Cpu, _) => Some(&mut self.cpu),
-            (Counted::Read, Some((read, _))) => Some(read),
-            (Counted::Written, Some((_, written))) => Some(written),
+    pub(super) fn share(mut self, resource: Resource) -> Option<Share> {
+        self.share_mut(resource).copied()
+    }
+
+    /// The same, to be changed.
+    pub(super) fn share_mut(&mut self, resource: Resource) -> Option<&mut Share> {
+        match (resource, &mut self.io) {
+            (Resource::Cpu, _) => Some(&mut self.cpu),
+            (Resource::Read, Some((read, _))) => Some(read),
+            (Resource::Written, Some((_, written))) => Some(written),
             (_, None) => None,
         }
     }
@@ -276,17 +276,16 @@ mod tests {
                     io: tell(Io { read_bytes: bytes, written_bytes: 2 * bytes }),
                 };
                 let member = forest.get_mut(key).unwrap();
-                let seen = account.take(member, &reading);
-                member.seen = Some(seen);
-                seen
+                account.take(member, &reading);
+                member.seen.unwrap()
             };
             let charge = |account: &mut Account| (account.read.charge(), account.written.charge());
             read(&mut account, parent, 10);
             let gone = read(&mut account, child, 100);
             assert_eq!(charge(&mut account), (110, 220));
-            for counted in Counted::ALL {
-                let had = gone.clone().share(counted).unwrap().had();
-                account.ledger(counted).expect(had);
+            for resource in Resource::ALL {
+                let had = gone.share(resource).unwrap().had();
+                account.ledger(resource).expect(had);
             }
             read(&mut account, parent, at_last);
             assert_eq!(charge(&mut account), (50, 100));

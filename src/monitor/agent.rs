@@ -8,6 +8,7 @@ use crate::model::{
     AgentView, Balance, BootId, ExitStatus, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey,
     Record, RunEnd, RunRow, StoredAgent, Sums, Timestamp,
 };
+use crate::tree::Owner;
 use crate::verdict::{Fact, Verdict, judge};
 
 use super::account::{Account, Remains, Sum};
@@ -158,6 +159,11 @@ pub(super) struct End {
     pub reason: Option<Arc<str>>,
     /// When it is told even without a status.
     pub deadline: Mono,
+}
+
+/// The account that a member is charged to.
+pub(super) fn account_of(agents: &mut [Agent], owner: Owner) -> &mut Account {
+    agents[owner.agent.0].account(owner.leftover)
 }
 
 impl Agent {

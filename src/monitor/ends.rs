@@ -84,12 +84,8 @@ impl Monitor {
     /// The tree of an ended root goes on as leftovers, on an account of its own.
     fn leave_behind(&mut self, index: AgentIndex, root: ProcessKey, root_lives: bool) {
         let (tree, leftovers) = (Owner::tree(index), Owner::leftovers(index));
-        let keys: Vec<ProcessKey> = self
-            .forest
-            .iter()
-            .filter(|(key, member)| member.owner == tree && (root_lives || *key != root))
-            .map(|(key, _)| key)
-            .collect();
+        let members = self.forest.of(tree).map(|(key, _)| key);
+        let keys: Vec<ProcessKey> = members.filter(|key| root_lives || *key != root).collect();
         self.unsaved.push(index);
         let agent = self.agent(index);
         agent.leftovers_told = false;

@@ -84,8 +84,7 @@ impl Monitor {
 
     /// What an agent left behind that lives.
     pub(super) fn leftovers(&self, index: AgentIndex) -> Vec<LeftoverRow> {
-        let owner = Owner::leftovers(index);
-        let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
+        let members = self.forest.of(Owner::leftovers(index));
         members.filter_map(|(key, member)| self.row_of(key, member)).collect()
     }
 

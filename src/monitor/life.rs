@@ -195,7 +195,7 @@ impl Monitor {
             self.regroup(row.key, owner, now);
         } else {
             let born = self.is_born(row, now);
-            self.forest.insert(row, owner, now.wall - row.age, born);
+            self.forest.insert(row, owner, now.wall, born);
             self.full_scans = FULL_SCANS;
         }
         self.roots.insert(row.key, index);
@@ -224,7 +224,7 @@ impl Monitor {
             self.nests(from.agent);
             self.nests(to.agent);
         }
-        let moved = self.forest.move_below(root, to);
+        let moved = self.forest.move_subtree(root, to);
         self.move_late(&moved, from, to);
         for key in moved {
             self.no_leftover_any_more(key, from.agent, now);
@@ -287,16 +287,18 @@ impl Monitor {
 
     /// A child of a member is a member, whether or not it is ever read: what it starts in turn is a member too.
     fn take_fork(&mut self, parent: Pid, child: Pid, at: Mono, now: Now) {
-        let Some(owner) = self.forest.kin(parent).filter(|_| self.processes.own_pid() != Some(child)) else { return };
+        let Some(owner) = self.forest.last_owner(parent).filter(|_| self.processes.own_pid() != Some(child)) else {
+            return;
+        };
         match self.processes.look(child) {
             // Much younger than the fork: the number went round, and means a stranger now.
             Ok(row) if row.age + FORK_SLACK < now.mono.since(at) => self.forest.remember(child, owner.agent),
             Ok(row) if self.forest.get(row.key).is_some() => {}
             Ok(row) => {
-                self.forest.insert(&row, owner, now.wall - row.age, true);
+                self.forest.insert(&row, owner, now.wall, true);
                 self.keep_member(row.key);
             }
-            Err(ReadError::Gone) => self.forest.pass_by(child, owner.agent),
+            Err(ReadError::Gone) => self.forest.remember_short_lived(child, owner.agent),
             Err(_) => self.forest.remember(child, owner.agent),
         }
     }

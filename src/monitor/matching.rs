@@ -294,7 +294,7 @@ impl Monitor {
         }
         if self.forest.get(row.key).is_none() {
             let born = self.is_born(row, now);
-            self.forest.insert(row, owner, now.wall - row.age, born);
+            self.forest.insert(row, owner, now.wall, born);
         }
         true
     }
@@ -381,9 +381,8 @@ impl Monitor {
         let launcher = self.matching.as_ref()?.fit(root).filter(|fit| fit.recognised.launcher)?;
         let (agent, session) = (Arc::clone(&launcher.recognised.agent), launcher.session);
         let command = launcher.command;
-        let tree = Owner::tree(index);
-        let members = self.forest.iter().filter(|(key, member)| *key != root && member.owner == tree);
-        let members: Vec<ProcessKey> = members.map(|(key, _)| key).collect();
+        let members = self.forest.of(Owner::tree(index)).map(|(key, _)| key);
+        let members: Vec<ProcessKey> = members.filter(|key| *key != root).collect();
         let matching = self.matching.as_mut()?;
         members.into_iter().find_map(|key| {
             let row = self.processes.look(key.pid).ok()?;

@@ -109,7 +109,7 @@ impl Monitor {
             }
             self.by_number.remove(number);
             self.by_id.remove(&agent.stored.id);
-            self.forest.forget(index);
+            self.forest.forget_agent(index);
             let nobody = StoredAgent {
                 source: "".into(),
                 name: None,

@@ -41,7 +41,7 @@ impl Monitor {
         for row in resume.leftovers {
             self.resume_leftover(row, now);
         }
-        gone.into_iter().for_each(|process| self.forest.doubt(process));
+        gone.into_iter().for_each(|process| self.forest.release_pid(process));
         let ended: Vec<_> = runs
             .into_iter()
             .filter_map(|(index, row)| self.resume_run(index, &row, now).map(|root| (index, root)))
@@ -114,7 +114,7 @@ impl Monitor {
             age: now.mono.since(read_at),
         });
         let owner = Owner { agent: index, leftover: row.leftover };
-        self.forest.insert(&found, owner, now.wall - found.age, row.born);
+        self.forest.insert(&found, owner, now.wall, row.born);
         // One that is gone cannot be kept, and is found gone when it is read.
         let _ = self.processes.keep(row.process, Watch::Counters);
         let member = self.forest.get_mut(row.process).expect("just put in");

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::alerts::GrowthWindow;
 use crate::model::{Io, Metrics, Now, Observed, ProcessKey, ProcessRow, ProcessState, Sample, Tick};
 use crate::process::{ReadError, Scan, Watch};
-use crate::tree::{Admission, AgentIndex, Seen};
+use crate::tree::{AgentIndex, Seen};
 
 use super::account::{Sum, percent};
-use super::agent::Agent;
+use super::agent::{Agent, account_of};
 use super::gone::Found;
 use super::{Monitor, SECOND_READING, warning};
 
@@ -21,7 +21,7 @@ impl Monitor {
         let io = self.timers.io.fire(now.mono).is_some();
         self.look_at_host(io, now);
         self.pass(io, now);
-        self.forest.forget_leaders();
+        self.forest.forget_former();
         self.tell_denials(now);
         self.own.pss = self.processes.pss_counts();
         self.own.last_tick_at = Some(now.wall);
@@ -79,12 +79,9 @@ impl Monitor {
                 let since = self.scanned_at.map(|at| now.mono.since(at));
                 self.note_scan(now);
                 self.full_scans = self.full_scans.saturating_sub(1);
-                let taken = self.forest.adopt(&mut rows, |row| Admission {
-                    started_at: now.wall - row.age,
-                    // What the last scan did not show began since; a first look at a whole tree goes by its age.
-                    born: scope == Scan::New || since.is_some_and(|since| row.age <= since),
-                });
-                for key in taken {
+                // What the last scan did not show began since; a first look at a whole tree goes by its age.
+                let born = |row: &ProcessRow| scope == Scan::New || since.is_some_and(|since| row.age <= since);
+                for key in self.forest.adopt(&mut rows, now.wall, born) {
                     self.keep_member(key);
                 }
                 if scope == Scan::All {
@@ -109,8 +106,7 @@ impl Monitor {
         let new = self.forest.iter_mut().rev().filter(|(_, member)| !member.born && member.seen.is_none());
         for (key, member) in new {
             if let Ok(reading) = self.processes.read(key, true) {
-                let account = self.agents[member.owner.agent.0].account(member.owner.leftover);
-                member.seen = Some(account.take(member, &reading));
+                account_of(&mut self.agents, member.owner).take(member, &reading);
             }
         }
     }
@@ -174,7 +170,7 @@ impl Monitor {
 
     fn read_members(&mut self, io: bool) -> Found {
         let mut found = Found::default();
-        let mut renamed = Vec::new();
+        let mut regrouped = Vec::new();
         for (key, member) in self.forest.iter_mut() {
             let index = member.owner.agent.0;
             if !self.due[index] {
@@ -191,13 +187,12 @@ impl Monitor {
                     if member.parent != reading.parent {
                         found.moved.insert(key, std::mem::replace(&mut member.parent, reading.parent));
                     }
-                    let named = [reading.session, reading.group];
-                    if member.named != named {
-                        renamed.push((key, named));
+                    let groups = [reading.session, reading.group];
+                    if member.groups != groups {
+                        regrouped.push((key, groups));
                     }
                     agent.sum(leftover).add(&reading);
-                    let account = agent.account(leftover);
-                    member.seen = Some(account.take(member, &reading));
+                    agent.account(leftover).take(member, &reading);
                 }
                 Err(ReadError::Gone) => found.gone.push(key),
                 Err(error) => {
@@ -209,7 +204,7 @@ impl Monitor {
                 }
             }
         }
-        renamed.into_iter().for_each(|(key, named)| self.forest.rename(key, named));
+        regrouped.into_iter().for_each(|(key, groups)| self.forest.set_groups(key, groups));
         found
     }
 

@@ -86,8 +86,8 @@ impl Monitor {
     }
 
     fn process_views(&self, owner: Owner) -> Vec<ProcessView> {
-        let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
-        members
+        self.forest
+            .of(owner)
             .filter_map(|(key, member)| {
                 let seen = member.seen.as_ref()?;
                 Some(ProcessView {

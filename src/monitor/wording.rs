@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alerts::{CRASH_WINDOW, LAG_WINDOW, Sighting};
-use crate::model::{Condition, Metric, Now, ProcessState, Rule, Timestamp};
+use crate::model::{Condition, Metric, Now, Pid, ProcessState, Rule, Timestamp};
 use crate::tree::{Member, Owner, Seen};
 
 use super::Monitor;
@@ -120,8 +120,8 @@ impl Monitor {
         };
         let owner = Owner { agent, leftover };
         let living = |member: &Member| member.seen.filter(|seen| seen.state != ProcessState::Zombie);
-        let members = self.forest.iter().filter(|(_, member)| member.owner == owner);
-        let mut heaviest: Vec<(f64, &str, crate::model::Pid)> =
+        let members = self.forest.of(owner);
+        let mut heaviest: Vec<(f64, &str, Pid)> =
             members.filter_map(|(key, member)| Some((weight(&living(member)?), &*member.name, key.pid))).collect();
         heaviest.sort_by(|a, b| b.0.total_cmp(&a.0));
         let unit = if by_cpu { "%" } else { "MiB" };

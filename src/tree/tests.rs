@@ -33,7 +33,7 @@ fn forest() -> Forest {
 }
 
 fn adopt(forest: &mut Forest, mut rows: Vec<ProcessRow>) -> Vec<(u32, usize)> {
-    let taken = forest.adopt(&mut rows, |_| Admission { started_at: Timestamp::default(), born: true });
+    let taken = forest.adopt(&mut rows, Timestamp::default(), |_| true);
     taken.iter().map(|key| (key.pid.get(), forest.get(*key).unwrap().owner.agent.0)).collect()
 }
 
@@ -99,13 +99,13 @@ fn an_inner_agent_takes_its_subtree_along() {
     let mut forest = forest();
     adopt(&mut forest, vec![row(41, 5, 20, 10), row(42, 6, 41, 10), row(43, 6, 42, 10), row(44, 7, 20, 10)]);
     let inner = Owner::tree(AgentIndex(2));
-    let moved = forest.move_below(forest.at(pid(42)).unwrap(), inner);
+    let moved = forest.move_subtree(forest.at(pid(42)).unwrap(), inner);
     assert_eq!(moved.iter().map(|key| key.pid.get()).collect::<Vec<_>>(), [42, 43]);
     assert_eq!(forest.get(forest.at(pid(44)).unwrap()).unwrap().owner, TREE);
 }
 
 #[test]
-fn the_line_above_goes_past_those_that_left() {
+fn ancestors_go_past_those_that_are_gone() {
     let mut forest = forest();
     adopt(&mut forest, vec![row(41, 5, 20, 10), row(42, 6, 41, 10)]);
     let gone = HashMap::from([(pid(41), Some(pid(20))), (pid(42), Some(pid(41)))]);
@@ -116,8 +116,8 @@ fn the_line_above_goes_past_those_that_left() {
     let child = ProcessKey { pid: pid(43), start_ticks: 7 };
     let above = |forest: &Forest, parent: i64, gone: &HashMap<Pid, Option<Pid>>| {
         let since = Changes { gone: gone.clone(), ..Changes::default() };
-        let line = forest.line(child, Some(pid(parent)), &since);
-        (line.members.iter().map(|key| key.pid.get()).collect::<Vec<_>>(), line.open)
+        let found = forest.ancestors(child, Some(pid(parent)), &since);
+        (found.members.iter().map(|key| key.pid.get()).collect::<Vec<_>>(), found.open)
     };
     assert_eq!(above(&forest, 42, &gone), (vec![20], true));
     assert_eq!(above(&forest, 20, &gone), (vec![20], false), "its parent lives");
