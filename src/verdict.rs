@@ -1,11 +1,10 @@
 //! What to say of an agent: the registry's claim held against what the kernel shows.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{AgentId, ExitStatus, Observed, ProcessKey, StartGuard, Timestamp};
-
-use std::time::Duration;
 
 /// Words that mean that an agent is not expected to run. Every other word, unknown ones too, means that it is.
 const ENDED_WORDS: [&str; 10] =
@@ -31,7 +30,7 @@ pub enum Fact {
         seen: bool,
     },
     /// The pid belongs to another process than the one that was meant.
-    Replaced(Replaced),
+    Replaced(Mismatch),
     /// It is there, and we may not look.
     Denied,
     /// Looking failed in another way: what was tried, and what the system said.
@@ -49,7 +48,7 @@ pub enum Fact {
 
 /// How a pid was found to be another process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Replaced {
+pub enum Mismatch {
     /// Its start is not the one the record gives.
     StartTicks,
     /// It began after the time the record gives.
@@ -82,6 +81,10 @@ pub fn is_expected(status: &str) -> bool {
 /// Holds a claim against a fact. `claim`: the registry's word; none for an agent that nobody claims anything of. `pid`:
 /// what its process is called.
 pub fn judge(claim: Option<&Arc<str>>, pid: Option<impl Display>, fact: &Fact) -> Verdict {
+    let pid = fmt::from_fn(move |f| match &pid {
+        Some(pid) => pid.fmt(f),
+        None => f.write_str("?"),
+    });
     let state = match fact {
         Fact::NoPid => Observed::NoPid,
         Fact::Running | Fact::Ourselves => Observed::Running,
@@ -94,46 +97,48 @@ pub fn judge(claim: Option<&Arc<str>>, pid: Option<impl Display>, fact: &Fact) -
     let gone = matches!(state, Observed::Exited | Observed::Zombie | Observed::Replaced);
     let Some(word) = claim else {
         let status = if state == Observed::Running { "online" } else { "offline" };
-        return Verdict { status: status.into(), state, reason: reason(pid, fact), down: false };
+        return Verdict { status: status.into(), state, reason: reason(&pid, fact), down: false };
     };
     let expected = is_expected(word);
     let down = expected && gone;
     let status = if down { "offline".into() } else { Arc::clone(word) };
     let reason = if !expected && state == Observed::Running && !matches!(fact, Fact::Shared { .. }) {
-        Some(format!("said to be {word}, but process {} runs", number(pid)).into())
+        Some(format!("said to be {word}, but process {pid} runs").into())
     } else {
-        reason(pid, fact)
+        reason(&pid, fact)
     };
     Verdict { status, state, reason, down }
 }
 
-/// Whether the process at a claimed pid is the one the record means.
-pub fn contradiction(
+/// Why the process at a claimed pid is not the one that the record means; none if it may be.
+pub fn mismatch(
     guard: &StartGuard,
     process: ProcessKey,
     boot: &str,
     started_at: Timestamp,
     kernel: bool,
-) -> Option<Replaced> {
+) -> Option<Mismatch> {
     if kernel {
-        Some(Replaced::Kernel)
-    } else if guard.boot.as_deref().is_some_and(|claimed| claimed != boot) {
-        Some(Replaced::Boot)
+        return Some(Mismatch::Kernel);
+    }
+    start_mismatch(guard, process, boot).or_else(|| {
+        let began_later = guard.started_at.is_some_and(|claimed| started_at > claimed + GUARD_SLACK);
+        began_later.then_some(Mismatch::StartedAt)
+    })
+}
+
+/// The same by what must be equal alone: for a process that was the one.
+pub fn start_mismatch(guard: &StartGuard, process: ProcessKey, boot: &str) -> Option<Mismatch> {
+    if guard.boot.as_deref().is_some_and(|claimed| claimed != boot) {
+        Some(Mismatch::Boot)
     } else if guard.start_ticks.is_some_and(|claimed| claimed != process.start_ticks) {
-        Some(Replaced::StartTicks)
-    } else if guard.started_at.is_some_and(|claimed| started_at > claimed + GUARD_SLACK) {
-        Some(Replaced::StartedAt)
+        Some(Mismatch::StartTicks)
     } else {
         None
     }
 }
 
-fn reason(pid: Option<impl Display>, fact: &Fact) -> Option<Arc<str>> {
-    let pid = match fact {
-        // The usual case, at every tick of every agent.
-        Fact::Running => return None,
-        _ => number(pid),
-    };
+fn reason(pid: &impl Display, fact: &Fact) -> Option<Arc<str>> {
     let text = match fact {
         Fact::Running => return None,
         Fact::NoPid => "no process id is known".to_owned(),
@@ -142,20 +147,16 @@ fn reason(pid: Option<impl Display>, fact: &Fact) -> Option<Arc<str>> {
         Fact::Exited { seen: false, .. } => format!("there is no process {pid}"),
         Fact::Exited { status: None, .. } => format!("process {pid} ended; how is not known"),
         Fact::Exited { status: Some(status), .. } => format!("process {pid} ended ({status})"),
-        Fact::Replaced(Replaced::StartTicks) => format!("process {pid} is another one: its start differs"),
-        Fact::Replaced(Replaced::StartedAt) => format!("process {pid} is another one: it began later than the agent"),
-        Fact::Replaced(Replaced::Boot) => format!("process {pid} is another one: the agent's was of another boot"),
-        Fact::Replaced(Replaced::Kernel) => format!("process {pid} is a thread of the kernel"),
+        Fact::Replaced(Mismatch::StartTicks) => format!("process {pid} is another one: its start differs"),
+        Fact::Replaced(Mismatch::StartedAt) => format!("process {pid} is another one: it began later than the agent"),
+        Fact::Replaced(Mismatch::Boot) => format!("process {pid} is another one: the agent's was of another boot"),
+        Fact::Replaced(Mismatch::Kernel) => format!("process {pid} is a thread of the kernel"),
         Fact::Ourselves => format!("process {pid} is agent-monitor itself, which is not watched"),
         Fact::Denied => format!("not permitted to look at process {pid}"),
         Fact::Unreadable(why) => format!("process {pid} cannot be looked at: {why}"),
         Fact::Shared { owner, .. } => format!("shares process {pid} with {owner}"),
     };
     Some(text.into())
-}
-
-fn number(pid: Option<impl Display>) -> String {
-    pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string())
 }
 
 #[cfg(test)]
@@ -189,7 +190,7 @@ mod tests {
         );
         check(
             Some("online"),
-            &Fact::Replaced(super::Replaced::StartTicks),
+            &Fact::Replaced(Mismatch::StartTicks),
             ("offline", Replaced, Some("process 7 is another one: its start differs"), true),
         );
         check(Some("online"), &Fact::Denied, ("online", Unknown, Some("not permitted to look at process 7"), false));
@@ -221,15 +222,15 @@ mod tests {
     fn guards() {
         let process = ProcessKey { pid: Pid::new(7).unwrap(), start_ticks: 100 };
         let at = |s: i64| Timestamp::from_unix_ms(s * 1000);
-        let ask = |guard: StartGuard, kernel| contradiction(&guard, process, "boot", at(1000), kernel);
+        let ask = |guard: StartGuard, kernel| mismatch(&guard, process, "boot", at(1000), kernel);
         let ticks = |start_ticks| StartGuard { start_ticks: Some(start_ticks), ..StartGuard::default() };
         let boot = |boot: &str| StartGuard { boot: Some(boot.into()), ..ticks(100) };
         let time = |s| StartGuard { started_at: Some(at(s)), ..StartGuard::default() };
         assert_eq!(ask(StartGuard::default(), false), None);
-        assert_eq!(ask(StartGuard::default(), true), Some(Replaced::Kernel));
-        assert_eq!((ask(ticks(100), false), ask(ticks(101), false)), (None, Some(Replaced::StartTicks)));
-        assert_eq!((ask(boot("boot"), false), ask(boot("other"), false)), (None, Some(Replaced::Boot)));
-        assert_eq!((ask(time(940), false), ask(time(939), false)), (None, Some(Replaced::StartedAt)));
+        assert_eq!(ask(StartGuard::default(), true), Some(Mismatch::Kernel));
+        assert_eq!((ask(ticks(100), false), ask(ticks(101), false)), (None, Some(Mismatch::StartTicks)));
+        assert_eq!((ask(boot("boot"), false), ask(boot("other"), false)), (None, Some(Mismatch::Boot)));
+        assert_eq!((ask(time(940), false), ask(time(939), false)), (None, Some(Mismatch::StartedAt)));
         assert_eq!(ask(time(2000), false), None, "an older process may be meant: agents register late");
     }
 }

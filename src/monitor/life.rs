@@ -9,19 +9,13 @@ use crate::model::{
 };
 use crate::process::{ReadError, Watch};
 use crate::tree::{AgentIndex, Owner};
-use crate::verdict::{Fact, Replaced, contradiction};
+use crate::verdict::{Fact, Mismatch, mismatch, start_mismatch};
 
 use super::agent::{Agent, Run};
 use super::{FULL_SCANS, Monitor, event, warning};
 
 /// Start times are read in hundredths of a second, and time passes between a fork and its reading.
 const FORK_SLACK: Duration = Duration::from_millis(100);
-
-/// Whether a process is still the one that its record means.
-fn is_meant(guard: &StartGuard, boot: &str, root: ProcessKey) -> bool {
-    guard.start_ticks.is_none_or(|ticks| ticks == root.start_ticks)
-        && guard.boot.as_deref().is_none_or(|claimed| claimed == boot)
-}
 
 impl Monitor {
     /// Looks for the process that an agent's record claims.
@@ -37,7 +31,8 @@ impl Monitor {
         let inner = agent.inner_pid();
         let boot = Arc::clone(&self.boot);
         let is_root = |agent: &Agent, pid| {
-            agent.root().is_some_and(|root| Some(root.pid) == pid && is_meant(&guard, &boot, root))
+            let is = |root: ProcessKey| Some(root.pid) == pid && start_mismatch(&guard, root, &boot).is_none();
+            agent.root().is_some_and(is)
         };
         if is_root(agent, agent.claimed_pid()) {
             return;
@@ -60,8 +55,8 @@ impl Monitor {
             return self.agent(index).observe(Fact::Ourselves, now);
         }
         if let Some(owner) = pid.and_then(|pid| self.holder(pid)).filter(|owner| *owner != index) {
-            if let Some(refusal) = self.owned_refusal(owner, &guard) {
-                return self.lost_sight(index, Fact::Replaced(refusal), now);
+            if let Some(mismatch) = self.root_mismatch(owner, &guard) {
+                return self.lost_sight(index, Fact::Replaced(mismatch), now);
             }
             let owner = &self.agents[owner.0];
             let fact = Fact::Shared { owner: owner.stored.id.clone(), state: Observed::Running };
@@ -70,9 +65,9 @@ impl Monitor {
             return agent.observe(fact, now);
         }
         match inside.unwrap_or_else(|| self.processes.look(claimed)) {
-            Ok(row) => match self.refusal(index, &guard, &row, now) {
+            Ok(row) => match self.mismatch(index, &guard, &row, now) {
                 // A dead one too can be another than the one that is meant.
-                Some(refusal) => self.lost_sight(index, Fact::Replaced(refusal), now),
+                Some(mismatch) => self.lost_sight(index, Fact::Replaced(mismatch), now),
                 None if row.state == ProcessState::Zombie => self.lost_sight(index, Fact::Zombie(None), now),
                 None => {
                     self.agent(index).found_at = inner.zip(pid);
@@ -119,20 +114,19 @@ impl Monitor {
         if agent.fact == fact {
             return;
         }
-        let replaced = says_more && agent.stored.number.get() < u32::MAX;
         agent.observe(fact, now);
         self.changed = true;
-        if replaced {
+        if says_more {
             let reason = self.agents[index.0].verdict().reason.unwrap_or_default();
             self.tell(index, warning("pid_replaced", &reason), now);
         }
     }
 
     /// Why the process at the claimed pid is not the one that is meant.
-    fn refusal(&self, index: AgentIndex, guard: &StartGuard, row: &ProcessRow, now: Now) -> Option<Replaced> {
+    fn mismatch(&self, index: AgentIndex, guard: &StartGuard, row: &ProcessRow, now: Now) -> Option<Mismatch> {
         let started_at = now.wall - row.age;
-        if let Some(refusal) = contradiction(guard, row.key, &self.boot, started_at, row.kernel) {
-            return Some(refusal);
+        if let Some(mismatch) = mismatch(guard, row.key, &self.boot, started_at, row.kernel) {
+            return Some(mismatch);
         }
         // The agent's process of this pid ended; without a guard that fits, the next process of the same number is a
         // stranger.
@@ -141,13 +135,13 @@ impl Monitor {
         let guarded = guard.start_ticks.is_some() || guard.started_at.is_some();
         let claimed_before = run.boot == self.boot && agent.claimed_pid() == Some(run.root.pid);
         let reused = claimed_before && run.root != row.key && !guarded;
-        reused.then_some(Replaced::StartTicks)
+        reused.then_some(Mismatch::StartTicks)
     }
 
     /// Why another agent's process is not the one that is meant.
-    fn owned_refusal(&self, owner: AgentIndex, guard: &StartGuard) -> Option<Replaced> {
+    fn root_mismatch(&self, owner: AgentIndex, guard: &StartGuard) -> Option<Mismatch> {
         let root = self.agents[owner.0].root()?;
-        contradiction(guard, root, &self.boot, self.forest.get(root)?.started_at, false)
+        mismatch(guard, root, &self.boot, self.forest.get(root)?.started_at, false)
     }
 
     /// The agent whose root has this pid.

@@ -14,7 +14,7 @@ use crate::process::{ProcessSource, ReadError, Watch};
 use crate::recognise::{Family, OwnRule, Part, Recognised, Relative, Rules, Sign, families};
 use crate::timers::Timer;
 use crate::tree::{AgentIndex, Owner};
-use crate::verdict::{Fact, contradiction};
+use crate::verdict::{Fact, mismatch};
 
 use super::Monitor;
 use super::agent::Agent;
@@ -336,7 +336,7 @@ impl Monitor {
         let program = other.program.as_ref().is_some_and(|program| program.key == member && program.end.is_none());
         let guard = record.guard.clone();
         let Ok(row) = self.processes.look(member.pid) else { return };
-        let stranger = contradiction(&guard, row.key, &self.boot, now.wall - row.age, row.kernel).is_some();
+        let stranger = mismatch(&guard, row.key, &self.boot, now.wall - row.age, row.kernel).is_some();
         if row.key != member || stranger || member != root && !program {
             return;
         }
