@@ -9,7 +9,7 @@ use crate::model::{
     Record, RunEnd, RunRow, StoredAgent, Sums, Timestamp,
 };
 use crate::tree::Owner;
-use crate::verdict::{Fact, Verdict, judge};
+use crate::verdict::{Fact, Verdict, is_expected, judge};
 
 use super::account::{Account, Remains, Sum};
 use super::report::Pace;
@@ -129,12 +129,12 @@ pub(super) struct Run {
     /// Its end.
     pub end: Option<End>,
     /// Whether its registry says that it ended although it runs.
-    pub denied: Denied,
+    pub claimed_ended: ClaimedEnded,
 }
 
 /// What became of a registry's word that a running agent has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) enum Denied {
+pub(super) enum ClaimedEnded {
     /// It says no such thing.
     #[default]
     No,
@@ -218,9 +218,20 @@ impl Agent {
         }
     }
 
-    /// The end of its run, while that waits for its cause.
+    /// The end of its last run; none while it runs.
+    pub(super) fn end(&self) -> Option<&End> {
+        self.run.as_ref()?.end.as_ref()
+    }
+
+    /// The same, while it waits for its cause.
     pub(super) fn awaited(&self) -> Option<&End> {
-        self.run.as_ref()?.end.as_ref().filter(|end| end.reason.is_none())
+        self.end().filter(|end| end.reason.is_none())
+    }
+
+    /// Whether its registry says that it is not to run.
+    pub(super) fn is_claimed_ended(&self) -> bool {
+        let word = self.claim.as_ref().and_then(|claim| claim.record.status.as_deref());
+        word.is_some_and(|word| !is_expected(word))
     }
 
     /// The root process, while it lives.
@@ -299,6 +310,16 @@ impl Agent {
         self.view = None;
     }
 
+    /// Its run is over: what it used is no longer to be seen.
+    pub(super) fn stop(&mut self) {
+        self.metrics.cpu_percent = None;
+        self.metrics.memory_bytes = None;
+        self.metrics.process_count = None;
+        self.metrics.thread_count = None;
+        (self.read_at, self.growth, self.view) = (None, None, None);
+        self.leftovers_told = false;
+    }
+
     /// Its totals, for its row.
     pub(super) fn totals(&mut self, now: Now) -> StoredAgent {
         self.stored.cpu_us = self.tree.cpu.total();
@@ -366,7 +387,7 @@ impl Run {
             memory_method: MemoryMethod::Rss,
             oom_kills: None,
             end: None,
-            denied: Denied::No,
+            claimed_ended: ClaimedEnded::No,
         }
     }
 
@@ -382,7 +403,7 @@ impl Run {
     }
 
     /// Notes the end, which waits a moment for its cause.
-    pub(super) fn end(&mut self, status: Option<ExitStatus>, now: Now) {
+    pub(super) fn end(&mut self, status: Option<ExitStatus>, now: Now) -> &mut End {
         let end = self.end.get_or_insert_with(|| End {
             at: now.wall,
             status: None,
@@ -392,5 +413,6 @@ impl Run {
             deadline: now.mono + STATUS_PATIENCE,
         });
         end.status = end.status.or(status);
+        end
     }
 }

@@ -6,7 +6,7 @@ use crate::model::{LeftoverRow, Now, ProcessKey, ProcessState};
 use crate::process::Watch;
 use crate::tree::{AgentIndex, Baseline, Member, Owner};
 
-use super::{Monitor, warning};
+use super::Monitor;
 
 /// How many names a message gives.
 const NAMES: usize = 5;
@@ -20,7 +20,7 @@ impl Monitor {
         if !agent.has_leftovers() {
             return;
         }
-        let since = agent.run.as_ref().and_then(|run| run.end.as_ref()).map_or(now.wall, |end| end.at);
+        let since = agent.end().map_or(now.wall, |end| end.at);
         let owner = Owner::leftovers(index);
         let mut names = Vec::new();
         let mut new = Vec::new();
@@ -36,8 +36,7 @@ impl Monitor {
             }
             names.push(format!("{} ({})", member.name, key.pid));
             // What a leftover starts is a leftover, and all of its use counts, unless it ran before it was known.
-            let had = seen.cpu.last().own + seen.cpu.last().children;
-            let used_before_us = if member.born { 0 } else { had };
+            let used_before_us = if member.born { 0 } else { seen.cpu.had() };
             let baseline = member.baseline.get_or_insert(Baseline { since, used_before_us, noted: false });
             if !std::mem::replace(&mut baseline.noted, true) {
                 new.push(key);
@@ -60,7 +59,7 @@ impl Monitor {
             names.truncate(NAMES);
             let one = if count == 1 { "process" } else { "processes" };
             let message = format!("{count} {one} outlived the agent: {}{more}", names.join(", "));
-            self.tell(index, warning("leftovers_found", &message), now);
+            self.warn(index, "leftovers_found", &message, now);
         }
     }
 
@@ -122,7 +121,6 @@ impl Monitor {
     /// The row of a member that was noted as a leftover.
     fn row_of(&self, key: ProcessKey, member: &Member) -> Option<LeftoverRow> {
         let (baseline, seen) = (member.baseline.filter(|baseline| baseline.noted)?, member.seen.as_ref()?);
-        let used = seen.cpu.last();
         Some(LeftoverRow {
             agent: self.agents[member.owner.agent.0].stored.number,
             process: key,
@@ -130,7 +128,7 @@ impl Monitor {
             name: (*member.name).into(),
             since: baseline.since,
             memory_bytes: seen.rss_bytes,
-            cpu_us: (used.own + used.children).saturating_sub(baseline.used_before_us),
+            cpu_us: seen.cpu.had().saturating_sub(baseline.used_before_us),
             used_before_us: baseline.used_before_us,
             ended_at: None,
         })

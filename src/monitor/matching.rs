@@ -247,11 +247,7 @@ impl Monitor {
 
     /// Makes the processes of one agent that one, or a new one.
     fn take_family(&mut self, family: &Family, rows: &HashMap<ProcessKey, &ProcessRow>, now: Now) {
-        let holder = |key: &ProcessKey| {
-            let index = *self.roots.get(key)?;
-            (self.agents[index.0].root() == Some(*key)).then_some(index)
-        };
-        let index = match family.members.iter().find_map(holder) {
+        let index = match family.members.iter().find_map(|key| self.agent_of_root(*key)) {
             Some(index) => index,
             None if self.loses_its_root(family, rows) => return,
             None => match self.begin_found(&family.agent, rows[&family.root], now) {
@@ -293,8 +289,7 @@ impl Monitor {
             return false;
         }
         if self.forest.get(row.key).is_none() {
-            let born = self.is_born(row, now);
-            self.forest.insert(row, owner, now.wall, born);
+            self.insert_member(row, owner, now);
         }
         true
     }
@@ -351,8 +346,7 @@ impl Monitor {
 
     /// An agent's process is not it any more, though it lives.
     fn give_up(&mut self, index: AgentIndex, now: Now) {
-        let Some(root) = self.agents[index.0].root() else { return };
-        self.end_run(index, root, None, Some("superseded"), now);
+        self.supersede_run(index, now);
         self.agent(index).observe(Fact::NoPid, now);
     }
 

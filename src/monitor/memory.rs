@@ -6,9 +6,9 @@ use crate::config::Config;
 use crate::model::{MemoryMethod, Now, PssReading, Reading};
 use crate::tree::AgentIndex;
 
+use super::Monitor;
 use super::account::Sum;
 use super::agent::Run;
-use super::{Monitor, warning};
 
 /// How old a proportional set size may be and still stand for the present. It is measured beside the readings and within a
 /// budget, so it lags once agents hold much. Within five minutes 24 GB can be gone round where measuring is slow (50 µs a
@@ -36,7 +36,7 @@ impl Monitor {
         if denied && !std::mem::replace(&mut agent.pss_told, true) {
             let message = "the shared pages of a process of its tree may not be seen: its memory is the sum of resident \
                            pages (rss), which counts them once for each";
-            self.tell(index, warning("pss_denied", message), now);
+            self.warn(index, "pss_denied", message, now);
         }
     }
 }

@@ -5,12 +5,13 @@
 
 mod account;
 mod agent;
-mod ends;
+mod claims;
+mod events;
 mod exchange;
 mod gone;
 mod host;
+mod journal;
 mod leftovers;
-mod life;
 mod looks;
 mod matching;
 mod memory;
@@ -20,6 +21,7 @@ mod register;
 mod report;
 mod resume;
 mod roster;
+mod runs;
 mod tick;
 mod view;
 mod watch;
@@ -34,8 +36,8 @@ pub use exchange::{AgentDetail, Answer, Effect, Input, Messages, NotRecorded, Re
 use crate::alerts::{self, Recent};
 use crate::config::Config;
 use crate::model::{
-    AgentId, AgentNumber, AlertKey, AlertState, Batch, Body, BootId, Entry, EventReport, HostMinute, HostPressure,
-    HostReading, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume,
+    AgentId, AgentNumber, AlertKey, AlertState, Batch, BootId, HostMinute, HostPressure, HostReading, Mono, Now,
+    OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume,
 };
 use crate::process::ProcessSource;
 use crate::retention::Limits;
@@ -319,71 +321,6 @@ impl Monitor {
         &mut self.agents[index.0]
     }
 
-    fn read_source(&mut self, index: usize, reading: Result<SourceReading, Arc<str>>, now: Now) {
-        let changes = self.roster.read(index, reading, now);
-        let source = self.roster_name(index);
-        for complaint in changes.complaints {
-            tracing::warn!(%source, %complaint, "registry record passed over");
-            self.warn_own("registry_invalid", &format!("{source}: {complaint}"), now);
-        }
-        if changes.list {
-            self.take_claims(now);
-        }
-        self.changed = true;
-    }
-
-    fn roster_name(&self, index: usize) -> Arc<str> {
-        if index < self.config.registry.sources.len() { self.roster.name(index) } else { UNREGISTERED.into() }
-    }
-
-    /// Brings the agents in line with what the sources now say together.
-    fn take_claims(&mut self, now: Now) {
-        let (claims, passed_over) = self.roster.merged();
-        for complaint in passed_over {
-            tracing::debug!(%complaint, "registry record passed over");
-        }
-        let gone: Vec<AgentIndex> = self
-            .by_id
-            .iter()
-            .filter(|(id, index)| self.agents[index.0].claim.is_some() && !claims.contains_key(*id))
-            .map(|(_, index)| *index)
-            .collect();
-        for index in gone {
-            let agent = self.agent(index);
-            agent.claim = None;
-            agent.stored.registry_status = None;
-            agent.view = None;
-            // What a run began with is the difference of the two.
-            let (row, run) = (agent.totals(now), agent.root().and_then(|_| agent.run_row()));
-            self.batch.agents.push(row);
-            self.batch.runs.extend(run);
-        }
-        for (id, claim) in claims {
-            let source = self.roster.name(claim.source);
-            let Some(index) = self.agent_of(&id, &source, now) else {
-                self.refuse(&id, now);
-                continue;
-            };
-            let agent = self.agent(index);
-            if agent.claim.as_ref() == Some(&claim) {
-                continue;
-            }
-            agent.stored.source = source;
-            agent.stored.name.clone_from(&claim.record.name);
-            agent.stored.registry_status.clone_from(&claim.record.status);
-            agent.stored.metadata = claim.record.metadata.clone();
-            agent.claim = Some(claim);
-            agent.metrics.message_count = agent.message_count();
-            agent.view = None;
-            // What a run began with is the difference of the two.
-            let (row, run) = (agent.totals(now), agent.root().and_then(|_| agent.run_row()));
-            self.batch.agents.push(row);
-            self.batch.runs.extend(run);
-            self.make_way(index, now);
-            self.locate(index, now);
-        }
-    }
-
     fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
         if config.registry != self.config.registry {
             self.matching = Matching::new(&config.registry, now.mono);
@@ -423,22 +360,4 @@ impl Monitor {
         self.unsaved.extend(living);
         self.write_host();
     }
-
-    /// Writes a `warning` of the daemon's own into the journal.
-    fn warn_own(&mut self, reason: &str, message: &str, now: Now) {
-        let entry = Entry { agent: None, at: now.wall, body: warning(reason, message) };
-        self.batch.entries.push(entry);
-    }
-}
-
-/// A `warning` event.
-fn warning(reason: &str, message: &str) -> Body {
-    let metadata = serde_json::Map::from_iter([("reason".to_owned(), reason.into())]);
-    Body::Event(EventReport { event_type: "warning".into(), message: message.into(), metadata: metadata.into() })
-}
-
-/// An event with facts about it.
-fn event<const N: usize>(word: &str, message: &str, facts: [(&str, serde_json::Value); N]) -> Body {
-    let metadata: serde_json::Map<_, _> = facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    Body::Event(EventReport { event_type: word.into(), message: message.into(), metadata: metadata.into() })
 }

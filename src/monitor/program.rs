@@ -11,8 +11,8 @@ use crate::model::{ExitStatus, Now, Pid, ProcessKey, ProcessRow, ProcessState, R
 use crate::process::Watch;
 use crate::tree::{AgentIndex, Owner};
 
+use super::Monitor;
 use super::agent::{Agent, Program, ProgramEnd};
-use super::{Monitor, warning};
 
 /// A launcher ends right after its program. One that goes on for longer does something of its own.
 const TOGETHER: Duration = Duration::from_secs(5);
@@ -48,9 +48,9 @@ impl Monitor {
         let at = program.end.map_or(now.mono, |end| end.at);
         program.end = Some(ProgramEnd { at, status, settled });
         // Its launcher ended before this was told, and waits for it.
-        let waiting = agent.run.as_ref().filter(|run| run.end.as_ref().is_some_and(|end| end.reason.is_none()));
-        if let Some(root) = waiting.map(|run| run.root).filter(|_| settled) {
-            self.end_run(index, root, None, None, now);
+        let waiting = agent.run.as_ref().filter(|_| settled && agent.awaited().is_some());
+        if let Some(root) = waiting.map(|run| run.root) {
+            self.end_run(index, root, None, now);
             self.tell_end(index, now);
         }
     }
@@ -62,12 +62,11 @@ impl Monitor {
         index: AgentIndex,
         root: ProcessKey,
         status: Option<ExitStatus>,
-        reason: Option<&str>,
         now: Now,
     ) -> Option<Option<ExitStatus>> {
         let agent = &self.agents[index.0];
         let is_root = agent.run.as_ref().is_some_and(|run| run.root == root);
-        if reason.is_some() || !is_root || !agent.is_found() {
+        if !is_root || !agent.is_found() {
             return Some(status);
         }
         if agent.root() == Some(root)
@@ -113,9 +112,9 @@ impl Monitor {
         self.roots.insert(program.key, index);
         self.changed = true;
         self.note_program(index, program.key, true, now);
-        self.batch.runs.extend(self.agents[index.0].run_row());
+        self.write_run(index);
         let message = format!("its launcher, process {}, ended; process {} goes on", launcher.pid, program.key.pid);
-        self.tell(index, warning("launcher_ended", &message), now);
+        self.warn(index, "launcher_ended", &message, now);
         true
     }
 
@@ -130,8 +129,7 @@ impl Monitor {
         let agent = self.agent(index);
         agent.stored.metadata = facts.into();
         agent.view = None;
-        let totals = agent.totals(now);
-        self.batch.agents.push(totals);
+        self.write_agent(index, now);
     }
 
     /// The process with which a run that the last daemon watched goes on: its root, or its program if that outlived it.

@@ -103,8 +103,7 @@ impl Monitor {
             let lately = agent.stored.last_seen > now.wall - LATELY;
             if lately || agent.is_listed() {
                 // It came back while it was deleted.
-                let row = agent.totals(now);
-                self.batch.agents.push(row);
+                self.write_agent(index, now);
                 continue;
             }
             self.by_number.remove(number);

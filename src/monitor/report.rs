@@ -54,8 +54,7 @@ impl Monitor {
         if agent.is_unregistered() {
             agent.writes = true;
             // Its last sighting is what keeps it known.
-            let row = agent.totals(now);
-            self.batch.agents.push(row);
+            self.write_agent(index, now);
         }
         let agent = self.agent(index);
         if let Report::Error(error) = &mut report {

@@ -17,7 +17,7 @@ use crate::verdict::{Fact, is_expected};
 
 use super::Monitor;
 use super::account::{Account, member_row, seen_before};
-use super::agent::{Denied, Run};
+use super::agent::{ClaimedEnded, Run};
 
 impl Monitor {
     /// Takes over what the last daemon knew.
@@ -48,7 +48,7 @@ impl Monitor {
             .collect();
         self.catch_up(now);
         for (index, root) in ended {
-            self.end_run(index, root, None, Some("unobserved"), now);
+            self.end_run_unobserved(index, root, now);
         }
         for stored in resume.alerts {
             if let Some(state) = stored.state {
@@ -130,12 +130,10 @@ impl Monitor {
         let agent = self.agent(index);
         // The word of a registry goes into the database when it comes: the last daemon has told of this one.
         let told = agent.stored.registry_status.as_deref().is_some_and(|status| !is_expected(status));
-        let denied = if told { Denied::Told } else { Denied::No };
-        agent.run = Some(Run { denied, ..Run::resumed(root, row, agent.stored.cpu_us) });
+        let claimed_ended = if told { ClaimedEnded::Told } else { ClaimedEnded::No };
+        agent.run = Some(Run { claimed_ended, ..Run::resumed(root, row, agent.stored.cpu_us) });
         if let Some(end) = &row.end {
-            let run = agent.run.as_mut().expect("just set");
-            run.end(end.status, now);
-            let known = run.end.as_mut().expect("just set");
+            let known = agent.run.as_mut().expect("just set").end(end.status, now);
             known.at = end.at;
             known.oom_killed = end.oom_killed;
             known.reason = Some(Arc::clone(&end.reason));

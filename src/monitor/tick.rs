@@ -5,12 +5,12 @@ use std::sync::Arc;
 use crate::alerts::GrowthWindow;
 use crate::model::{Io, Metrics, Now, Observed, ProcessKey, ProcessRow, ProcessState, Sample, Tick};
 use crate::process::{ReadError, Scan, Watch};
-use crate::tree::{AgentIndex, Seen};
+use crate::tree::{AgentIndex, Owner, Seen};
 
 use super::account::{Sum, percent};
 use super::agent::{Agent, account_of};
 use super::gone::Found;
-use super::{Monitor, SECOND_READING, warning};
+use super::{Monitor, SECOND_READING};
 
 impl Monitor {
     /// The regular pass, over all agents.
@@ -22,7 +22,7 @@ impl Monitor {
         self.look_at_host(io, now);
         self.pass(io, now);
         self.forest.forget_former();
-        self.tell_denials(now);
+        self.tell_claimed_ended(now);
         self.own.pss = self.processes.pss_counts();
         self.own.last_tick_at = Some(now.wall);
         self.own.last_tick_mono = Some(now.mono);
@@ -116,9 +116,10 @@ impl Monitor {
         self.scanned_at = self.scanned_last;
     }
 
-    /// Whether a process began since the last scan, so that all it used was used where it is now.
-    pub(super) fn is_born(&self, row: &ProcessRow, now: Now) -> bool {
-        self.scanned_at.is_some_and(|at| row.age <= now.mono.since(at))
+    /// Makes a process a member. One that began since the last scan has used all that it used where it is now.
+    pub(super) fn insert_member(&mut self, row: &ProcessRow, owner: Owner, now: Now) {
+        let born = self.scanned_at.is_some_and(|at| row.age <= now.mono.since(at));
+        self.forest.insert(row, owner, now.wall, born);
     }
 
     pub(super) fn keep_member(&mut self, key: ProcessKey) {
@@ -273,7 +274,7 @@ impl Monitor {
         agent.view = None;
         let failing = agent.sum.failed;
         if failing != std::mem::replace(&mut agent.failing, failing) && failing {
-            self.tell(index, warning("sampling_failed", "a process of its tree could not be read"), now);
+            self.warn(index, "sampling_failed", "a process of its tree could not be read", now);
         }
         self.tell_pss_denied(index, now);
     }

@@ -8,10 +8,9 @@ use crate::model::{
     AgentNumber, AlertKey, AlertNote, AlertState, Body, Entry, Now, Rule, StoredAlert, Timestamp, Turn,
 };
 use crate::tree::AgentIndex;
-use crate::verdict::{Fact, is_expected};
 
-use super::agent::{Agent, Denied};
-use super::{Monitor, warning};
+use super::Monitor;
+use super::agent::Agent;
 
 /// Whom an alert is about; neither: the daemon as a whole.
 #[derive(Clone, Default)]
@@ -44,28 +43,6 @@ impl Monitor {
                 if has_alerts || matches!(sighting, Sighting::Breach(_)) {
                     self.look(&Subject { agent: Some(AgentIndex(place)), source: None }, rule, sighting, elapsed, now);
                 }
-            }
-        }
-    }
-
-    /// Tells of agents that run although their registry says that they ended: at the second look, since one that is just
-    /// ending is no contradiction.
-    pub(super) fn tell_denials(&mut self, now: Now) {
-        for place in 0..self.agents.len() {
-            let agent = &mut self.agents[place];
-            let running = agent.fact == Fact::Running;
-            let word = agent.claim.as_ref().and_then(|claim| claim.record.status.as_deref());
-            let denies = running && word.is_some_and(|word| !is_expected(word));
-            let Some(run) = agent.run.as_mut().filter(|run| run.end.is_none()) else { continue };
-            let before = run.denied;
-            run.denied = match (before, denies) {
-                (Denied::Told, _) | (Denied::Seen, true) => Denied::Told,
-                (Denied::No, true) => Denied::Seen,
-                (_, false) => Denied::No,
-            };
-            if (before, run.denied) == (Denied::Seen, Denied::Told) {
-                let reason = agent.verdict().reason.unwrap_or_default();
-                self.tell(AgentIndex(place), warning("claimed_ended_but_running", &reason), now);
             }
         }
     }

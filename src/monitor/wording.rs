@@ -41,7 +41,7 @@ impl Monitor {
                 format!("{who} should run and does not{held}: {}", reason.as_deref().unwrap_or("its process is gone"))
             }
             Condition::CrashLoop => {
-                let end = agent.and_then(|agent| agent.run.as_ref()?.end.as_ref()?.status);
+                let end = agent.and_then(|agent| agent.end()?.status);
                 let last = end.map(|status| format!(", the last one with {status}")).unwrap_or_default();
                 format!("{who}: {count} runs ended as errors within {}{last}", span(CRASH_WINDOW))
             }

@@ -1,0 +1,224 @@
+//! What registries claim of agents, and the processes that they mean.
+
+use std::sync::Arc;
+
+use crate::model::{Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, StartGuard, in_one_line};
+use crate::process::ReadError;
+use crate::tree::AgentIndex;
+use crate::verdict::{Fact, Mismatch, mismatch, start_mismatch};
+
+use super::Monitor;
+use super::agent::ClaimedEnded;
+use super::exchange::SourceReading;
+
+impl Monitor {
+    /// Takes in what came of reading a source.
+    pub(super) fn read_source(&mut self, index: usize, reading: Result<SourceReading, Arc<str>>, now: Now) {
+        let changes = self.roster.read(index, reading, now);
+        for complaint in changes.complaints {
+            let source = self.roster.name(index);
+            tracing::warn!(%source, %complaint, "registry record passed over");
+            self.warn_own("registry_invalid", &format!("{source}: {complaint}"), now);
+        }
+        if changes.list {
+            self.take_claims(now);
+        }
+        self.changed = true;
+    }
+
+    /// Brings the agents in line with what the sources now say together.
+    pub(super) fn take_claims(&mut self, now: Now) {
+        let (claims, passed_over) = self.roster.merged();
+        for complaint in passed_over {
+            tracing::debug!(%complaint, "registry record passed over");
+        }
+        let gone: Vec<AgentIndex> = self
+            .by_id
+            .iter()
+            .filter(|(id, index)| self.agents[index.0].claim.is_some() && !claims.contains_key(*id))
+            .map(|(_, index)| *index)
+            .collect();
+        for index in gone {
+            let agent = self.agent(index);
+            agent.claim = None;
+            agent.stored.registry_status = None;
+            self.write_claimed(index, now);
+        }
+        for (id, claim) in claims {
+            let source = self.roster.name(claim.source);
+            let Some(index) = self.agent_of(&id, &source, now) else {
+                self.refuse(&id, now);
+                continue;
+            };
+            let agent = self.agent(index);
+            if agent.claim.as_ref() == Some(&claim) {
+                continue;
+            }
+            agent.stored.source = source;
+            agent.stored.name.clone_from(&claim.record.name);
+            agent.stored.registry_status.clone_from(&claim.record.status);
+            agent.stored.metadata = claim.record.metadata.clone();
+            agent.claim = Some(claim);
+            agent.metrics.message_count = agent.message_count();
+            self.write_claimed(index, now);
+            self.make_way(index, now);
+            self.locate(index, now);
+        }
+    }
+
+    /// Writes down an agent of which something else is claimed now, and its run: another daemon takes the difference of
+    /// their sums for what the agent had used when the run began, so both must be of one moment.
+    fn write_claimed(&mut self, index: AgentIndex, now: Now) {
+        self.agent(index).view = None;
+        self.write_agent(index, now);
+        if self.agents[index.0].root().is_some() {
+            self.write_run(index);
+        }
+    }
+
+    /// Looks for the process that an agent's record claims.
+    pub(super) fn locate(&mut self, index: AgentIndex, now: Now) {
+        let agent = &self.agents[index.0];
+        let record = agent.claim.as_ref().map(|claim| &claim.record);
+        let Some((record, claimed)) = record.and_then(|record| Some((record, record.pid?))) else {
+            if agent.run.is_none() {
+                self.agent(index).observe(Fact::NoPid, now);
+            }
+            return;
+        };
+        let (guard, inner) = (record.guard.clone(), agent.inner_pid());
+        let root = agent.root();
+        let meant = root.filter(|root| start_mismatch(&guard, *root, &self.boot).is_none()).map(|root| root.pid);
+        if meant.is_some() && meant == agent.claimed_pid() {
+            return;
+        }
+        // A pid of another namespace means nothing here before its process is found.
+        let inside = inner.map(|inner| self.processes.look_inside(inner));
+        let pid = match &inside {
+            None => Some(claimed),
+            Some(looked) => looked.as_ref().ok().map(|row| row.key.pid),
+        };
+        if meant.is_some() && meant == pid {
+            // The last daemon found it.
+            self.agent(index).found_at = inner.zip(pid);
+            return;
+        }
+        self.supersede_run(index, now);
+        if pid.is_some() && self.processes.own_pid() == pid {
+            return self.agent(index).observe(Fact::Ourselves, now);
+        }
+        let holder = pid.and_then(|pid| self.agent_of_root(self.forest.at(pid)?));
+        if let Some(holder) = holder.filter(|holder| *holder != index) {
+            if let Some(mismatch) = self.root_mismatch(holder, &guard) {
+                return self.lose_sight(index, Fact::Replaced(mismatch), now);
+            }
+            let owner = self.agents[holder.0].stored.id.clone();
+            let agent = self.agent(index);
+            agent.found_at = inner.zip(pid);
+            return agent.observe(Fact::Shared { owner, state: Observed::Running }, now);
+        }
+        match inside.unwrap_or_else(|| self.processes.look(claimed)) {
+            Ok(row) => match self.mismatch(index, &guard, &row, now) {
+                // A dead one too can be another than the one that is meant.
+                Some(mismatch) => self.lose_sight(index, Fact::Replaced(mismatch), now),
+                None if row.state == ProcessState::Zombie => self.lose_sight(index, Fact::Zombie(None), now),
+                None => {
+                    self.agent(index).found_at = inner.zip(pid);
+                    self.begin_run(index, &row, now);
+                }
+            },
+            Err(ReadError::Gone) => self.lose_sight(index, Fact::Exited { status: None, seen: false }, now),
+            Err(ReadError::Denied { .. }) => {
+                self.own.reads_denied += 1;
+                self.agent(index).observe(Fact::Denied, now);
+            }
+            Err(error) => {
+                self.own.read_errors += 1;
+                self.agent(index).observe(Fact::Unreadable(in_one_line(&error)), now);
+            }
+        }
+    }
+
+    /// Looks again for the processes of agents that have none, at every tick: a claim may come true late.
+    pub(super) fn locate_missing(&mut self, now: Now) {
+        for place in 0..self.agents.len() {
+            let agent = &self.agents[place];
+            if agent.claim.is_some() && agent.root().is_none() {
+                self.locate(AgentIndex(place), now);
+            }
+        }
+    }
+
+    /// The claimed process is not there. What is known of its end stays known.
+    pub(super) fn lose_sight(&mut self, index: AgentIndex, fact: Fact, now: Now) {
+        let agent = self.agent(index);
+        let claimed = agent.claimed_pid();
+        let is_claimed = |root: ProcessKey| claimed.is_none_or(|pid| pid == root.pid);
+        let ended = agent.run.as_ref().is_some_and(|run| run.end.is_some() && is_claimed(run.root));
+        let known = ended && matches!(agent.fact, Fact::Exited { seen: true, .. } | Fact::Zombie(_));
+        let replaced = matches!(fact, Fact::Replaced(_)) && !matches!(agent.fact, Fact::Replaced(_));
+        let fact = match (&agent.fact, fact) {
+            // What is new is whether anybody has waited for it.
+            (Fact::Zombie(status), Fact::Exited { .. }) if known => Fact::Exited { status: *status, seen: true },
+            (Fact::Exited { status, .. }, Fact::Zombie(_)) if known => Fact::Zombie(*status),
+            _ if known && !replaced => return,
+            (_, fact) => fact,
+        };
+        if agent.fact == fact {
+            return;
+        }
+        agent.observe(fact, now);
+        self.changed = true;
+        if replaced {
+            let reason = self.agents[index.0].verdict().reason.unwrap_or_default();
+            self.warn(index, "pid_replaced", &reason, now);
+        }
+    }
+
+    /// Why the process at the claimed pid is not the one that is meant.
+    fn mismatch(&self, index: AgentIndex, guard: &StartGuard, row: &ProcessRow, now: Now) -> Option<Mismatch> {
+        let started_at = now.wall - row.age;
+        if let Some(mismatch) = mismatch(guard, row.key, &self.boot, started_at, row.kernel) {
+            return Some(mismatch);
+        }
+        // The agent's process of this pid ended; without a guard that fits, the next process of the same number is a
+        // stranger.
+        let agent = &self.agents[index.0];
+        let run = agent.run.as_ref()?;
+        let guarded = guard.start_ticks.is_some() || guard.started_at.is_some();
+        let claimed_before = run.boot == self.boot && agent.claimed_pid() == Some(run.root.pid);
+        let reused = claimed_before && run.root != row.key && !guarded;
+        reused.then_some(Mismatch::StartTicks)
+    }
+
+    /// Why another agent's process is not the one that is meant.
+    fn root_mismatch(&self, owner: AgentIndex, guard: &StartGuard) -> Option<Mismatch> {
+        let root = self.agents[owner.0].root()?;
+        mismatch(guard, root, &self.boot, self.forest.get(root)?.started_at, false)
+    }
+
+    /// The agent whose living root this process is.
+    pub(super) fn agent_of_root(&self, process: ProcessKey) -> Option<AgentIndex> {
+        self.roots.get(&process).copied().filter(|index| self.agents[index.0].root() == Some(process))
+    }
+
+    /// Tells of agents that run although their registry says that they ended: at the second look, since one that is just
+    /// ending is no contradiction.
+    pub(super) fn tell_claimed_ended(&mut self, now: Now) {
+        for place in 0..self.agents.len() {
+            let agent = &mut self.agents[place];
+            let claimed_ended = agent.fact == Fact::Running && agent.is_claimed_ended();
+            let Some(run) = agent.run.as_mut().filter(|run| run.end.is_none()) else { continue };
+            let before = run.claimed_ended;
+            run.claimed_ended = match (before, claimed_ended) {
+                (ClaimedEnded::Told, _) | (ClaimedEnded::Seen, true) => ClaimedEnded::Told,
+                (ClaimedEnded::No, true) => ClaimedEnded::Seen,
+                (_, false) => ClaimedEnded::No,
+            };
+            if (before, run.claimed_ended) == (ClaimedEnded::Seen, ClaimedEnded::Told) {
+                let reason = agent.verdict().reason.unwrap_or_default();
+                self.warn(AgentIndex(place), "claimed_ended_but_running", &reason, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! How a run begins and ends, and what is told of it.
+
+use std::sync::Arc;
+
+use crate::model::{ExitStatus, Now, ProcessKey, ProcessRow, ProcessState};
+use crate::process::{ProcessSource, ReadError, Watch};
+use crate::tree::{AgentIndex, Baseline, Owner};
+use crate::verdict::{Fact, is_expected};
+
+use super::agent::{End, Run};
+use super::journal::event;
+use super::{FULL_SCANS, Monitor};
+
+/// The signal that the kernel kills with when memory is out: signal(7).
+const SIGKILL: u8 = 9;
+
+impl Monitor {
+    /// From now on this process is the agent's root.
+    pub(super) fn begin_run(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
+        if let Err(error) = self.processes.keep(row.key, Watch::Exit) {
+            if !matches!(error, ReadError::Gone) {
+                self.own.read_errors += 1;
+            }
+            return self.lose_sight(index, Fact::Exited { status: None, seen: false }, now);
+        }
+        let started_at = now.wall - row.age;
+        self.plant(index, row, now);
+        let boot = Arc::clone(&self.boot);
+        let oom_kills = self.processes.oom_kills(row.key);
+        let agent = &mut self.agents[index.0];
+        // The number of one that was found is free again after its end: who gets it is somebody else.
+        let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
+        let run = Run::new(row.key, boot, started_at, agent.tree.cpu.total());
+        agent.run = Some(Run { oom_kills, ..run });
+        agent.observe(Fact::Running, now);
+        if !first {
+            agent.stored.restarts += 1;
+        }
+        self.write_run(index);
+        self.write_agent(index, now);
+        let word = if first { "started" } else { "restarted" };
+        let message = format!("process {} ({}) is running", row.key.pid, row.name);
+        self.tell(index, event(word, word, &message, [("pid", row.key.pid.get().into())]), now);
+    }
+
+    /// Makes a process the root of an agent's tree; what hangs below it is found by the next pass.
+    pub(super) fn plant(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
+        let owner = Owner::tree(index);
+        self.unsaved.push(index);
+        if self.forest.get(row.key).is_some() {
+            self.regroup(row.key, owner, now);
+        } else {
+            self.insert_member(row, owner, now);
+            self.full_scans = FULL_SCANS;
+        }
+        self.roots.insert(row.key, index);
+        if let Some(outer) = self.agent_above(row.key).filter(|outer| *outer != index) {
+            self.nests(outer);
+            self.nests(index);
+        }
+        let agent = self.agent(index);
+        agent.read_at = None;
+        self.due[index.0] = true;
+        self.early = Some(now.mono);
+        self.changed = true;
+    }
+
+    /// Whose member the parent of a process is.
+    fn agent_above(&self, process: ProcessKey) -> Option<AgentIndex> {
+        let parent = self.forest.at(self.forest.get(process)?.parent?)?;
+        self.forest.get(parent).map(|parent| parent.owner.agent)
+    }
+
+    /// Gives a member and what is its agent's below it to another agent.
+    pub(super) fn regroup(&mut self, root: ProcessKey, to: Owner, now: Now) {
+        let Some(from) = self.forest.get(root).map(|member| member.owner) else { return };
+        self.unsaved.extend([from.agent, to.agent]);
+        if from.agent != to.agent {
+            self.nests(from.agent);
+            self.nests(to.agent);
+        }
+        let moved = self.forest.move_subtree(root, to);
+        self.move_late(&moved, from, to);
+        for key in moved {
+            self.no_leftover_any_more(key, from.agent, now);
+        }
+    }
+
+    /// The root process ended; `status` says how, where that is known by now.
+    pub(super) fn end_run(&mut self, index: AgentIndex, root: ProcessKey, status: Option<ExitStatus>, now: Now) {
+        let Some(status) = self.cause_of_end(index, root, status, now) else { return };
+        let zombie = self.is_zombie(root);
+        let agent = self.agent(index);
+        let Some(run) = agent.run.as_mut().filter(|run| run.root == root) else { return };
+        let first = run.end.is_none();
+        let told_without = run.end.as_ref().is_some_and(|end| end.reason.is_some() && end.status.is_none());
+        let status = run.end(status, now).status;
+        agent.observe(if zombie { Fact::Zombie(status) } else { Fact::Exited { status, seen: true } }, now);
+        self.changed = true;
+        if first {
+            self.ending.push(index);
+            self.leave_behind(index, root, false);
+            self.note_host(now);
+        }
+        match status {
+            Some(_) if told_without => self.learn_cause(index),
+            Some(_) => self.tell_end(index, now),
+            None => {}
+        }
+    }
+
+    /// Another process is the agent now, or none is any more, while its root lives: that is a leftover then.
+    pub(super) fn supersede_run(&mut self, index: AgentIndex, now: Now) {
+        if let Some(root) = self.agents[index.0].root() {
+            self.close_run(index, root, "superseded", now);
+        }
+    }
+
+    /// The root ended while no daemon looked.
+    pub(super) fn end_run_unobserved(&mut self, index: AgentIndex, root: ProcessKey, now: Now) {
+        let zombie = self.is_zombie(root);
+        let fact = if zombie { Fact::Zombie(None) } else { Fact::Exited { status: None, seen: true } };
+        self.agent(index).observe(fact, now);
+        self.close_run(index, root, "unobserved", now);
+    }
+
+    /// Ends the run of this root with a reason that is not the end of a process.
+    fn close_run(&mut self, index: AgentIndex, root: ProcessKey, reason: &str, now: Now) {
+        if let Some(run) = &mut self.agent(index).run {
+            run.end(None, now).reason = Some(reason.into());
+        }
+        self.leave_behind(index, root, reason == "superseded");
+        self.changed = true;
+        self.write_run(index);
+        let message = format!("the run of process {} is over: {reason}", root.pid);
+        self.warn(index, &format!("run_{reason}"), &message, now);
+    }
+
+    fn is_zombie(&mut self, process: ProcessKey) -> bool {
+        self.processes.look(process.pid).is_ok_and(|row| row.key == process && row.state == ProcessState::Zombie)
+    }
+
+    /// The tree of an agent whose run is over goes on as leftovers, on an account of its own.
+    fn leave_behind(&mut self, index: AgentIndex, root: ProcessKey, root_lives: bool) {
+        let (tree, leftovers) = (Owner::tree(index), Owner::leftovers(index));
+        let members = self.forest.of(tree).map(|(key, _)| key);
+        let keys: Vec<ProcessKey> = members.filter(|key| root_lives || *key != root).collect();
+        self.unsaved.push(index);
+        let agent = self.agent(index);
+        agent.stop();
+        let since = agent.end().map(|end| end.at).unwrap_or_default();
+        self.move_late(&keys, tree, leftovers);
+        for key in keys {
+            let member = self.forest.get_mut(key).expect("just seen");
+            member.owner = leftovers;
+            // Of one that was not read yet it shows at its first reading.
+            let used = member.seen.map(|seen| seen.cpu.had());
+            member.baseline = used.map(|used_before_us| Baseline { since, used_before_us, noted: false });
+        }
+        if root_lives {
+            self.roots.remove(&root);
+        }
+    }
+
+    /// Tells the ends whose cause did not come in time.
+    pub(super) fn tell_overdue_ends(&mut self, now: Now) {
+        self.ending.retain(|index| self.agents[index.0].awaited().is_some());
+        let is_overdue = |end: &End| end.deadline <= now.mono;
+        let overdue =
+            self.ending.iter().copied().filter(|index| self.agents[index.0].awaited().is_some_and(is_overdue));
+        for index in overdue.collect::<Vec<_>>() {
+            self.tell_end(index, now);
+        }
+    }
+
+    /// Tells the end of a run, once.
+    pub(super) fn tell_end(&mut self, index: AgentIndex, now: Now) {
+        let agent = &mut self.agents[index.0];
+        let ended_on_request = agent.is_claimed_ended();
+        let Some(run) = &mut agent.run else { return };
+        let root = run.root;
+        let Some(end) = run.end.as_mut().filter(|end| end.reason.is_none()) else { return };
+        end.status = end.status.or(agent.program.take().and_then(|program| program.launcher));
+        let status = end.status;
+        let orderly = ended_on_request || status.is_some_and(ExitStatus::is_orderly);
+        let word = if orderly { "stopped" } else { "error" };
+        end.reason = Some(word.into());
+        let oom_killed = run.note_oom_kill(&mut *self.processes);
+        if !orderly {
+            agent.crashes.note(1, now.mono);
+        }
+        self.write_run(index);
+        self.write_agent(index, now);
+        let how = status.map_or_else(|| "how is not known".to_owned(), |status| status.to_string());
+        let (code, signal) = match status {
+            Some(ExitStatus::Code(code)) => (Some(code), None),
+            Some(ExitStatus::Signal(_)) => (None, status.and_then(ExitStatus::signal_name)),
+            None => (None, None),
+        };
+        let facts = [
+            ("pid", root.pid.get().into()),
+            ("exit_code", code.into()),
+            ("exit_signal", signal.into()),
+            ("oom_killed", oom_killed.into()),
+        ];
+        self.tell(index, event(word, word, &format!("process {} ended: {how}", root.pid), facts), now);
+        if self.forest.get(root).is_none() {
+            self.release_root(root);
+        }
+    }
+
+    /// A cause that comes after the end was told without it: its parent waited for it at last. The row has it then.
+    fn learn_cause(&mut self, index: AgentIndex) {
+        if let Some(run) = &mut self.agents[index.0].run {
+            run.note_oom_kill(&mut *self.processes);
+        }
+        self.write_run(index);
+    }
+
+    /// The root's place in the tree is gone: it was reaped. Its cause may still be on its way.
+    pub(super) fn root_vanished(&mut self, index: AgentIndex, root: ProcessKey, now: Now) {
+        if self.agents[index.0].root() == Some(root) {
+            self.end_run(index, root, None, now);
+        }
+        let agent = self.agent(index);
+        // Another process may be claimed by now, and be a zombie itself.
+        let meant = agent.claimed_pid().is_none_or(|pid| pid == root.pid);
+        if let Fact::Zombie(status) = agent.fact
+            && meant
+        {
+            agent.observe(Fact::Exited { status, seen: true }, now);
+        }
+        let is_told = |run: &Run| run.end.as_ref().is_some_and(|end| end.reason.is_some());
+        if agent.run.as_ref().is_none_or(|run| run.root != root || is_told(run)) {
+            self.release_root(root);
+        }
+    }
+
+    fn release_root(&mut self, root: ProcessKey) {
+        self.roots.remove(&root);
+        self.processes.release(root);
+    }
+}
+
+impl Run {
+    /// Takes down whether the kernel killed its root for memory, which a kill says if it has counted more of them in its
+    /// cgroup than before. None: not known, as long as the cause is not.
+    fn note_oom_kill(&mut self, processes: &mut dyn ProcessSource) -> Option<bool> {
+        let end = self.end.as_mut()?;
+        end.oom_killed = match end.status {
+            Some(ExitStatus::Signal(SIGKILL)) => {
+                processes.oom_kills(self.root).zip(self.oom_kills).map(|(kills, before)| kills > before)
+            }
+            Some(_) => Some(false),
+            None => None,
+        };
+        end.oom_killed
+    }
+}
