@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Sighting;
+use super::Observation;
 use crate::model::Mono;
 
 /// The window has this many parts, of a minute each.
@@ -82,16 +82,16 @@ impl GrowthWindow {
 
 impl Growth {
     /// What it is to the rule. The number is what it is now, MiB.
-    pub fn sighting(self) -> Sighting {
+    pub fn observation(self) -> Observation {
         let by = self.after - self.before;
         let value = Some(self.after / f64::from(1 << 20));
         if by > SHARE * self.before && by > BYTES {
-            Sighting::Breach(value)
+            Observation::Breach(value)
         } else if by > SHARE / 2.0 * self.before && by > BYTES / 2.0 {
             // Without this it would come and go at the limit.
-            Sighting::Between(value)
+            Observation::Between(value)
         } else {
-            Sighting::Over(value)
+            Observation::Over(value)
         }
     }
 
@@ -127,28 +127,28 @@ mod tests {
         (window, second(100 + at))
     }
 
-    fn seen(every: u64, minutes: u64, mib: impl Fn(u64) -> u64) -> Option<Sighting> {
+    fn seen(every: u64, minutes: u64, mib: impl Fn(u64) -> u64) -> Option<Observation> {
         let (window, now) = window(every, minutes, mib);
-        window.growth(now).map(Growth::sighting)
+        window.growth(now).map(Growth::observation)
     }
 
     #[test]
     fn growth_is_told_from_what_is_none() {
         let steady = |_| 500;
-        assert_eq!(seen(10, 15, steady), Some(Sighting::Over(Some(500.0))));
+        assert_eq!(seen(10, 15, steady), Some(Observation::Over(Some(500.0))));
         // By 240 MiB from the median of the first five minutes, 560, to the lowest of the last five.
         let growing = |at| 500 + at / 2;
-        assert!(matches!(seen(10, 15, growing), Some(Sighting::Breach(_))));
+        assert!(matches!(seen(10, 15, growing), Some(Observation::Breach(_))));
         let sawtooth = |at| 500 + at % 120 * 10;
-        assert!(matches!(seen(10, 15, sawtooth), Some(Sighting::Over(_))), "a collector of garbage");
+        assert!(matches!(seen(10, 15, sawtooth), Some(Observation::Over(_))), "a collector of garbage");
         let spike = |at| if at > 800 { 5_000 } else { 500 };
-        assert!(matches!(seen(10, 15, spike), Some(Sighting::Over(_))), "for less than five minutes");
+        assert!(matches!(seen(10, 15, spike), Some(Observation::Over(_))), "for less than five minutes");
         let small = |at| 100 + at / 10;
-        assert!(matches!(seen(10, 15, small), Some(Sighting::Over(_) | Sighting::Between(_))), "not by 128 MiB");
+        assert!(matches!(seen(10, 15, small), Some(Observation::Over(_) | Observation::Between(_))), "not by 128 MiB");
         let large = |at| 10_000 + at / 3;
-        assert!(matches!(seen(10, 15, large), Some(Sighting::Over(_))), "not by 30 %");
+        assert!(matches!(seen(10, 15, large), Some(Observation::Over(_))), "not by 30 %");
         let half = |at| 500 + at / 4;
-        assert!(matches!(seen(10, 15, half), Some(Sighting::Between(_))), "neither growing nor over");
+        assert!(matches!(seen(10, 15, half), Some(Observation::Between(_))), "neither growing nor over");
     }
 
     #[test]

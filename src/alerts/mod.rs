@@ -23,9 +23,9 @@ pub const SKIPS: u64 = 3;
 /// For how long a skipped tick counts.
 pub const LAG_WINDOW: Duration = Duration::from_secs(60);
 
-/// What one look at a rule's condition shows.
+/// What an evaluation sees of a rule's condition.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Sighting {
+pub enum Observation {
     /// The condition holds.
     Breach(Option<f64>),
     /// It does not, but it is not over either: between `clear` and the threshold.
@@ -36,52 +36,52 @@ pub enum Sighting {
     Missing,
 }
 
-impl Sighting {
+impl Observation {
     /// The number that was seen, where there is one.
     pub fn value(self) -> Option<f64> {
         match self {
-            Sighting::Breach(value) | Sighting::Between(value) | Sighting::Over(value) => value,
-            Sighting::Missing => None,
+            Observation::Breach(value) | Observation::Between(value) | Observation::Over(value) => value,
+            Observation::Missing => None,
         }
     }
 }
 
-/// One look at an alert.
+/// One evaluation of an alert's rule.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'r> {
-    /// What it shows.
-    pub sighting: Sighting,
+pub struct Evaluation<'r> {
+    /// What was observed.
+    pub observation: Observation,
     /// The rule it is about.
     pub rule: &'r Rule,
     /// The number that the condition is held against, where it has one.
     pub threshold: Option<f64>,
     /// Whether another alert says it all: then it does not begin to fire and is not told again. Its end is told.
     pub silenced: bool,
-    /// How long ago the look before was, by the monotonic clock.
+    /// How long ago the evaluation before was, by the monotonic clock.
     pub elapsed: Duration,
     /// When it is.
     pub now: Timestamp,
 }
 
-/// Takes one look into account.
+/// Takes one evaluation into account.
 ///
 /// `message` is asked for only when it fires, with the moment since when the condition holds. Returns the new state (none
 /// when quiet) and what is to be told, if anything.
-pub fn turn(
+pub fn advance(
     state: Option<AlertState>,
-    look: &Look<'_>,
+    evaluation: &Evaluation<'_>,
     message: impl FnOnce(Timestamp) -> Arc<str>,
 ) -> (Option<AlertState>, Option<Turn>) {
-    match (state, look.sighting) {
-        (state, Sighting::Missing) => (state, None),
-        (None | Some(AlertState::Pending { .. }), Sighting::Between(_) | Sighting::Over(_)) => (None, None),
-        (None, Sighting::Breach(_)) => pend(look.now, Duration::ZERO, look, message),
-        (Some(AlertState::Pending { since, held }), Sighting::Breach(_)) => {
-            pend(since, held + look.elapsed, look, message)
+    match (state, evaluation.observation) {
+        (state, Observation::Missing) => (state, None),
+        (None | Some(AlertState::Pending { .. }), Observation::Between(_) | Observation::Over(_)) => (None, None),
+        (None, Observation::Breach(_)) => pend(evaluation.now, Duration::ZERO, evaluation, message),
+        (Some(AlertState::Pending { since, held }), Observation::Breach(_)) => {
+            pend(since, held + evaluation.elapsed, evaluation, message)
         }
-        (Some(AlertState::Firing { .. }), Sighting::Over(_)) => (None, Some(Turn::Resolved)),
-        (Some(mut state @ AlertState::Firing { .. }), Sighting::Breach(_) | Sighting::Between(_)) => {
-            let turn = remind(&mut state, look).then_some(Turn::Repeated);
+        (Some(AlertState::Firing { .. }), Observation::Over(_)) => (None, Some(Turn::Resolved)),
+        (Some(mut state @ AlertState::Firing { .. }), Observation::Breach(_) | Observation::Between(_)) => {
+            let turn = remind(&mut state, evaluation).then_some(Turn::Repeated);
             (Some(state), turn)
         }
     }
@@ -90,32 +90,32 @@ pub fn turn(
 fn pend(
     since: Timestamp,
     held: Duration,
-    look: &Look<'_>,
+    evaluation: &Evaluation<'_>,
     message: impl FnOnce(Timestamp) -> Arc<str>,
 ) -> (Option<AlertState>, Option<Turn>) {
-    if look.silenced || held < look.rule.hold {
+    if evaluation.silenced || held < evaluation.rule.hold {
         // No more than is needed: the time that it was silenced does not add up for ever.
-        return (Some(AlertState::Pending { since, held: held.min(look.rule.hold) }), None);
+        return (Some(AlertState::Pending { since, held: held.min(evaluation.rule.hold) }), None);
     }
     let state = AlertState::Firing {
-        since: look.now,
-        notified_at: look.now,
-        severity: look.rule.severity,
-        value: look.sighting.value(),
-        threshold: look.threshold,
+        since: evaluation.now,
+        notified_at: evaluation.now,
+        severity: evaluation.rule.severity,
+        value: evaluation.observation.value(),
+        threshold: evaluation.threshold,
         message: message(since),
     };
     (Some(state), Some(Turn::Fired))
 }
 
 /// Whether it is time to tell again of an alert that fires.
-fn remind(state: &mut AlertState, look: &Look<'_>) -> bool {
+fn remind(state: &mut AlertState, evaluation: &Evaluation<'_>) -> bool {
     let AlertState::Firing { notified_at, .. } = state else { return false };
     // A wall clock that was set back must not silence it until it has caught up.
-    *notified_at = (*notified_at).min(look.now);
-    let due = !look.silenced && look.now.since(*notified_at) >= look.rule.repeat;
+    *notified_at = (*notified_at).min(evaluation.now);
+    let due = !evaluation.silenced && evaluation.now.since(*notified_at) >= evaluation.rule.repeat;
     if due {
-        *notified_at = look.now;
+        *notified_at = evaluation.now;
     }
     due
 }
@@ -130,25 +130,25 @@ pub fn silencers(rule: &str) -> &'static [&'static str] {
 }
 
 /// Holds a count against the number at which it is too many; over at none.
-pub fn count(count: u64, limit: u64) -> Sighting {
+pub fn count(count: u64, limit: u64) -> Observation {
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let value = Some(count as f64);
     match count {
-        0 => Sighting::Over(value),
-        _ if count < limit => Sighting::Between(value),
-        _ => Sighting::Breach(value),
+        0 => Observation::Over(value),
+        _ if count < limit => Observation::Between(value),
+        _ => Observation::Breach(value),
     }
 }
 
 /// Holds a number against a threshold.
-pub fn compare(condition: &Condition, value: Option<f64>) -> Sighting {
-    let Some(number) = value else { return Sighting::Missing };
+pub fn compare(condition: &Condition, value: Option<f64>) -> Observation {
+    let Some(number) = value else { return Observation::Missing };
     match condition {
-        Condition::Above { limit, .. } if number > *limit => Sighting::Breach(value),
-        Condition::Above { clear, .. } if number <= *clear => Sighting::Over(value),
-        Condition::Below { limit, .. } if number < *limit => Sighting::Breach(value),
-        Condition::Below { clear, .. } if number >= *clear => Sighting::Over(value),
-        _ => Sighting::Between(value),
+        Condition::Above { limit, .. } if number > *limit => Observation::Breach(value),
+        Condition::Above { clear, .. } if number <= *clear => Observation::Over(value),
+        Condition::Below { limit, .. } if number < *limit => Observation::Breach(value),
+        Condition::Below { clear, .. } if number >= *clear => Observation::Over(value),
+        _ => Observation::Between(value),
     }
 }
 
@@ -198,21 +198,21 @@ mod tests {
         }
     }
 
-    /// The look of this number: one every ten seconds.
-    fn look(rule: &Rule, number: usize) -> Look<'_> {
+    /// The evaluation of this number: one every ten seconds.
+    fn evaluation(rule: &Rule, number: usize) -> Evaluation<'_> {
         let now = Timestamp::from_unix_ms(10_000 * i64::try_from(number).unwrap());
         let (elapsed, threshold) = (Duration::from_secs(10), Some(80.0));
-        Look { sighting: Sighting::Missing, rule, threshold, silenced: false, elapsed, now }
+        Evaluation { observation: Observation::Missing, rule, threshold, silenced: false, elapsed, now }
     }
 
-    /// Looks every ten seconds; returns what was told at which second.
+    /// Evaluated every ten seconds; returns what was told at which second.
     fn told(values: &[Option<f64>]) -> Vec<(usize, Turn)> {
         let rule = rule("high_cpu", &[]);
         let mut state = None;
         let mut told = Vec::new();
         for (number, value) in values.iter().enumerate() {
-            let look = Look { sighting: compare(&rule.condition, *value), ..look(&rule, number) };
-            let (next, turn) = turn(state, &look, |_| "high".into());
+            let evaluation = Evaluation { observation: compare(&rule.condition, *value), ..evaluation(&rule, number) };
+            let (next, turn) = advance(state, &evaluation, |_| "high".into());
             state = next;
             told.extend(turn.map(|turn| (number * 10, turn)));
         }
@@ -235,10 +235,10 @@ mod tests {
     #[test]
     fn what_fired_is_kept_as_it_was() {
         let rule = rule("high_cpu", &[]);
-        let breach = Sighting::Breach(Some(93.0));
-        let pending = turn(None, &Look { sighting: breach, ..look(&rule, 0) }, |_| unreachable!()).0;
-        let fires = Look { sighting: breach, elapsed: Duration::from_secs(30), ..look(&rule, 3) };
-        let (state, _) = turn(pending, &fires, |since| format!("since {since}").into());
+        let breach = Observation::Breach(Some(93.0));
+        let pending = advance(None, &Evaluation { observation: breach, ..evaluation(&rule, 0) }, |_| unreachable!()).0;
+        let fires = Evaluation { observation: breach, elapsed: Duration::from_secs(30), ..evaluation(&rule, 3) };
+        let (state, _) = advance(pending, &fires, |since| format!("since {since}").into());
         let at = fires.now;
         let expected = AlertState::Firing {
             since: at,
@@ -254,33 +254,35 @@ mod tests {
     #[test]
     fn a_silenced_alert_waits_and_its_end_is_told() {
         let rule = rule("high_cpu", &[]);
-        let breach = Sighting::Breach(Some(93.0));
-        let silenced = |number, sighting| Look { sighting, silenced: true, ..look(&rule, number) };
+        let breach = Observation::Breach(Some(93.0));
+        let silenced = |number, observation| Evaluation { observation, silenced: true, ..evaluation(&rule, number) };
         let mut state = None;
         for number in 0..10 {
-            let (next, told) = turn(state, &silenced(number, breach), |_| unreachable!());
+            let (next, told) = advance(state, &silenced(number, breach), |_| unreachable!());
             assert_eq!(told, None);
             state = next;
         }
-        assert_eq!(state, Some(AlertState::Pending { since: look(&rule, 0).now, held: rule.hold }));
-        let (state, told) = turn(state, &Look { sighting: breach, ..look(&rule, 10) }, |_| "high".into());
+        assert_eq!(state, Some(AlertState::Pending { since: evaluation(&rule, 0).now, held: rule.hold }));
+        let (state, told) =
+            advance(state, &Evaluation { observation: breach, ..evaluation(&rule, 10) }, |_| "high".into());
         assert_eq!(told, Some(Turn::Fired), "at once when nothing silences it any more");
-        let (state, told) = turn(state, &silenced(100, breach), |_| unreachable!());
+        let (state, told) = advance(state, &silenced(100, breach), |_| unreachable!());
         assert_eq!(told, None, "not told again");
-        let (state, told) = turn(state, &silenced(101, Sighting::Over(None)), |_| unreachable!());
+        let (state, told) = advance(state, &silenced(101, Observation::Over(None)), |_| unreachable!());
         assert_eq!((state, told), (None, Some(Turn::Resolved)));
     }
 
     #[test]
     fn a_clock_that_was_set_back_does_not_silence() {
         let rule = rule("high_cpu", &[]);
-        let breach = Sighting::Breach(None);
-        let fires = Look { sighting: breach, elapsed: Duration::from_secs(30), ..look(&rule, 1_000) };
+        let breach = Observation::Breach(None);
+        let fires = Evaluation { observation: breach, elapsed: Duration::from_secs(30), ..evaluation(&rule, 1_000) };
         let pending = Some(AlertState::Pending { since: fires.now, held: Duration::ZERO });
-        let mut state = turn(pending, &fires, |_| "high".into()).0;
+        let mut state = advance(pending, &fires, |_| "high".into()).0;
         let mut told = Vec::new();
         for number in 0..13 {
-            let (next, turn) = turn(state, &Look { sighting: breach, ..look(&rule, number) }, |_| unreachable!());
+            let (next, turn) =
+                advance(state, &Evaluation { observation: breach, ..evaluation(&rule, number) }, |_| unreachable!());
             state = next;
             told.extend(turn.map(|_| number));
         }
@@ -292,11 +294,11 @@ mod tests {
         assert_eq!(
             [0, 1, 2, 3, 9].map(|n| count(n, 3)),
             [
-                Sighting::Over(Some(0.0)),
-                Sighting::Between(Some(1.0)),
-                Sighting::Between(Some(2.0)),
-                Sighting::Breach(Some(3.0)),
-                Sighting::Breach(Some(9.0)),
+                Observation::Over(Some(0.0)),
+                Observation::Between(Some(1.0)),
+                Observation::Between(Some(2.0)),
+                Observation::Breach(Some(3.0)),
+                Observation::Breach(Some(9.0)),
             ]
         );
     }
@@ -313,6 +315,6 @@ mod tests {
         let with = |name, condition| Rule { condition, ..rule(name, &[]) };
         let rules =
             [rule("high_cpu", &[]), with("agent_down", Condition::AgentDown), with("crash_loop", Condition::CrashLoop)];
-        assert_eq!(rules_for(&rules, "x"), [2, 1, 0], "what silences is looked at first");
+        assert_eq!(rules_for(&rules, "x"), [2, 1, 0], "what silences is evaluated first");
     }
 }

@@ -6,13 +6,14 @@
 mod account;
 mod agent;
 mod claims;
+mod conditions;
+mod evaluate;
 mod events;
 mod exchange;
 mod gone;
 mod host;
 mod journal;
 mod leftovers;
-mod looks;
 mod matching;
 mod memory;
 mod messages;
@@ -24,7 +25,6 @@ mod roster;
 mod runs;
 mod tick;
 mod view;
-mod watch;
 mod wording;
 
 use std::collections::{BTreeMap, HashMap};
@@ -51,7 +51,7 @@ use roster::Roster;
 /// The source of agents that are known only by what they write.
 const UNREGISTERED: &str = "unregistered";
 
-/// How often totals and last sightings are written down besides the samples.
+/// How often totals and last observations are written down besides the samples.
 const UPKEEP: Duration = Duration::from_secs(60);
 
 /// How often what is too old is deleted.
@@ -342,7 +342,7 @@ impl Monitor {
         self.changed = true;
     }
 
-    /// Writes down totals and last sightings, from which another daemon would go on.
+    /// Writes down totals and last observations, from which another daemon would go on.
     fn write_down(&mut self, now: Now) {
         for agent in &mut self.agents {
             let Some(root) = agent.root() else { continue };

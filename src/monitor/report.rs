@@ -53,7 +53,7 @@ impl Monitor {
         }
         if agent.is_unregistered() {
             agent.writes = true;
-            // Its last sighting is what keeps it known.
+            // Its last observation is what keeps it known.
             self.write_agent(index, now);
         }
         let agent = self.agent(index);

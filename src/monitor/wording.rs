@@ -4,37 +4,37 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alerts::{CRASH_WINDOW, LAG_WINDOW, Sighting};
+use crate::alerts::{CRASH_WINDOW, LAG_WINDOW, Observation};
 use crate::model::{Condition, Metric, Now, Pid, ProcessState, Rule, Timestamp};
 use crate::tree::{Member, Owner, Seen};
 
 use super::Monitor;
-use super::looks::{growth, mebibytes};
-use super::watch::Subject;
+use super::conditions::{growth, mebibytes};
+use super::evaluate::Subject;
 
 /// How many of the heaviest processes are named.
 const HEAVIEST: usize = 3;
 
 impl Monitor {
     /// Of an alert that fires: whom it is about, what was seen, what it was held against, and since when.
-    pub(super) fn complaint(
+    pub(super) fn firing_message(
         &self,
         subject: &Subject,
         rule: &Rule,
-        sighting: Sighting,
+        observation: Observation,
         since: Timestamp,
         now: Now,
     ) -> Arc<str> {
         let who = self.name_of(subject);
         let held = if rule.hold.is_zero() { String::new() } else { format!(" for {}", span(rule.hold)) };
         let agent = subject.agent.map(|index| &self.agents[index.0]);
-        let count = sighting.value().unwrap_or_default();
+        let count = observation.value().unwrap_or_default();
         let mut text = match &rule.condition {
             Condition::Above { metric, limit, .. } => {
-                format!("{who}: {} above {limit}{held}", amount(*metric, sighting))
+                format!("{who}: {} above {limit}{held}", amount(*metric, observation))
             }
             Condition::Below { metric, limit, .. } => {
-                format!("{who}: {} below {limit}{held}", amount(*metric, sighting))
+                format!("{who}: {} below {limit}{held}", amount(*metric, observation))
             }
             Condition::AgentDown => {
                 let reason = agent.and_then(|agent| agent.verdict().reason);
@@ -76,11 +76,11 @@ impl Monitor {
     }
 
     /// Of an alert that is over. `fired_at`: when it fired.
-    pub(super) fn relief(
+    pub(super) fn resolved_message(
         &self,
         subject: &Subject,
         rule: &Rule,
-        sighting: Sighting,
+        observation: Observation,
         fired_at: Timestamp,
         now: Now,
     ) -> Arc<str> {
@@ -88,9 +88,9 @@ impl Monitor {
         let after = span(now.wall.since(fired_at));
         let mut text = format!("{who}: {} is over after {after}, since {fired_at}", rule.name);
         if let (Some(_), Condition::Above { metric, clear, .. } | Condition::Below { metric, clear, .. }) =
-            (sighting.value(), &rule.condition)
+            (observation.value(), &rule.condition)
         {
-            let _ = write!(text, ": {}, clear at {clear}", amount(*metric, sighting));
+            let _ = write!(text, ": {}, clear at {clear}", amount(*metric, observation));
         }
         self.name_heaviest(subject, rule, &mut text);
         harmless(&text)
@@ -133,8 +133,8 @@ impl Monitor {
 }
 
 /// A number with its name.
-fn amount(metric: Metric, sighting: Sighting) -> String {
-    match sighting.value() {
+fn amount(metric: Metric, observation: Observation) -> String {
+    match observation.value() {
         Some(value) => format!("{} {value:.1}", metric.name()),
         None => metric.name().to_owned(),
     }

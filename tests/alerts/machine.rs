@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use agent_monitor::alerts::{self, Sighting};
+use agent_monitor::alerts::{self, Observation};
 use agent_monitor::model::{AlertState, Condition, Metric, Rule, Severity, Timestamp, Turn};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use super::model::{Look, Seen, Told, broken_promise, told};
 type Moment = (Look, bool);
 
 /// From the state before and a look: the state after, what is told, and whether the state is written down.
-type Machine = fn(Option<AlertState>, &alerts::Look<'_>) -> (Option<AlertState>, Option<Turn>, Written);
+type Machine = fn(Option<AlertState>, &alerts::Evaluation<'_>) -> (Option<AlertState>, Option<Turn>, Written);
 
 /// Whether the new state is written down.
 #[derive(PartialEq)]
@@ -24,8 +24,8 @@ enum Written {
     No,
 }
 
-fn real(state: Option<AlertState>, look: &alerts::Look<'_>) -> (Option<AlertState>, Option<Turn>, Written) {
-    let (state, turn) = alerts::turn(state, look, |_| "it fires".into());
+fn real(state: Option<AlertState>, look: &alerts::Evaluation<'_>) -> (Option<AlertState>, Option<Turn>, Written) {
+    let (state, turn) = alerts::advance(state, look, |_| "it fires".into());
     (state, turn, Written::Yes)
 }
 
@@ -53,7 +53,7 @@ fn run(machine: Machine, moments: &[Moment], hold: u64, repeat: u64) -> Vec<(usi
         }
         let elapsed = Duration::from_secs(look.after);
         now = now + elapsed;
-        let sighting = alerts::compare(
+        let observation = alerts::compare(
             &rule.condition,
             match look.seen {
                 Seen::High => Some(80.1),
@@ -62,7 +62,14 @@ fn run(machine: Machine, moments: &[Moment], hold: u64, repeat: u64) -> Vec<(usi
                 Seen::Nothing => None,
             },
         );
-        let look = alerts::Look { sighting, rule: &rule, threshold: Some(80.0), silenced: look.silenced, elapsed, now };
+        let look = alerts::Evaluation {
+            observation,
+            rule: &rule,
+            threshold: Some(80.0),
+            silenced: look.silenced,
+            elapsed,
+            now,
+        };
         let (next, turn, written) = machine(state, &look);
         if written == Written::Yes {
             stored = next.clone();
@@ -118,11 +125,17 @@ fn planted_bugs_are_found() {
     let planted: [(&str, Machine); 5] = [
         ("it fires a look too soon", |state, look| {
             let rule = Rule { hold: look.rule.hold.saturating_sub(look.elapsed), ..look.rule.clone() };
-            real(state, &alerts::Look { rule: &rule, ..*look })
+            real(state, &alerts::Evaluation { rule: &rule, ..*look })
         }),
         ("what is not known counts as over", |state, look| {
-            let over = look.sighting == Sighting::Missing;
-            real(state, &alerts::Look { sighting: if over { Sighting::Over(None) } else { look.sighting }, ..*look })
+            let over = look.observation == Observation::Missing;
+            real(
+                state,
+                &alerts::Evaluation {
+                    observation: if over { Observation::Over(None) } else { look.observation },
+                    ..*look
+                },
+            )
         }),
         ("that it was told again is not written down", |state, look| {
             let (state, turn, _) = real(state, look);
@@ -134,7 +147,7 @@ fn planted_bugs_are_found() {
             let pends = matches!(state, Some(AlertState::Pending { held, .. }) if !held.is_zero());
             (state, turn, if pends { Written::No } else { Written::Yes })
         }),
-        ("it is not silenced", |state, look| real(state, &alerts::Look { silenced: false, ..*look })),
+        ("it is not silenced", |state, look| real(state, &alerts::Evaluation { silenced: false, ..*look })),
     ];
     for (bug, machine) in planted {
         assert!(compare(machine, 20_000).is_err(), "not found: {bug}");

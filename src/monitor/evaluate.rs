@@ -1,9 +1,9 @@
-//! The alert rules, held against what is known of the agents and of the daemon itself.
+//! Evaluates the alert rules: what is told when an alert fires, still fires or is over.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alerts::{self, Look, Sighting};
+use crate::alerts::{self, Evaluation, Observation};
 use crate::model::{
     AgentNumber, AlertKey, AlertNote, AlertState, Body, Entry, Now, Rule, StoredAlert, Timestamp, Turn,
 };
@@ -22,16 +22,16 @@ pub(super) struct Subject {
 }
 
 impl Monitor {
-    /// Looks at every rule: at those about the daemon first, since they can silence others.
+    /// Evaluates every rule: those about the daemon first, since they can silence others.
     pub(super) fn evaluate(&mut self, now: Now) {
-        // By the rhythm, not by the moment: looks ten seconds apart must add up to ten seconds, however late each was.
+        // By the rhythm, not by the moment: what is due ten seconds apart must add up to ten seconds, however late it was.
         let due = self.timers.alerts.due() - self.config.alerts.interval;
         let elapsed = due.since(self.evaluated_at);
         self.evaluated_at = due;
         let config = Arc::clone(&self.config);
         for rule in config.alerts.rules.iter().filter(|rule| rule.enabled && rule.condition.is_own()) {
-            for (source, sighting) in self.own_sightings(rule, now) {
-                self.look(&Subject { agent: None, source }, rule, sighting, elapsed, now);
+            for (source, observation) in self.own_observations(rule, now) {
+                self.evaluate_rule(&Subject { agent: None, source }, rule, observation, elapsed, now);
             }
         }
         for place in 0..self.agents.len() {
@@ -39,15 +39,16 @@ impl Monitor {
             for rule in 0..self.agents[place].rules.len() {
                 let agent = &self.agents[place];
                 let rule = &config.alerts.rules[agent.rules[rule]];
-                let sighting = self.sighting(agent, rule, now);
-                if has_alerts || matches!(sighting, Sighting::Breach(_)) {
-                    self.look(&Subject { agent: Some(AgentIndex(place)), source: None }, rule, sighting, elapsed, now);
+                let observation = self.observation(agent, rule, now);
+                if has_alerts || matches!(observation, Observation::Breach(_)) {
+                    let subject = Subject { agent: Some(AgentIndex(place)), source: None };
+                    self.evaluate_rule(&subject, rule, observation, elapsed, now);
                 }
             }
         }
     }
 
-    fn look(&mut self, subject: &Subject, rule: &Rule, sighting: Sighting, elapsed: Duration, now: Now) {
+    fn evaluate_rule(&mut self, subject: &Subject, rule: &Rule, observation: Observation, elapsed: Duration, now: Now) {
         let agent = subject.agent.map(|index| &self.agents[index.0]);
         let key = AlertKey {
             agent: agent.map(|agent| agent.stored.number),
@@ -55,11 +56,11 @@ impl Monitor {
             rule: Arc::clone(&rule.name),
         };
         let before = self.alerts.get(&key);
-        if before.is_none() && !matches!(sighting, Sighting::Breach(_)) {
+        if before.is_none() && !matches!(observation, Observation::Breach(_)) {
             return;
         }
-        let look = Look {
-            sighting,
+        let evaluation = Evaluation {
+            observation,
             rule,
             threshold: self.threshold(agent, &rule.condition, now),
             silenced: agent.is_some_and(|agent| self.is_silenced(agent, rule)),
@@ -67,19 +68,19 @@ impl Monitor {
             now: now.wall,
         };
         let before = before.cloned();
-        let complain = |since| self.complaint(subject, rule, sighting, since, now);
-        let (state, turn) = alerts::turn(before.clone(), &look, complain);
+        let message = |since| self.firing_message(subject, rule, observation, since, now);
+        let (state, turn) = alerts::advance(before.clone(), &evaluation, message);
         if let Some(turn) = turn
             && let Some(AlertState::Firing { since, severity, threshold, message, .. }) =
                 state.as_ref().or(before.as_ref())
         {
             let message = match turn {
                 Turn::Fired => Arc::clone(message),
-                Turn::Repeated => self.complaint(subject, rule, sighting, *since, now),
-                Turn::Resolved => self.relief(subject, rule, sighting, *since, now),
+                Turn::Repeated => self.firing_message(subject, rule, observation, *since, now),
+                Turn::Resolved => self.resolved_message(subject, rule, observation, *since, now),
             };
             // What it is held against can have moved since it fired; at its end there may be nothing to hold it against.
-            let threshold = look.threshold.or(*threshold);
+            let threshold = evaluation.threshold.or(*threshold);
             let note = AlertNote {
                 rule: Arc::clone(&rule.name),
                 source: subject.source.clone(),
@@ -87,18 +88,18 @@ impl Monitor {
                 turn,
                 since: *since,
                 message,
-                value: sighting.value(),
+                value: observation.value(),
                 threshold,
             };
-            self.note(subject.agent, note, now.wall);
+            self.tell_alert(subject.agent, note, now.wall);
         }
         if state != before {
-            self.keep(key, state);
+            self.set_alert(key, state);
         }
     }
 
     /// Writes down what is told of an alert.
-    fn note(&mut self, agent: Option<AgentIndex>, note: AlertNote, at: Timestamp) {
+    fn tell_alert(&mut self, agent: Option<AgentIndex>, note: AlertNote, at: Timestamp) {
         let agent = agent.map(|index| {
             let agent = self.agent(index);
             agent.view = None;
@@ -115,7 +116,7 @@ impl Monitor {
     }
 
     /// Keeps the new state of an alert, here and on disk.
-    fn keep(&mut self, key: AlertKey, state: Option<AlertState>) {
+    fn set_alert(&mut self, key: AlertKey, state: Option<AlertState>) {
         self.batch.alerts.push(StoredAlert { key: key.clone(), state: state.clone(), episode: None });
         match state {
             Some(state) => self.alerts.insert(key, state),
@@ -147,9 +148,9 @@ impl Monitor {
                 let (rule, source) = (Arc::clone(&key.rule), key.source.clone());
                 let turn = Turn::Resolved;
                 let note = AlertNote { rule, source, severity, turn, since, message, value: None, threshold };
-                self.note(index, note, now.wall);
+                self.tell_alert(index, note, now.wall);
             }
-            self.keep(key, None);
+            self.set_alert(key, None);
         }
     }
 

@@ -1,20 +1,20 @@
-//! What the alert rules see of agents and of the daemon itself.
+//! What an evaluation sees of the conditions of alert rules: of agents, and of the daemon itself.
 
 use std::sync::Arc;
 
-use crate::alerts::{self, CRASH_WINDOW, CRASHES, Growth, LAG_WINDOW, SKIPS, Sighting};
+use crate::alerts::{self, CRASH_WINDOW, CRASHES, Growth, LAG_WINDOW, Observation, SKIPS};
 use crate::model::{Condition, Metric, Mono, Now, Observed, Rule};
 
 use super::Monitor;
 use super::agent::Agent;
 
 impl Monitor {
-    /// One look at a rule for an agent.
-    pub(super) fn sighting(&self, agent: &Agent, rule: &Rule, now: Now) -> Sighting {
+    /// What there is to see of a rule's condition for an agent.
+    pub(super) fn observation(&self, agent: &Agent, rule: &Rule, now: Now) -> Observation {
         if !agent.is_listed() {
             // Nobody names it and nothing of it lives: there is nothing left to complain of. But whoever could name it
             // has to have been asked.
-            return if self.roster.is_complete() { Sighting::Over(None) } else { Sighting::Missing };
+            return if self.roster.is_complete() { Observation::Over(None) } else { Observation::Missing };
         }
         match &rule.condition {
             condition @ (Condition::Above { metric, .. } | Condition::Below { metric, .. }) => {
@@ -22,58 +22,58 @@ impl Monitor {
             }
             Condition::AgentDown => self.down(agent),
             Condition::CrashLoop => alerts::count(agent.crashes.count(CRASH_WINDOW, now.mono), CRASHES),
-            Condition::MemoryGrowth => growth(agent, now.mono).map_or(Sighting::Missing, Growth::sighting),
-            Condition::RegistryStale | Condition::StorageDegraded | Condition::MonitorLagging => Sighting::Missing,
+            Condition::MemoryGrowth => growth(agent, now.mono).map_or(Observation::Missing, Growth::observation),
+            Condition::RegistryStale | Condition::StorageDegraded | Condition::MonitorLagging => Observation::Missing,
         }
     }
 
     /// Down counts from the first good read of the agent's source after its end that still claims it: until then the
     /// registry may just not have been told.
-    fn down(&self, agent: &Agent) -> Sighting {
+    fn down(&self, agent: &Agent) -> Observation {
         let verdict = agent.verdict();
         match (&agent.claim, agent.gone_at) {
             (Some(claim), Some(gone_at)) if verdict.down => {
                 if self.roster.confirmed_since(claim.source, gone_at) {
-                    Sighting::Breach(None)
+                    Observation::Breach(None)
                 } else {
-                    Sighting::Missing
+                    Observation::Missing
                 }
             }
-            _ if verdict.state == Observed::Unknown => Sighting::Missing,
-            _ => Sighting::Over(None),
+            _ if verdict.state == Observed::Unknown => Observation::Missing,
+            _ => Observation::Over(None),
         }
     }
 
-    /// One look at a rule about the daemon, for each alert that it may have: with the name of the registry source, where
+    /// The same of a rule about the daemon, for each alert that it may have: with the name of the registry source, where
     /// each has its own.
-    pub(super) fn own_sightings(&self, rule: &Rule, now: Now) -> Vec<(Option<Arc<str>>, Sighting)> {
+    pub(super) fn own_observations(&self, rule: &Rule, now: Now) -> Vec<(Option<Arc<str>>, Observation)> {
         match &rule.condition {
             Condition::RegistryStale => {
                 let stale_after = self.config.registry.stale_after;
                 let look = |(source, fresh): (Arc<str>, super::roster::Freshness)| {
-                    let sighting = if fresh.age > stale_after {
-                        Sighting::Breach(Some(fresh.age.as_secs_f64()))
+                    let observation = if fresh.age > stale_after {
+                        Observation::Breach(Some(fresh.age.as_secs_f64()))
                     } else if fresh.was_read {
-                        Sighting::Over(Some(fresh.age.as_secs_f64()))
+                        Observation::Over(Some(fresh.age.as_secs_f64()))
                     } else {
                         // It may have been stale before this daemon began.
-                        Sighting::Missing
+                        Observation::Missing
                     };
-                    (Some(source), sighting)
+                    (Some(source), observation)
                 };
                 self.roster.freshness(now.mono).into_iter().map(look).collect()
             }
             Condition::StorageDegraded => {
                 let works = self.storage_trouble.is_none();
-                vec![(None, if works { Sighting::Over(None) } else { Sighting::Breach(None) })]
+                vec![(None, if works { Observation::Over(None) } else { Observation::Breach(None) })]
             }
             Condition::MonitorLagging => {
-                let sighting = match alerts::count(self.skips.count(LAG_WINDOW, now.mono), SKIPS) {
+                let observation = match alerts::count(self.skips.count(LAG_WINDOW, now.mono), SKIPS) {
                     // The daemon before this one may have lagged a moment ago.
-                    Sighting::Over(_) if now.mono.since(self.began_at) < LAG_WINDOW => Sighting::Missing,
+                    Observation::Over(_) if now.mono.since(self.began_at) < LAG_WINDOW => Observation::Missing,
                     seen => seen,
                 };
-                vec![(None, sighting)]
+                vec![(None, observation)]
             }
             _ => Vec::new(),
         }
