@@ -1,21 +1,20 @@
 //! What the monitor holds of one agent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::alerts::{GrowthWindow, Recent};
 use crate::model::{
-    AgentView, Balance, BootId, ExitStatus, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey,
-    Record, RunEnd, RunRow, StoredAgent, Sums, Timestamp,
+    AgentView, Balance, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, RunEnd, RunRow,
+    StoredAgent, Sums,
 };
 use crate::tree::Owner;
 use crate::verdict::{Fact, Verdict, is_expected, judge};
 
 use super::account::{Account, Remains, Sum};
+use super::claims::Claim;
+use super::program::Program;
 use super::report::Pace;
-
-/// How long the end of a run waits for the exit status before it is told without.
-const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+use super::runs::{End, Run};
 
 /// One agent: what is claimed, what is observed, and what it used.
 pub(super) struct Agent {
@@ -72,93 +71,6 @@ pub(super) struct Agent {
     pub nests: bool,
     /// Its view in the last snapshot, while that is still true.
     pub view: Option<Arc<AgentView>>,
-}
-
-/// A record and where it came from.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Claim {
-    /// What it says.
-    pub record: Record,
-    /// The source's place among the configured ones.
-    pub source: usize,
-}
-
-/// A process that a launcher started to be the agent in its place: its end is the agent's.
-#[derive(Clone, Debug)]
-pub(super) struct Program {
-    /// Who it is.
-    pub key: ProcessKey,
-    /// Its end, once that was told.
-    pub end: Option<ProgramEnd>,
-    /// How the launcher ended, should it never be known how the program did.
-    pub launcher: Option<ExitStatus>,
-}
-
-/// The end of a program, as far as it was told.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ProgramEnd {
-    /// When it was told first.
-    pub at: Mono,
-    /// How it ended.
-    pub status: Option<ExitStatus>,
-    /// Whether nothing more will be told.
-    pub settled: bool,
-}
-
-/// One life of the root process.
-#[derive(Clone, Debug)]
-pub(super) struct Run {
-    /// The root.
-    pub root: ProcessKey,
-    /// The root it began with, which names its row: the launcher of `root`, if that ended first.
-    pub first: ProcessKey,
-    /// The boot it lives in.
-    pub boot: BootId,
-    /// When it started.
-    pub started_at: Timestamp,
-    /// What the agent had used before this run, microseconds.
-    pub cpu_before_us: u64,
-    /// The most memory seen, bytes.
-    pub peak_memory_bytes: Option<u64>,
-    /// The memory seen last, bytes.
-    pub last_memory_bytes: Option<u64>,
-    /// How both were added up.
-    pub memory_method: MemoryMethod,
-    /// Kills for memory in its cgroup, when it was last alive.
-    pub oom_kills: Option<u64>,
-    /// Its end.
-    pub end: Option<End>,
-    /// Whether its registry says that it ended although it runs.
-    pub claimed_ended: ClaimedEnded,
-}
-
-/// What became of a registry's word that a running agent has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) enum ClaimedEnded {
-    /// It says no such thing.
-    #[default]
-    No,
-    /// It was seen once: the process may be about to end.
-    Seen,
-    /// It was told, once for this run.
-    Told,
-}
-
-/// The end of a run, as far as it is known.
-#[derive(Clone, Debug)]
-pub(super) struct End {
-    /// When we learned of it.
-    pub at: Timestamp,
-    /// How it ended.
-    pub status: Option<ExitStatus>,
-    /// Whether the kernel killed it for memory.
-    pub oom_killed: Option<bool>,
-    /// Whether the kernel told it once already, without the status.
-    pub announced: bool,
-    /// The word of the run's row; none until it is told.
-    pub reason: Option<Arc<str>>,
-    /// When it is told even without a status.
-    pub deadline: Mono,
 }
 
 /// The account that a member is charged to.
@@ -370,49 +282,5 @@ impl Agent {
     /// What the last pass added up for its leftovers.
     pub(super) fn leftover_sum(&self) -> Sum {
         self.remains.as_ref().map_or_else(Sum::default, |remains| remains.sum)
-    }
-}
-
-impl Run {
-    /// One that begins.
-    pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
-        Run {
-            root,
-            first: root,
-            boot,
-            started_at,
-            cpu_before_us,
-            peak_memory_bytes: None,
-            last_memory_bytes: None,
-            memory_method: MemoryMethod::Rss,
-            oom_kills: None,
-            end: None,
-            claimed_ended: ClaimedEnded::No,
-        }
-    }
-
-    /// One that the last daemon watched. `total_us`: what the agent has used.
-    pub(super) fn resumed(root: ProcessKey, row: &RunRow, total_us: u64) -> Run {
-        Run {
-            first: row.root,
-            peak_memory_bytes: row.peak_memory_bytes,
-            last_memory_bytes: row.last_memory_bytes,
-            memory_method: row.memory_method,
-            ..Run::new(root, Arc::clone(&row.boot), row.started_at, total_us.saturating_sub(row.cpu_us))
-        }
-    }
-
-    /// Notes the end, which waits a moment for its cause.
-    pub(super) fn end(&mut self, status: Option<ExitStatus>, now: Now) -> &mut End {
-        let end = self.end.get_or_insert_with(|| End {
-            at: now.wall,
-            status: None,
-            oom_killed: None,
-            announced: false,
-            reason: None,
-            deadline: now.mono + STATUS_PATIENCE,
-        });
-        end.status = end.status.or(status);
-        end
     }
 }

@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::model::{Now, Observed, Pid, ProcessKey, ProcessRow, ProcessState, StartGuard, in_one_line};
+use crate::model::{Now, Observed, ProcessKey, ProcessRow, ProcessState, Record, StartGuard, in_one_line};
 use crate::process::ReadError;
 use crate::tree::AgentIndex;
 use crate::verdict::{Fact, Mismatch, mismatch, start_mismatch};
 
 use super::Monitor;
-use super::agent::ClaimedEnded;
 use super::exchange::SourceReading;
+use super::runs::ClaimedEnded;
+
+/// A record and where it came from.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Claim {
+    /// What it says.
+    pub record: Record,
+    /// The source's place among the configured ones.
+    pub source: usize,
+}
 
 impl Monitor {
     /// Takes in what came of reading a source.

@@ -8,7 +8,7 @@ use crate::tree::AgentIndex;
 
 use super::Monitor;
 use super::account::Sum;
-use super::agent::Run;
+use super::runs::Run;
 
 /// How old a proportional set size may be and still stand for the present. It is measured beside the readings and within a
 /// budget, so it lags once agents hold much. Within five minutes 24 GB can be gone round where measuring is slow (50 µs a

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{ExitStatus, Now, Pid, ProcessKey, ProcessRow, ProcessState, RunRow};
+use crate::model::{ExitStatus, Mono, Now, Pid, ProcessKey, ProcessRow, ProcessState, RunRow};
 use crate::process::Watch;
 use crate::tree::{AgentIndex, Owner};
 
 use super::Monitor;
-use super::agent::{Agent, Program, ProgramEnd};
+use super::agent::Agent;
 
 /// A launcher ends right after its program. One that goes on for longer does something of its own.
 const TOGETHER: Duration = Duration::from_secs(5);
@@ -20,6 +20,28 @@ const TOGETHER: Duration = Duration::from_secs(5);
 const PROGRAM_PID: &str = "programPid";
 const PROGRAM_START: &str = "programStartTicks";
 const LAUNCHER_ENDED: &str = "launcherEnded";
+
+/// A process that a launcher started to be the agent in its place: its end is the agent's.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// Who it is.
+    pub key: ProcessKey,
+    /// Its end, once that was told.
+    pub end: Option<ProgramEnd>,
+    /// How the launcher ended, should it never be known how the program did.
+    pub launcher: Option<ExitStatus>,
+}
+
+/// The end of a program, as far as it was told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProgramEnd {
+    /// When it was told first.
+    pub at: Mono,
+    /// How it ended.
+    pub status: Option<ExitStatus>,
+    /// Whether nothing more will be told.
+    pub settled: bool,
+}
 
 impl Monitor {
     /// From now on this process, which the root started, is the agent's program.

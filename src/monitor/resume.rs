@@ -17,7 +17,7 @@ use crate::verdict::{Fact, is_expected};
 
 use super::Monitor;
 use super::account::{Account, member_row, seen_before};
-use super::agent::{ClaimedEnded, Run};
+use super::runs::{ClaimedEnded, Run};
 
 impl Monitor {
     /// Takes over what the last daemon knew.
@@ -133,7 +133,7 @@ impl Monitor {
         let claimed_ended = if told { ClaimedEnded::Told } else { ClaimedEnded::No };
         agent.run = Some(Run { claimed_ended, ..Run::resumed(root, row, agent.stored.cpu_us) });
         if let Some(end) = &row.end {
-            let known = agent.run.as_mut().expect("just set").end(end.status, now);
+            let known = agent.run.as_mut().expect("just set").note_end(end.status, now);
             known.at = end.at;
             known.oom_killed = end.oom_killed;
             known.reason = Some(Arc::clone(&end.reason));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config;
 use crate::model::{AgentId, Mono, Now, Record, SourceState};
 
-use super::agent::Claim;
+use super::claims::Claim;
 use super::exchange::SourceReading;
 
 /// How many different complaints about one source are told.

@@ -1,18 +1,79 @@
 //! How a run begins and ends, and what is told of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::model::{ExitStatus, Now, ProcessKey, ProcessRow, ProcessState};
+use crate::model::{
+    BootId, ExitStatus, MemoryMethod, Mono, Now, ProcessKey, ProcessRow, ProcessState, RunRow, Timestamp,
+};
 use crate::process::{ProcessSource, ReadError, Watch};
 use crate::tree::{AgentIndex, Baseline, Owner};
-use crate::verdict::{Fact, is_expected};
+use crate::verdict::Fact;
 
-use super::agent::{End, Run};
 use super::journal::event;
 use super::{FULL_SCANS, Monitor};
 
 /// The signal that the kernel kills with when memory is out: signal(7).
 const SIGKILL: u8 = 9;
+
+/// How long the end of a run waits for the exit status before it is told without.
+const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+
+/// One life of the root process.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    /// The root.
+    pub root: ProcessKey,
+    /// The root it began with, which names its row: the launcher of `root`, if that ended first.
+    pub first: ProcessKey,
+    /// The boot it lives in.
+    pub boot: BootId,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// What the agent had used before this run, microseconds.
+    pub cpu_before_us: u64,
+    /// The most memory seen, bytes.
+    pub peak_memory_bytes: Option<u64>,
+    /// The memory seen last, bytes.
+    pub last_memory_bytes: Option<u64>,
+    /// How both were added up.
+    pub memory_method: MemoryMethod,
+    /// Kills for memory in its cgroup, when it was last alive.
+    pub oom_kills: Option<u64>,
+    /// Its end.
+    pub end: Option<End>,
+    /// Whether its registry says that it ended although it runs.
+    pub claimed_ended: ClaimedEnded,
+}
+
+/// What became of a registry's word that a running agent has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum ClaimedEnded {
+    /// It says no such thing.
+    #[default]
+    No,
+    /// It was seen once: the process may be about to end.
+    Seen,
+    /// It was told, once for this run.
+    Told,
+}
+
+/// The end of a run, as far as it is known.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// When we learned of it.
+    pub at: Timestamp,
+    /// How it ended.
+    pub status: Option<ExitStatus>,
+    /// Whether the kernel killed it for memory.
+    pub oom_killed: Option<bool>,
+    /// Whether the kernel told it once already, without the status.
+    pub announced: bool,
+    /// The word of the run's row; none until it is told.
+    pub reason: Option<Arc<str>>,
+    /// When it is told even without a status.
+    pub deadline: Mono,
+}
 
 impl Monitor {
     /// From now on this process is the agent's root.
@@ -94,7 +155,7 @@ impl Monitor {
         let Some(run) = agent.run.as_mut().filter(|run| run.root == root) else { return };
         let first = run.end.is_none();
         let told_without = run.end.as_ref().is_some_and(|end| end.reason.is_some() && end.status.is_none());
-        let status = run.end(status, now).status;
+        let status = run.note_end(status, now).status;
         agent.observe(if zombie { Fact::Zombie(status) } else { Fact::Exited { status, seen: true } }, now);
         self.changed = true;
         if first {
@@ -127,7 +188,7 @@ impl Monitor {
     /// Ends the run of this root with a reason that is not the end of a process.
     fn close_run(&mut self, index: AgentIndex, root: ProcessKey, reason: &str, now: Now) {
         if let Some(run) = &mut self.agent(index).run {
-            run.end(None, now).reason = Some(reason.into());
+            run.note_end(None, now).reason = Some(reason.into());
         }
         self.leave_behind(index, root, reason == "superseded");
         self.changed = true;
@@ -243,6 +304,48 @@ impl Monitor {
 }
 
 impl Run {
+    /// One that begins.
+    pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
+        Run {
+            root,
+            first: root,
+            boot,
+            started_at,
+            cpu_before_us,
+            peak_memory_bytes: None,
+            last_memory_bytes: None,
+            memory_method: MemoryMethod::Rss,
+            oom_kills: None,
+            end: None,
+            claimed_ended: ClaimedEnded::No,
+        }
+    }
+
+    /// One that the last daemon watched. `total_us`: what the agent has used.
+    pub(super) fn resumed(root: ProcessKey, row: &RunRow, total_us: u64) -> Run {
+        Run {
+            first: row.root,
+            peak_memory_bytes: row.peak_memory_bytes,
+            last_memory_bytes: row.last_memory_bytes,
+            memory_method: row.memory_method,
+            ..Run::new(root, Arc::clone(&row.boot), row.started_at, total_us.saturating_sub(row.cpu_us))
+        }
+    }
+
+    /// Notes the end, which waits a moment for its cause.
+    pub(super) fn note_end(&mut self, status: Option<ExitStatus>, now: Now) -> &mut End {
+        let end = self.end.get_or_insert_with(|| End {
+            at: now.wall,
+            status: None,
+            oom_killed: None,
+            announced: false,
+            reason: None,
+            deadline: now.mono + STATUS_PATIENCE,
+        });
+        end.status = end.status.or(status);
+        end
+    }
+
     /// Takes down whether the kernel killed its root for memory, which a kill says if it has counted more of them in its
     /// cgroup than before. None: not known, as long as the cause is not.
     fn note_oom_kill(&mut self, processes: &mut dyn ProcessSource) -> Option<bool> {
