@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::{ExitStatus, Mono, Now, Pid, ProcessEvent, ProcessKey};
 use crate::process::ReadError;
 
-use super::{FULL_SCANS, Monitor};
+use super::Monitor;
 
 /// Start times are read in hundredths of a second, and time passes between a fork and its reading.
 const FORK_SLACK: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ impl Monitor {
         }
         if last_readings {
             // What a new root's children used before would come up in its counter later as if it were new.
-            if self.full_scans == FULL_SCANS {
+            if self.scans.is_first_due() {
                 self.discover(now);
             }
             self.read_due(true, now);
@@ -54,9 +54,7 @@ impl Monitor {
                 ProcessEvent::Execed(pid) => self.take_exec(pid),
                 ProcessEvent::Lost => {
                     self.own.events_lost += 1;
-                    self.full_scans = FULL_SCANS;
-                    // They may be older than the last pass: events come a moment late, and so does the news of a loss.
-                    self.scanned_at = self.scanned_before.or(self.scanned_at);
+                    self.scans.lose_events();
                 }
                 ProcessEvent::Exited { .. } => {}
             }

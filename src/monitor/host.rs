@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{HostMinute, HostPressure, Now};
+use crate::model::{HostMinute, HostPressure, HostReading, Mono, Now};
 
 use super::Monitor;
 use super::wording::span;
@@ -12,6 +12,17 @@ const JUMP: Duration = Duration::from_secs(60);
 
 /// Agents that die within this time of each other share a look.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What was seen of the host.
+#[derive(Default)]
+pub(super) struct Host {
+    pub reading: HostReading,
+    pub pressure: HostPressure,
+    /// When it was last looked at; none before the first time.
+    looked_at: Option<Mono>,
+    /// What was seen in this minute.
+    minute: Option<HostMinute>,
+}
 
 impl Monitor {
     /// Tells of a wall clock that was set, and of a machine that slept: what happened before it and after it is not as
@@ -32,23 +43,24 @@ impl Monitor {
     /// Looks at the host, and at how much has to wait only if `pressure`, which is a mean over ten seconds, or once in each
     /// minute: whoever dies at its beginning has it beside it too.
     pub(super) fn look_at_host(&mut self, pressure: bool, now: Now) {
-        self.host = self.processes.host();
+        let Host { reading, pressure: last_pressure, looked_at, minute } = &mut self.host;
+        *reading = self.processes.host();
         let at = now.wall.minute();
         let mut waited = HostPressure::default();
-        if pressure || self.minute.is_none_or(|minute| minute.at != at) {
+        if pressure || minute.is_none_or(|minute| minute.at != at) {
             waited = self.processes.pressure();
-            self.pressure = waited;
+            *last_pressure = waited;
         }
-        self.host_looked_at = Some(now.mono);
-        match &mut self.minute {
-            Some(minute) if minute.at == at => minute.worsen(&self.host, &waited),
-            other => self.batch.host.extend(other.replace(HostMinute { at, host: self.host, pressure: waited })),
+        *looked_at = Some(now.mono);
+        match minute {
+            Some(minute) if minute.at == at => minute.worsen(reading, &waited),
+            other => self.batch.host.extend(other.replace(HostMinute { at, host: *reading, pressure: waited })),
         }
     }
 
     /// An agent died: whoever asks why wants to know how the host was, and not only when the minute is over.
     pub(super) fn note_host(&mut self, now: Now) {
-        if self.host_looked_at.is_none_or(|at| now.mono.since(at) >= LOOK) {
+        if self.host.looked_at.is_none_or(|at| now.mono.since(at) >= LOOK) {
             self.look_at_host(true, now);
         }
         self.write_host();
@@ -56,8 +68,8 @@ impl Monitor {
 
     /// Writes down what was seen of this minute so far.
     pub(super) fn write_host(&mut self) {
-        if self.batch.host.last() != self.minute.as_ref() {
-            self.batch.host.extend(self.minute);
+        if self.batch.host.last() != self.host.minute.as_ref() {
+            self.batch.host.extend(self.host.minute);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Finds agents by the programs that processes run, where no registry names them.
 //!
-//! At every `registry.refresh` all processes are looked at. What one runs is asked once, and again when it may have
+//! At every `registry.refresh` all processes are gone through. What one runs is asked once, and again when it may have
 //! become another: its name changed, it was told to have execed, or it was young. So a quiet host costs a scan.
 
 use std::collections::HashMap;
@@ -32,22 +32,22 @@ pub(super) struct Matching {
     timer: Timer,
     /// Registries that were not heard by then are not waited for: what they name is not to be found here as well.
     patience: Mono,
-    /// Whether the next pass looks.
-    looking: bool,
-    /// Counts the looks.
-    look: u64,
-    decisions: HashMap<Pid, Decision>,
+    /// Whether the next pass searches.
+    searching: bool,
+    /// Counts the searches.
+    search: u64,
+    known: HashMap<Pid, Known>,
 }
 
 /// What a process was found to run.
-struct Decision {
+struct Known {
     key: ProcessKey,
     /// Its name then.
     name: Box<str>,
     /// Whether it is to be asked again.
     again: bool,
-    /// The last look that saw it.
-    look: u64,
+    /// The last search that saw it.
+    search: u64,
     fit: Option<Box<Fit>>,
 }
 
@@ -81,9 +81,9 @@ impl Matching {
             rules,
             timer: Timer::new(registry.refresh, now),
             patience: now + registry.refresh,
-            looking: false,
-            look: 0,
-            decisions: HashMap::new(),
+            searching: false,
+            search: 0,
+            known: HashMap::new(),
         })
     }
 
@@ -93,25 +93,25 @@ impl Matching {
 
     /// Finds out what a process runs, if that is not known. `held`: the agent that was found and whose root it is. True
     /// when it is no longer what it was.
-    fn decide(
+    fn identify(
         &mut self,
         processes: &mut dyn ProcessSource,
         row: &ProcessRow,
         held: Option<&str>,
         own: &mut OwnState,
     ) -> bool {
-        let look = self.look;
-        if let Some(known) = self.decisions.get_mut(&row.key.pid).filter(|known| known.key == row.key)
+        let search = self.search;
+        if let Some(known) = self.known.get_mut(&row.key.pid).filter(|known| known.key == row.key)
             && !known.again
             && known.name == row.name
         {
-            known.look = look;
+            known.search = search;
             if let Some(fit) = &mut known.fit {
                 (fit.parent, fit.session) = (row.parent, row.session);
             }
             return false;
         }
-        let before = self.decisions.remove(&row.key.pid).filter(|known| known.key == row.key);
+        let before = self.known.remove(&row.key.pid).filter(|known| known.key == row.key);
         let before = before.and_then(|known| known.fit);
         let was = before.as_ref().map(|fit| Arc::clone(&fit.recognised.agent));
         let mut again = row.age < YOUTH;
@@ -142,18 +142,18 @@ impl Matching {
         };
         let is = fit.as_ref().map(|fit| &fit.recognised.agent);
         let changed = was.is_some() && was.as_ref() != is;
-        self.decisions.insert(row.key.pid, Decision { key: row.key, name: row.name.clone(), again, look, fit });
+        self.known.insert(row.key.pid, Known { key: row.key, name: row.name.clone(), again, search, fit });
         changed
     }
 
     /// What a process was last found to run.
     fn fit(&self, process: ProcessKey) -> Option<&Fit> {
-        self.decisions.get(&process.pid).filter(|known| known.key == process)?.fit.as_deref()
+        self.known.get(&process.pid).filter(|known| known.key == process)?.fit.as_deref()
     }
 
     /// Those that run an agent's program, put together.
     fn families(&self) -> Vec<Family> {
-        let relatives = self.decisions.values().filter_map(|known| Some(known.fit.as_ref()?.relative(known.key)));
+        let relatives = self.known.values().filter_map(|known| Some(known.fit.as_ref()?.relative(known.key)));
         families(&relatives.collect::<Vec<_>>())
     }
 }
@@ -187,47 +187,47 @@ fn staying(found: Option<Recognised>, same: Option<Recognised>, held: Option<&st
 }
 
 impl Monitor {
-    /// When all processes are to be looked at next.
-    pub(super) fn look_due(&self) -> Option<Mono> {
+    /// When agents are to be searched for next.
+    pub(super) fn search_due(&self) -> Option<Mono> {
         self.matching.as_ref().map(|matching| matching.due(self.roster.heard()))
     }
 
-    /// Says that the next pass is to look at all processes, if that is due.
-    pub(super) fn look_if_due(&mut self, now: Now) -> bool {
+    /// Says that the next pass is to search among all processes, if that is due.
+    pub(super) fn search_if_due(&mut self, now: Now) -> bool {
         let heard = self.roster.heard();
         let Some(matching) = &mut self.matching else { return false };
-        matching.looking |= matching.due(heard) <= now.mono && matching.timer.fire(now.mono).is_some();
-        matching.looking
+        matching.searching |= matching.due(heard) <= now.mono && matching.timer.fire(now.mono).is_some();
+        matching.searching
     }
 
-    /// Whether this pass looks at all processes.
-    pub(super) fn is_looking(&self) -> bool {
-        self.matching.as_ref().is_some_and(|matching| matching.looking)
+    /// Whether this pass searches among all processes.
+    pub(super) fn is_searching(&self) -> bool {
+        self.matching.as_ref().is_some_and(|matching| matching.searching)
     }
 
     /// A process became another program.
     pub(super) fn recognise_again(&mut self, pid: Pid) {
-        if let Some(known) = self.matching.as_mut().and_then(|matching| matching.decisions.get_mut(&pid)) {
+        if let Some(known) = self.matching.as_mut().and_then(|matching| matching.known.get_mut(&pid)) {
             known.again = true;
         }
     }
 
-    /// Finds agents among all processes, if this pass is to look; lets those go that ended a while ago.
+    /// Finds agents among all processes, if this pass is to search; lets those go that ended a while ago.
     pub(super) fn find_agents(&mut self, rows: &[ProcessRow], now: Now) {
         self.let_found_go(now);
-        let Some(matching) = self.matching.as_mut().filter(|matching| matching.looking) else { return };
-        matching.looking = false;
-        matching.look += 1;
+        let Some(matching) = self.matching.as_mut().filter(|matching| matching.searching) else { return };
+        matching.searching = false;
+        matching.search += 1;
         let mut became_another = Vec::new();
         for row in rows.iter().filter(|row| !row.kernel && row.state != ProcessState::Zombie) {
             let root_of = self.roots.get(&row.key).map(|index| &self.agents[index.0]);
             let held = root_of.filter(|agent| agent.root() == Some(row.key)).and_then(Agent::found_as);
-            if matching.decide(&mut *self.processes, row, held, &mut self.own) && held.is_some() {
+            if matching.identify(&mut *self.processes, row, held, &mut self.own) && held.is_some() {
                 became_another.push(row.key);
             }
         }
-        let look = matching.look;
-        matching.decisions.retain(|_, known| known.look == look);
+        let search = matching.search;
+        matching.known.retain(|_, known| known.search == search);
         let families = matching.families();
         let recognised: HashMap<ProcessKey, &ProcessRow> =
             rows.iter().filter(|row| matching.fit(row.key).is_some()).map(|row| (row.key, row)).collect();
@@ -281,17 +281,6 @@ impl Monitor {
         let agent = &self.agents[member.owner.agent.0];
         let root_gone = agent.root().is_some_and(|root| !rows.contains_key(&root));
         root_gone && agent.found_as() == Some(&*family.agent)
-    }
-
-    /// Takes a process into an agent's tree that need not hang there. False when it is gone.
-    pub(super) fn take_in(&mut self, row: &ProcessRow, owner: Owner, watch: Watch, now: Now) -> bool {
-        if self.processes.keep(row.key, watch).is_err() {
-            return false;
-        }
-        if self.forest.get(row.key).is_none() {
-            self.insert_member(row, owner, now);
-        }
-        true
     }
 
     /// A new agent, whose root this process is.
@@ -370,7 +359,7 @@ impl Monitor {
         }
     }
 
-    /// The process that `root`, which ended, started to be the agent in its place, of those that no look has seen yet.
+    /// The process that `root`, which ended, started to be the agent in its place, of those that no search has seen yet.
     pub(super) fn unseen_program(&mut self, index: AgentIndex, root: ProcessKey) -> Option<ProcessRow> {
         let launcher = self.matching.as_ref()?.fit(root).filter(|fit| fit.recognised.launcher)?;
         let (agent, session) = (Arc::clone(&launcher.recognised.agent), launcher.session);
@@ -383,7 +372,7 @@ impl Monitor {
             if row.key != key || row.state == ProcessState::Zombie || row.session != session {
                 return None;
             }
-            matching.decide(&mut *self.processes, &row, None, &mut self.own);
+            matching.identify(&mut *self.processes, &row, None, &mut self.own);
             let fit = matching.fit(key)?;
             let fits = fit.recognised.agent == agent && fit.recognised.part == Part::Agent && fit.command != command;
             fits.then_some(row)

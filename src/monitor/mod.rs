@@ -15,6 +15,7 @@ mod host;
 mod journal;
 mod leftovers;
 mod matching;
+mod members;
 mod memory;
 mod messages;
 mod program;
@@ -36,8 +37,8 @@ pub use exchange::{AgentDetail, Answer, Effect, Input, Messages, NotRecorded, Re
 use crate::alerts::{self, Recent};
 use crate::config::Config;
 use crate::model::{
-    AgentId, AgentNumber, AlertKey, AlertState, Batch, BootId, HostMinute, HostPressure, HostReading, Mono, Now,
-    OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume,
+    AgentId, AgentNumber, AlertKey, AlertState, Batch, BootId, Mono, Now, OwnState, ProcessEvent, ProcessKey,
+    ProcessRow, Resume,
 };
 use crate::process::ProcessSource;
 use crate::retention::Limits;
@@ -45,7 +46,9 @@ use crate::timers::Timer;
 use crate::tree::{AgentIndex, Forest};
 
 use agent::Agent;
+use host::Host;
 use matching::Matching;
+use members::Scans;
 use roster::Roster;
 
 /// The source of agents that are known only by what they write.
@@ -59,10 +62,6 @@ const PRUNE: Duration = Duration::from_secs(600);
 
 /// How soon after the first reading of an agent the second follows: only two make a rate.
 const SECOND_READING: Duration = Duration::from_millis(500);
-
-/// A full scan finds the tree of a new root as it is at that moment; what members that it found started before they
-/// were kept is found by a second.
-const FULL_SCANS: u8 = 2;
 
 /// Storage I/O costs a read of its own for each process, and changes slowly: at most this often.
 const IO_PERIOD: Duration = Duration::from_secs(10);
@@ -105,7 +104,9 @@ const IO_PERIOD: Duration = Duration::from_secs(10);
 pub struct Monitor {
     config: Arc<Config>,
     processes: Box<dyn ProcessSource>,
+    /// Which boot of the machine they are of.
     boot: BootId,
+    /// What registries say.
     roster: Roster,
     /// What finds agents by their programs; none where nothing is configured to.
     matching: Option<Matching>,
@@ -115,26 +116,21 @@ pub struct Monitor {
     vacant: Vec<AgentIndex>,
     by_id: BTreeMap<AgentId, AgentIndex>,
     by_number: HashMap<AgentNumber, AgentIndex>,
+    /// The agents' root processes, those that ended too, until their ends are told and they are gone.
     roots: HashMap<ProcessKey, AgentIndex>,
     /// Which the next pass, even one for a few, is to read. Beside them, so that the end of one does not touch all.
     due: Vec<bool>,
     /// Whose runs ended, and wait for their causes.
     ending: Vec<AgentIndex>,
     forest: Forest,
+    /// Those that are pending or fire.
     alerts: BTreeMap<AlertKey, AlertState>,
     /// Messages by agent, where a broker's database counts them.
-    messages: Option<Arc<BTreeMap<AgentId, u64>>>,
+    messages: Option<Messages>,
     timers: Timers,
     /// When the next pass for a few agents is due.
     early: Option<Mono>,
-    /// How many of the next passes must look at every process: there is a new root, or events were lost.
-    full_scans: u8,
-    /// Until when all that began is known: until the last scan, if nothing was lost; none before the first.
-    scanned_at: Option<Mono>,
-    /// When the last scan was.
-    scanned_last: Option<Mono>,
-    /// When the one before was: what was told by then is complete, even if events that came later were lost.
-    scanned_before: Option<Mono>,
+    scans: Scans,
     /// Whether agents have begun inside other agents' trees.
     nested: bool,
     /// Whose accounts are to be written down at the end of this step.
@@ -143,14 +139,9 @@ pub struct Monitor {
     unsampled: Vec<AgentIndex>,
     next_tick: u64,
     next_number: u32,
-    host: HostReading,
-    pressure: HostPressure,
-    /// When the host was last looked at; none before the first time.
-    host_looked_at: Option<Mono>,
+    host: Host,
     /// What the clocks said at the last step.
     clocks: Now,
-    /// What was seen of the host in this minute.
-    minute: Option<HostMinute>,
     own: OwnState,
     /// What is to be stored at the end of this step.
     batch: Batch,
@@ -165,7 +156,9 @@ pub struct Monitor {
     /// Why the database cannot be written, if it cannot.
     storage_trouble: Option<Arc<str>>,
     began_at: Mono,
+    /// Empty between two scans: only the memory is kept.
     rows: Vec<ProcessRow>,
+    /// The same for events.
     events: Vec<ProcessEvent>,
 }
 
@@ -208,20 +201,14 @@ impl Monitor {
             messages: None,
             timers,
             early: None,
-            full_scans: FULL_SCANS,
-            scanned_at: None,
-            scanned_last: None,
-            scanned_before: None,
+            scans: Scans::default(),
             nested: false,
             unsaved: Vec::new(),
             unsampled: Vec::new(),
             next_tick: resume.last_tick + 1,
             next_number: 0,
-            host: HostReading::default(),
-            pressure: HostPressure::default(),
-            host_looked_at: None,
+            host: Host::default(),
             clocks: now,
-            minute: None,
             own: OwnState { discovery, ..OwnState::default() },
             batch: Batch::default(),
             effects: Vec::new(),
@@ -254,17 +241,17 @@ impl Monitor {
         self.finish(now)
     }
 
-    /// Does what is due: takes in what happened to processes, samples, looks at the alert rules.
+    /// Does what is due: takes in what happened to processes, samples, evaluates the alert rules.
     pub fn step(&mut self, now: Now) -> Vec<Effect> {
         self.compare_clocks(now);
         self.take_events(now);
         self.tell_overdue_ends(now);
-        let look = self.look_if_due(now);
+        let search = self.search_if_due(now);
         if let Some(missed) = self.timers.tick.fire(now.mono) {
             self.own.ticks_skipped += missed;
             self.skips.note(missed, now.mono);
             self.sample_all(now);
-        } else if look || self.early.is_some_and(|due| due <= now.mono) {
+        } else if search || self.early.is_some_and(|due| due <= now.mono) {
             self.sample_due(now);
         }
         if self.timers.alerts.fire(now.mono).is_some() {
@@ -276,9 +263,8 @@ impl Monitor {
         }
         if self.timers.prune.fire(now.mono).is_some() {
             let storage = &self.config.storage;
-            let (samples, rollups) = (storage.retention, storage.rollup_retention);
-            self.effects
-                .push(Effect::Prune { limits: Limits { samples, rollups, size_bytes: storage.max_size_bytes } });
+            let (samples, rollups, size_bytes) = (storage.retention, storage.rollup_retention, storage.max_size_bytes);
+            self.effects.push(Effect::Prune { limits: Limits { samples, rollups, size_bytes } });
         }
         self.finish(now)
     }
@@ -300,7 +286,7 @@ impl Monitor {
         let timers = [&self.timers.tick, &self.timers.alerts, &self.timers.upkeep, &self.timers.prune];
         let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
         let ends = self.ending.iter().filter_map(|index| self.agents[index.0].awaited()).map(|end| end.deadline);
-        ends.chain(self.early).chain(self.look_due()).fold(timer, Mono::min)
+        ends.chain(self.early).chain(self.search_due()).fold(timer, Mono::min)
     }
 
     fn finish(&mut self, now: Now) -> Vec<Effect> {

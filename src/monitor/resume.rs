@@ -92,8 +92,7 @@ impl Monitor {
         if account.boot != self.boot || account.members.is_empty() {
             return Vec::new();
         }
-        self.scanned_at = self.scanned_at.max(Some(account.scanned_at));
-        self.scanned_last = self.scanned_at;
+        self.scans.resume(account.scanned_at);
         account.members.into_iter().map(|row| (index, row, account.scanned_at)).collect()
     }
 
@@ -188,7 +187,7 @@ impl Monitor {
             self.batch.accounts.push(AccountRow {
                 agent: agent.stored.number,
                 boot: Arc::clone(&self.boot),
-                scanned_at: self.scanned_at.unwrap_or(now.mono),
+                scanned_at: self.scans.known_until.unwrap_or(now.mono),
                 tree: agent.tree.sums(),
                 leftovers: agent.remains.as_ref().map(|remains| remains.account.sums()).unwrap_or_default(),
                 // As many as the last pass has seen: thousands of agents have one each.

@@ -10,8 +10,8 @@ use crate::process::{ProcessSource, ReadError, Watch};
 use crate::tree::{AgentIndex, Baseline, Owner};
 use crate::verdict::Fact;
 
+use super::Monitor;
 use super::journal::event;
-use super::{FULL_SCANS, Monitor};
 
 /// The signal that the kernel kills with when memory is out: signal(7).
 const SIGKILL: u8 = 9;
@@ -102,49 +102,6 @@ impl Monitor {
         let word = if first { "started" } else { "restarted" };
         let message = format!("process {} ({}) is running", row.key.pid, row.name);
         self.tell(index, event(word, word, &message, [("pid", row.key.pid.get().into())]), now);
-    }
-
-    /// Makes a process the root of an agent's tree; what hangs below it is found by the next pass.
-    pub(super) fn plant(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
-        let owner = Owner::tree(index);
-        self.unsaved.push(index);
-        if self.forest.get(row.key).is_some() {
-            self.regroup(row.key, owner, now);
-        } else {
-            self.insert_member(row, owner, now);
-            self.full_scans = FULL_SCANS;
-        }
-        self.roots.insert(row.key, index);
-        if let Some(outer) = self.agent_above(row.key).filter(|outer| *outer != index) {
-            self.nests(outer);
-            self.nests(index);
-        }
-        let agent = self.agent(index);
-        agent.read_at = None;
-        self.due[index.0] = true;
-        self.early = Some(now.mono);
-        self.changed = true;
-    }
-
-    /// Whose member the parent of a process is.
-    fn agent_above(&self, process: ProcessKey) -> Option<AgentIndex> {
-        let parent = self.forest.at(self.forest.get(process)?.parent?)?;
-        self.forest.get(parent).map(|parent| parent.owner.agent)
-    }
-
-    /// Gives a member and what is its agent's below it to another agent.
-    pub(super) fn regroup(&mut self, root: ProcessKey, to: Owner, now: Now) {
-        let Some(from) = self.forest.get(root).map(|member| member.owner) else { return };
-        self.unsaved.extend([from.agent, to.agent]);
-        if from.agent != to.agent {
-            self.nests(from.agent);
-            self.nests(to.agent);
-        }
-        let moved = self.forest.move_subtree(root, to);
-        self.move_late(&moved, from, to);
-        for key in moved {
-            self.no_leftover_any_more(key, from.agent, now);
-        }
     }
 
     /// The root process ended; `status` says how, where that is known by now.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use crate::alerts::GrowthWindow;
-use crate::model::{Io, Metrics, Now, Observed, ProcessKey, ProcessRow, ProcessState, Sample, Tick};
-use crate::process::{ReadError, Scan, Watch};
-use crate::tree::{AgentIndex, Owner, Seen};
+use crate::model::{Io, Metrics, Now, Observed, ProcessState, Sample, Tick};
+use crate::process::ReadError;
+use crate::tree::{AgentIndex, Seen};
 
 use super::account::{Sum, percent};
-use super::agent::{Agent, account_of};
+use super::agent::Agent;
 use super::gone::Found;
 use super::{Monitor, SECOND_READING};
 
@@ -62,77 +62,6 @@ impl Monitor {
         }
     }
 
-    /// Finds the processes that became members since the last pass.
-    pub(super) fn discover(&mut self, now: Now) {
-        if self.processes.tells_forks() && self.full_scans == 0 && !self.is_looking() {
-            self.note_scan(now);
-            return;
-        }
-        let scope = if self.full_scans > 0 || self.is_looking() { Scan::All } else { Scan::New };
-        let mut rows = std::mem::take(&mut self.rows);
-        rows.clear();
-        match self.processes.scan(scope, &mut rows) {
-            Ok(count) => {
-                self.find_agents(&rows, now);
-                self.own.reads_denied += count.denied;
-                self.own.read_errors += count.failed;
-                let since = self.scanned_at.map(|at| now.mono.since(at));
-                self.note_scan(now);
-                self.full_scans = self.full_scans.saturating_sub(1);
-                // What the last scan did not show began since; a first look at a whole tree goes by its age.
-                let born = |row: &ProcessRow| scope == Scan::New || since.is_some_and(|since| row.age <= since);
-                for key in self.forest.adopt(&mut rows, now.wall, born) {
-                    self.keep_member(key);
-                }
-                if scope == Scan::All {
-                    self.first_sight();
-                    for index in self.forest.nested() {
-                        self.nests(index);
-                    }
-                }
-            }
-            Err(error) => {
-                self.own.read_errors += 1;
-                tracing::warn!(%error, "cannot list the processes");
-            }
-        }
-        self.rows = rows;
-    }
-
-    /// Takes down what those had that were already running when they were found, youngest first: one that ends before its
-    /// turn was waited for before the turn of its parent, and what it burned in its life is in that one's counter by
-    /// then, and not charged.
-    fn first_sight(&mut self) {
-        let new = self.forest.iter_mut().rev().filter(|(_, member)| !member.born && member.seen.is_none());
-        for (key, member) in new {
-            if let Ok(reading) = self.processes.read(key, true) {
-                account_of(&mut self.agents, member.owner).take(member, &reading);
-            }
-        }
-    }
-
-    fn note_scan(&mut self, now: Now) {
-        self.scanned_before = self.scanned_last.replace(now.mono);
-        self.scanned_at = self.scanned_last;
-    }
-
-    /// Makes a process a member. One that began since the last scan has used all that it used where it is now.
-    pub(super) fn insert_member(&mut self, row: &ProcessRow, owner: Owner, now: Now) {
-        let born = self.scanned_at.is_some_and(|at| row.age <= now.mono.since(at));
-        self.forest.insert(row, owner, now.wall, born);
-    }
-
-    pub(super) fn keep_member(&mut self, key: ProcessKey) {
-        let Some(member) = self.forest.get_mut(key) else { return };
-        if self.agents[member.owner.agent.0].root().is_none() {
-            member.owner.leftover = true;
-        }
-        if self.processes.keep(key, Watch::Counters).is_err() {
-            // Gone already; if somebody waited for it, its parent's counter has it.
-            self.forest.remove(key);
-        }
-    }
-
     /// Reads the members of all agents that are due, oldest first, and charges their ledgers: that of storage only if
     /// `io`. Returns those agents. Where agents nest, nobody is read without the others: what an inner one had charged
     /// would come up in the counters of an outer one as if it were new.
@@ -161,12 +90,6 @@ impl Monitor {
 
     fn all_due(&self) -> impl Iterator<Item = AgentIndex> {
         (0..self.due.len()).map(AgentIndex).filter(|index| self.due[index.0])
-    }
-
-    /// An agent has members in another's tree, or another in its.
-    pub(super) fn nests(&mut self, index: AgentIndex) {
-        self.nested = true;
-        self.agent(index).nests = true;
     }
 
     fn read_members(&mut self, io: bool) -> Found {

@@ -35,8 +35,8 @@ impl Monitor {
             at: now.wall,
             agents,
             alerts: self.active_alerts(),
-            host: self.host,
-            pressure: self.pressure,
+            host: self.host.reading,
+            pressure: self.host.pressure,
             own: OwnState { sources: self.roster.states(), ..self.own.clone() },
         }
     }
