@@ -110,6 +110,20 @@ impl Account {
         Sums { cpu_us: self.cpu.balance(), read_bytes: self.read.balance(), written_bytes: self.written.balance() }
     }
 
+    /// Ends the tick, for storage I/O only if `io`; returns the processor time that it added, microseconds.
+    pub(super) fn charge(&mut self, io: bool) -> u64 {
+        if io {
+            self.read.charge();
+            self.written.charge();
+        }
+        self.cpu.charge()
+    }
+
+    /// All storage I/O that was charged.
+    pub(super) fn io(&self) -> Io {
+        Io { read_bytes: self.read.total(), written_bytes: self.written.total() }
+    }
+
     /// A member is there and could not be read.
     pub(super) fn miss(&mut self, member: &mut Member, io: bool) {
         let Some(seen) = &mut member.seen else { return };

@@ -235,7 +235,7 @@ impl Agent {
     /// Its totals, for its row.
     pub(super) fn totals(&mut self, now: Now) -> StoredAgent {
         self.stored.cpu_us = self.tree.cpu.total();
-        self.stored.io = Io { read_bytes: self.tree.read.total(), written_bytes: self.tree.written.total() };
+        self.stored.io = self.tree.io();
         self.stored.last_seen = self.stored.last_seen.max(now.wall);
         self.stored.clone()
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::alerts::GrowthWindow;
-use crate::model::{Io, Metrics, Now, Observed, ProcessState, Sample, Tick};
+use crate::model::{Metrics, Now, ProcessState, Sample, Tick};
 use crate::process::ReadError;
 use crate::tree::{AgentIndex, Seen};
+use crate::verdict::Fact;
 
 use super::account::{Sum, percent};
 use super::agent::Agent;
@@ -138,16 +139,9 @@ impl Monitor {
         let holds = root.and_then(|root| self.forest.get(root)?.seen).is_some_and(|seen| seen.rss_bytes > 0);
         let agent = &mut self.agents[index.0];
         self.due[index.0] = false;
-        let mut leftovers = agent.remains.as_deref_mut().map(|remains| &mut remains.account);
-        if let Some(leftovers) = &mut leftovers {
-            leftovers.cpu.charge();
-        }
-        let used_us = agent.tree.cpu.charge();
-        if io {
-            for account in leftovers.into_iter().chain([&mut agent.tree]) {
-                account.read.charge();
-                account.written.charge();
-            }
+        let used_us = agent.tree.charge(io);
+        if let Some(remains) = &mut agent.remains {
+            remains.account.charge(io);
         }
         let sum = agent.sum;
         let lives = root.is_some() && sum.read_at.is_some();
@@ -164,10 +158,10 @@ impl Monitor {
         }
         // A root that is ending has given its memory back already: what is left is not what the agent held.
         let memory = (lives && !sum.failed && holds).then(|| sum.memory());
-        if let (Some(run), Some((bytes, method))) = (&mut agent.run, memory) {
-            run.note_memory(bytes, method, self.config.sampling.memory);
-        }
         if let (Some((bytes, method)), Some(at)) = (memory, sum.read_at) {
+            if let Some(run) = &mut agent.run {
+                run.note_memory(bytes, method, self.config.sampling.memory);
+            }
             match &mut agent.growth {
                 // What is added up in another way is no growth.
                 Some(growth) if method == agent.metrics.memory_method => growth.read(bytes, at),
@@ -184,8 +178,7 @@ impl Monitor {
             process_count: lives.then_some(sum.processes),
             thread_count: (lives && !sum.failed && !sum.threads_missing).then_some(sum.threads),
             cpu_us: known.then(|| agent.tree.cpu.total()),
-            io: (known && !sum.io_denied)
-                .then(|| Io { read_bytes: agent.tree.read.total(), written_bytes: agent.tree.written.total() }),
+            io: (known && !sum.io_denied).then(|| agent.tree.io()),
             status: if agent.metrics.status == verdict.status {
                 Arc::clone(&agent.metrics.status)
             } else {
@@ -207,7 +200,7 @@ impl Monitor {
 fn sample(agent: &mut Agent, tick: Tick) -> Option<Sample> {
     let metrics = &agent.metrics;
     let now = (Arc::clone(&metrics.status), metrics.error_count, metrics.message_count);
-    let runs = agent.verdict().state == Observed::Running && agent.root().is_some();
+    let runs = agent.root().is_some() && agent.fact == Fact::Running;
     if !agent.is_listed() || (!runs && agent.recorded.as_ref() == Some(&now)) {
         return None;
     }
