@@ -44,7 +44,7 @@ pub(super) struct Agent {
     /// Unresolved errors.
     pub unresolved: u64,
     /// Its messages in the broker's database, where they are counted there.
-    pub counted: Option<u64>,
+    pub counted_messages: Option<u64>,
     /// How fast it writes.
     pub pace: Pace,
     /// The rules that are for it, by their places in the configuration.
@@ -113,7 +113,7 @@ impl Agent {
             writes: false,
             remains: None,
             unresolved: 0,
-            counted: None,
+            counted_messages: None,
             pace: Pace::default(),
             rules: Vec::new(),
             crashes: Recent::default(),
@@ -190,7 +190,7 @@ impl Agent {
 
     /// Its messages: by its record, else as the broker's database counts them.
     pub(super) fn message_count(&self) -> Option<u64> {
-        self.claim.as_ref().and_then(|claim| claim.record.message_count).or(self.counted)
+        self.claim.as_ref().and_then(|claim| claim.record.message_count).or(self.counted_messages)
     }
 
     /// Whether it is known only by what it writes.

@@ -13,7 +13,7 @@ use crate::tree::AgentIndex;
 
 use super::Monitor;
 use super::agent::Agent;
-use super::messages::counted;
+use super::messages::messages_of;
 
 /// How many agents are known at the same time, about a kilobyte each.
 const KNOWN_LIMIT: usize = 50_000;
@@ -53,8 +53,8 @@ impl Monitor {
     pub(super) fn admit(&mut self, stored: StoredAgent) -> AgentIndex {
         self.next_number = self.next_number.max(stored.number.get() + 1);
         let mut agent = Agent::new(stored);
-        agent.counted = counted(self.messages.as_deref(), &agent.stored.id);
-        agent.metrics.message_count = agent.counted;
+        agent.counted_messages = messages_of(self.messages.as_ref(), &agent.stored.id);
+        agent.metrics.message_count = agent.counted_messages;
         agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
         let (id, number) = (agent.stored.id.clone(), agent.stored.number);
         let index = match self.vacant.pop() {
