@@ -279,6 +279,11 @@ impl Agent {
         self.leftover_sum().count() > 0
     }
 
+    /// How many members the last pass found, dead or alive, leftovers among them.
+    pub(super) fn count_members(&self) -> usize {
+        self.sum.count() + self.leftover_sum().count()
+    }
+
     /// What the last pass added up for its leftovers.
     pub(super) fn leftover_sum(&self) -> Sum {
         self.remains.as_ref().map_or_else(Sum::default, |remains| remains.sum)

@@ -191,7 +191,7 @@ impl Monitor {
                 tree: agent.tree.sums(),
                 leftovers: agent.remains.as_ref().map(|remains| remains.account.sums()).unwrap_or_default(),
                 // As many as the last pass has seen: thousands of agents have one each.
-                members: Vec::with_capacity(agent.sum.count() + agent.leftover_sum().count()),
+                members: Vec::with_capacity(agent.count_members()),
             });
         }
         for (key, member) in self.forest.iter() {

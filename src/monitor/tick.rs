@@ -150,8 +150,7 @@ impl Monitor {
             _ => None,
         };
         let first = lives && std::mem::replace(&mut agent.read_at, sum.read_at).is_none();
-        let members = sum.count() + agent.leftover_sum().count() > 0;
-        if first || agent.nests && members {
+        if first || agent.nests && agent.count_members() > 0 {
             // What its members had at their first reading; and what is shown of one that nests, which may come up in
             // another's account, had it not been written down.
             self.unsaved.push(index);

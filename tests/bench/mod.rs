@@ -12,7 +12,7 @@ use agent_monitor::model::{
     AccountRow, AgentId, AgentView, Batch, Entry, Io, JsonObject, LeftoverRow, Pid, Record, Resume, ResumedAgent,
     RunRow, Snapshot, StartGuard, StoredAgent, StoredAlert, Timestamp,
 };
-use agent_monitor::monitor::{Effect, Input, Monitor, SourceReading};
+use agent_monitor::monitor::{AgentDetail, Answer, Effect, Input, Monitor, SourceReading};
 use agent_monitor::testing::Host;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -92,6 +92,16 @@ impl Bench {
         let agents = &self.snapshot().agents;
         let found = agents.iter().find(|agent| agent.id.as_str() == id);
         Arc::clone(found.unwrap_or_else(|| panic!("{id} is not among {:?}", self.listed())))
+    }
+
+    /// One agent whole; none if it is not in the lists.
+    pub(crate) fn detail(&mut self, id: &str) -> Option<AgentDetail> {
+        let (tell, told) = std::sync::mpsc::channel();
+        let answer = Answer::new(move |detail| tell.send(detail).unwrap());
+        let inspect = Input::Inspect { agent: AgentId::new(id).unwrap(), answer };
+        let effects = self.monitor.handle(inspect, self.clock.now());
+        self.perform(effects);
+        told.recv().unwrap()
     }
 
     /// The ids in the lists.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agent_monitor::clock::Clock;
 use agent_monitor::config::{Config, Sampling};
-use agent_monitor::model::{AgentId, ExitStatus, MemoryMethod, Mono, Pid, PssReading};
-use agent_monitor::monitor::{AgentDetail, Answer, Input};
+use agent_monitor::model::{ExitStatus, MemoryMethod, Mono, Pid, PssReading};
+use agent_monitor::monitor::Input;
 
 use super::bench::{Bench, SECOND, config, killed, record};
 
@@ -67,12 +67,7 @@ impl Pair {
 
     /// Peak and last MiB of its run, and their method, as they are shown now: the last row of it is older.
     fn run(&mut self) -> (Option<u64>, Option<u64>, MemoryMethod) {
-        let (tell, told) = std::sync::mpsc::channel();
-        let answer = Answer::new(move |detail: Option<AgentDetail>| tell.send(detail).unwrap());
-        let inspect = Input::Inspect { agent: AgentId::new("a").unwrap(), answer };
-        let effects = self.bench.monitor.handle(inspect, self.bench.clock.now());
-        self.bench.perform(effects);
-        let run = told.recv().unwrap().unwrap().run.unwrap();
+        let run = self.bench.detail("a").unwrap().run.unwrap();
         let mib = |bytes: Option<u64>| bytes.map(|bytes| bytes / MIB);
         (mib(run.peak_memory_bytes), mib(run.last_memory_bytes), run.memory_method)
     }

@@ -67,6 +67,32 @@ fn who_came_back_while_it_was_deleted_is_stored_again() {
 }
 
 #[test]
+fn who_has_a_process_that_nobody_waits_for_is_not_forgotten_with_it() {
+    let mut bench = Bench::new(10 * SECOND);
+    let [root, other] = ["agent"; 2].map(|name| bench.host.start(name));
+    bench.registry(vec![record("a", "online", Some(root))]);
+    bench.pass(20 * SECOND);
+    bench.host.end(root, super::bench::killed());
+    bench.registry(Vec::new());
+    bench.pass(100 * SECOND);
+    assert_eq!(bench.listed(), [] as [&str; 0]);
+    bench.deleted(&["a"]);
+    bench.registry(vec![record("b", "online", Some(other))]);
+    bench.pass(20 * SECOND);
+    let pids: Vec<_> = bench.detail("b").unwrap().processes.iter().map(|process| process.pid).collect();
+    assert_eq!(pids, [other], "the dead one is nobody else's");
+
+    // When somebody has waited for it, its place is free.
+    bench.host.reap(root);
+    bench.registry(Vec::new());
+    bench.pass(100 * SECOND);
+    let number = bench.known("a");
+    bench.deleted(&["a"]);
+    bench.registry(vec![record("c", "online", Some(bench.host.start("agent")))]);
+    assert_eq!(bench.known("c"), number);
+}
+
+#[test]
 fn a_registry_that_makes_up_ids_is_bounded_and_told_once() {
     let mut bench = Bench::new(10 * SECOND);
     let names = |from: u32, to: u32| (from..to).map(|n| record(&format!("agent-{n}"), "online", None)).collect();
