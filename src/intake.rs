@@ -91,9 +91,7 @@ pub fn prepare(mut submission: Submission, now: Timestamp) -> Result<Submission,
                 clean("error.stack", stack)?;
             }
             clean_metadata(&mut error.metadata)?;
-            let agent = submission.agent.as_str();
-            let computed = || fingerprint::of(agent, &error.error_type, &error.message, error.stack.as_deref()).into();
-            error.fingerprint.get_or_insert_with(computed);
+            fingerprint::complete(error, &submission.agent);
         }
     }
     Ok(submission)

@@ -9,6 +9,8 @@ mod words;
 
 use std::fmt::Write;
 
+use crate::model::{AgentId, ErrorReport};
+
 /// The rule below. Another one would give every problem a second group.
 const VERSION: &str = "1";
 
@@ -30,6 +32,14 @@ pub fn of(agent: &str, error_type: &str, message: &str, stack: Option<&str>) -> 
         hash.add(part);
     }
     format!("{:032x}", hash.0)
+}
+
+/// Gives an error of an agent its fingerprint, unless the writer gave one.
+pub fn complete(error: &mut ErrorReport, agent: &AgentId) {
+    if error.fingerprint.is_none() {
+        let fingerprint = of(agent.as_str(), &error.error_type, &error.message, error.stack.as_deref());
+        error.fingerprint = Some(fingerprint.into());
+    }
 }
 
 /// The words and frames that the fingerprint is over, as text.

@@ -59,9 +59,7 @@ impl Monitor {
         let agent = self.agent(index);
         if let Report::Error(error) = &mut report {
             // Who tells the heart directly may have left it out.
-            error.fingerprint.get_or_insert_with(|| {
-                fingerprint::of(id.as_str(), &error.error_type, &error.message, error.stack.as_deref()).into()
-            });
+            fingerprint::complete(error, &id);
         }
         let usage = Usage { cpu_percent: agent.metrics.cpu_percent, memory_bytes: agent.metrics.memory_bytes };
         let whose = (agent.stored.number, agent.stored.id.clone());
