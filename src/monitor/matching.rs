@@ -73,9 +73,9 @@ impl Matching {
         };
         let own: Vec<OwnRule> = registry.sources.iter().filter_map(own).collect();
         let rules = match own.is_empty() {
-            true if registry.sources.is_empty() => Rules::built_in(),
+            true if registry.sources.is_empty() => Rules::BuiltIn,
             true => return None,
-            false => Rules::own(own),
+            false => Rules::Own(own),
         };
         Some(Matching {
             rules,

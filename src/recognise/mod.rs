@@ -15,12 +15,13 @@ use crate::model::Image;
 pub use family::{Family, Relative, families};
 pub use own::{OwnRule, Sign};
 pub use program::script;
+pub use table::names as known;
 
 /// What a process was recognised as.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recognised<Name = Arc<str>> {
+pub struct Recognised {
     /// Which agent. Processes of one name are of one rule.
-    pub agent: Name,
+    pub agent: Arc<str>,
     /// Its part in it.
     pub part: Part,
     /// Whether it may have started another process to be the agent in its place: a script, which can do little but that.
@@ -40,46 +41,24 @@ pub enum Part {
 
 /// The rules in use.
 #[derive(Debug)]
-pub struct Rules(Kind);
-
-#[derive(Debug)]
-enum Kind {
-    BuiltIn(Vec<Arc<str>>),
+pub enum Rules {
+    /// Those for the agents that are known from the start.
+    BuiltIn,
+    /// The user's own, in order of precedence.
     Own(Vec<OwnRule>),
 }
 
 impl Rules {
-    /// Those for the agents that are known from the start.
-    pub fn built_in() -> Rules {
-        Rules(Kind::BuiltIn(table::names().map(Arc::from).collect()))
-    }
-
-    /// The user's own, in order of precedence.
-    pub fn own(rules: Vec<OwnRule>) -> Rules {
-        Rules(Kind::Own(rules))
-    }
-
     /// What a process is. `before`: what the same process was recognised as, running the same executable. It stays that
     /// when it writes a title over its command line.
     pub fn recognise(&self, image: &Image, before: Option<&Recognised>) -> Option<Recognised> {
-        let found = match &self.0 {
-            Kind::BuiltIn(names) => table::recognise(image).map(|Recognised { agent, part, launcher }| {
-                let name = names.iter().find(|name| ***name == *agent).expect("the table names all it recognises");
-                Recognised { agent: Arc::clone(name), part, launcher }
-            }),
-            Kind::Own(rules) => own::recognise(rules, image),
+        let found = match self {
+            Rules::BuiltIn => table::recognise(image),
+            Rules::Own(rules) => own::recognise(rules, image),
         };
-        let titled = matches!(program::Program::of(image), program::Program::Title { .. });
-        match (found, before) {
-            (None, Some(before)) if titled => Some(before.clone()),
-            (found, _) => found,
-        }
+        let is_titled = || matches!(program::Program::of(image), program::Program::Title { .. });
+        found.or_else(|| before.filter(|_| is_titled()).cloned())
     }
-}
-
-/// The names of the agents that are known from the start.
-pub fn known() -> impl Iterator<Item = &'static str> {
-    table::names()
 }
 
 #[cfg(test)]

@@ -116,13 +116,13 @@ const AGENTS: &[Agent] = &[
     },
 ];
 
-/// The names of all agents that can be recognised.
-pub(super) fn names() -> impl Iterator<Item = &'static str> {
+/// The names of the agents that are known from the start.
+pub fn names() -> impl Iterator<Item = &'static str> {
     AGENTS.iter().map(|agent| agent.name).chain([CODEX_DAEMON])
 }
 
 /// The agent that a process is, or is a helper of.
-pub(super) fn recognise(image: &Image) -> Option<Recognised<&'static str>> {
+pub(super) fn recognise(image: &Image) -> Option<Recognised> {
     let program = Program::of(image);
     let (agent, arguments) = match program {
         Program::Native { name, exe, arguments } => (native(name, exe)?, arguments),
@@ -133,7 +133,7 @@ pub(super) fn recognise(image: &Image) -> Option<Recognised<&'static str>> {
     };
     let launcher = matches!(program, Program::Script { .. });
     let (agent, part) = role(agent, arguments);
-    Some(Recognised { agent, part, launcher })
+    Some(Recognised { agent: agent.into(), part, launcher })
 }
 
 fn native(name: &str, exe: Option<&str>) -> Option<&'static Agent> {

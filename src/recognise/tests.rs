@@ -78,7 +78,7 @@ fn agents_are_recognised() {
         (&*entry("droid/bin/droid"), "droid exec hello", "", "droid"),
         ("/home/me/.factory/bin/droid", "droid", "", "droid"),
     ] {
-        assert_eq!(said(&Rules::built_in(), &image(exe, line, script)), expected, "{exe}: {line}");
+        assert_eq!(said(&Rules::BuiltIn, &image(exe, line, script)), expected, "{exe}: {line}");
     }
 }
 
@@ -104,7 +104,7 @@ fn helpers_are_told_from_agents() {
         ("/l/droid/bin/droid", "droid daemon", "", "droid"),
         ("/usr/bin/python3", "python3 -m aider --version", "", "aider Helper"),
     ] {
-        assert_eq!(said(&Rules::built_in(), &image(exe, line, script)), expected, "{line}");
+        assert_eq!(said(&Rules::BuiltIn, &image(exe, line, script)), expected, "{line}");
     }
 }
 
@@ -166,12 +166,12 @@ fn near_misses_are_missed() {
         (node, "node", ""),
         ("", "", ""),
     ] {
-        assert_eq!(said(&Rules::built_in(), &image(exe, line, script)), "-", "{exe}: {line}");
+        assert_eq!(said(&Rules::BuiltIn, &image(exe, line, script)), "-", "{exe}: {line}");
     }
     // One word with blanks in it: what npm writes over its command line.
     for title in ["npm exec codex", "npm view @anthropic-ai/claude-code@latest version"] {
         let image = Image { exe: Some(node.into()), words: vec![title.into()], script: None };
-        assert_eq!(said(&Rules::built_in(), &image), "-", "{title}");
+        assert_eq!(said(&Rules::BuiltIn, &image), "-", "{title}");
     }
 }
 
@@ -192,13 +192,13 @@ fn where_the_executable_may_not_be_read_only_distinct_names_count() {
         ("pi", "-"),
         ("vim claude", "-"),
     ] {
-        assert_eq!(said(&Rules::built_in(), &image("", line, "")), expected, "{line}");
+        assert_eq!(said(&Rules::BuiltIn, &image("", line, "")), expected, "{line}");
     }
 }
 
 #[test]
 fn a_title_keeps_what_the_process_was() {
-    let rules = Rules::built_in();
+    let rules = Rules::BuiltIn;
     let before = rules.recognise(&image("/usr/bin/python3", "python3 -m aider", ""), None).unwrap();
     let titled = Image { exe: Some("/usr/bin/python3".into()), words: vec!["aider: busy".into()], script: None };
     assert_eq!(rules.recognise(&titled, Some(&before)).unwrap().agent, "aider".into());
@@ -209,7 +209,7 @@ fn a_title_keeps_what_the_process_was() {
 
 #[test]
 fn users_own_rules() {
-    let rules = |sign: Sign| Rules::own(vec![OwnRule { agent: "mine".into(), sign }]);
+    let rules = |sign: Sign| Rules::Own(vec![OwnRule { agent: "mine".into(), sign }]);
     let program = |name: &str| rules(Sign::Program(name.into()));
     let line = |text: &str| rules(Sign::CommandLine(regex_lite::Regex::new(text).unwrap()));
     let linked = image("/usr/bin/node", "node /usr/local/bin/my-agent --x", "/opt/my/dist/main.mjs");
@@ -242,7 +242,7 @@ fn users_own_rules() {
     }
     let huge = image("/opt/bin/my-agent", &format!("my-agent {}", "é".repeat(1 << 20)), "");
     assert!(line(r"/opt/bin/my-agent é+$").recognise(&huge, None).is_some());
-    let first = Rules::own(vec![
+    let first = Rules::Own(vec![
         OwnRule { agent: "one".into(), sign: Sign::Program("my-agent".into()) },
         OwnRule { agent: "two".into(), sign: Sign::Program("my-agent".into()) },
     ]);
