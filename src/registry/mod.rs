@@ -15,6 +15,7 @@ pub mod http;
 pub mod record;
 
 mod document;
+mod fields;
 mod metadata;
 
 use std::fmt::Write;

@@ -1,15 +1,13 @@
 //! What a registry's bytes say. Pure: bytes in, a reading out.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::document::{self, Entry, ID_KEYS, is_container};
+use super::document::{self, Entry, ID_KEYS};
+use super::fields::{Fields, digits, scalar};
 use super::{metadata, printable};
 use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard, Timestamp};
 use crate::monitor::SourceReading;
@@ -78,24 +76,24 @@ impl Gathering {
     }
 
     fn add(&mut self, place: String, entry: &Entry<'_>) {
-        let claim = match Claim::read(entry) {
-            Ok(claim) => claim,
+        let (record, notes) = match understand(entry) {
+            Ok(understood) => understood,
             Err(reason) => return self.skip(&place, &reason),
         };
         self.count += 1;
         let place = match &entry.key {
-            Some(key) if key == claim.record.id.as_str() => place,
-            _ => format!("{place} (id {:?})", printable(claim.record.id.as_str(), AgentId::LIMIT_BYTES)),
+            Some(key) if key == record.id.as_str() => place,
+            _ => format!("{place} (id {:?})", printable(record.id.as_str(), AgentId::LIMIT_BYTES)),
         };
-        if let Some(first) = self.places.get(&claim.record.id) {
+        if let Some(first) = self.places.get(&record.id) {
             let reason = format!("the same id as {first}, which counts");
             return self.note(&place, &reason);
         }
-        for note in &claim.notes {
+        for note in &notes {
             self.note(&place, note);
         }
-        self.places.insert(claim.record.id.clone(), place.into());
-        self.records.push(claim.record);
+        self.places.insert(record.id.clone(), place.into());
+        self.records.push(record);
     }
 
     fn note(&mut self, place: &str, reason: &str) {
@@ -103,162 +101,175 @@ impl Gathering {
     }
 }
 
-/// A record, understood, and what of it was not.
-struct Claim {
-    record: Record,
-    notes: Vec<String>,
+/// A record, and what of it could not be understood. One without an id cannot be used. One whose pid is no pid can: it is
+/// still an agent that is to be seen, its state `no_pid`, with a note that says why.
+fn understand(entry: &Entry<'_>) -> Result<(Record, Vec<String>), String> {
+    let mut parts = Parts::of(entry.raw)?;
+    let id = parts.id(entry.key.as_deref())?;
+    let mut notes = Vec::new();
+    let pid = parts.pid().unwrap_or_else(|note| {
+        notes.push(note);
+        None
+    });
+    // A number of a namespace that cannot be understood would mean a stranger here.
+    let (pid, pid_namespace) = match parts.pid_namespace() {
+        Ok(namespace) => (pid, namespace),
+        Err(note) => {
+            notes.push(note);
+            (None, None)
+        }
+    };
+    let name = parts.word("name");
+    let status = parts.status();
+    let guard = parts.guard();
+    let message_count = parts.message_count();
+    let metadata = metadata::gather(entry.raw, &parts.used).unwrap_or_else(|reason| {
+        notes.push(format!("its metadata is left out: {reason}"));
+        JsonObject::default()
+    });
+    let record = Record {
+        id,
+        name: name.map(Arc::from),
+        pid,
+        pid_namespace,
+        status: Some(status.as_deref().unwrap_or("online").into()),
+        guard,
+        message_count,
+        metadata,
+    };
+    Ok((record, notes))
 }
 
-impl Claim {
-    /// A record without an id cannot be used. One whose pid is no pid can: it is still an agent that is to be seen,
-    /// its state `no_pid`, with a note that says why.
-    fn read(entry: &Entry<'_>) -> Result<Claim, String> {
-        if !entry.raw.get().starts_with('{') {
+/// The parts of a record, as they are asked for one after the other.
+struct Parts<'a> {
+    fields: Fields<'a>,
+    /// Those of its `metadata`.
+    inside: Fields<'a>,
+    /// Which of `fields` were understood: what is left of them is metadata.
+    used: Vec<&'static str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(raw: &'a RawValue) -> Result<Parts<'a>, String> {
+        if !raw.get().starts_with('{') {
             return Err("it is not an object".to_owned());
         }
-        let fields = Fields::of(entry.raw)?;
+        let fields = Fields::of(raw)?;
         let inside = match fields.get("metadata") {
             Some(raw) if raw.get().starts_with('{') => Fields::of(raw)?,
             _ => Fields::default(),
         };
-        let mut used = Vec::new();
-        let id = id(&fields, entry.key.as_deref(), &mut used)?;
-        let mut notes = Vec::new();
-        let pid = pid(&fields, &inside, &mut used).unwrap_or_else(|note| {
-            notes.push(note);
-            None
-        });
-        // A number of a namespace that cannot be understood would mean a stranger here.
-        let namespace = pid_namespace(&fields, &inside, &mut used);
-        let (pid, pid_namespace) = match namespace {
-            Ok(namespace) => (pid, namespace),
-            Err(note) => {
-                notes.push(note);
-                (None, None)
+        Ok(Parts { fields, inside, used: Vec::new() })
+    }
+
+    fn id(&mut self, map_key: Option<&str>) -> Result<AgentId, String> {
+        let given = ID_KEYS.iter().find_map(|key| Some((*key, self.fields.get(key)?)));
+        let text = match given {
+            Some((key, raw)) => {
+                self.used.push(key);
+                match scalar(raw) {
+                    Value::String(text) => text,
+                    Value::Number(number) if !number.is_f64() => number.to_string(),
+                    _ => return Err(format!("its {key} is neither a text nor a whole number")),
+                }
             }
+            None => map_key.ok_or_else(|| format!("it has no id: none of {}", ID_KEYS.join(", ")))?.to_owned(),
         };
-        let name = word(&fields, "name", &mut used);
-        let status = status(&fields, &mut used);
-        let guard = guard(&fields, &mut used);
-        let message_count = message_count(&fields, &inside, &mut used);
-        let metadata = metadata::gather(entry.raw, &used).unwrap_or_else(|reason| {
-            notes.push(format!("its metadata is left out: {reason}"));
-            JsonObject::default()
+        AgentId::new(&text).map_err(|error| error.to_string())
+    }
+
+    /// The first field that is there decides: to pass over one that is wrong might watch another agent's process.
+    fn first<T>(
+        &mut self,
+        keys: &[(bool, &'static str)],
+        what: &str,
+        read: impl Fn(Value) -> Option<T>,
+    ) -> Result<Option<T>, String> {
+        let found = keys.iter().find_map(|(within, key)| {
+            let raw = if *within { self.inside.get(key) } else { self.fields.get(key) };
+            Some((*within, *key, raw?))
         });
-        let record = Record {
-            id,
-            name: name.map(Arc::from),
-            pid,
-            pid_namespace,
-            status: Some(status.as_deref().unwrap_or("online").into()),
-            guard,
-            message_count,
-            metadata,
+        let Some((within, key, raw)) = found else { return Ok(None) };
+        let Some(value) = read(scalar(raw)) else {
+            let field = if within { "metadata." } else { "" };
+            return Err(format!("its {field}{key} is no {what}: {}", printable(raw.get(), 64)));
         };
-        Ok(Claim { record, notes })
+        if !within {
+            self.used.push(key);
+        }
+        Ok(Some(value))
     }
-}
 
-fn id(fields: &Fields<'_>, map_key: Option<&str>, used: &mut Vec<&'static str>) -> Result<AgentId, String> {
-    let given = ID_KEYS.iter().find_map(|key| Some((*key, fields.get(key)?)));
-    let text = match given {
-        Some((key, raw)) => {
-            used.push(key);
-            match scalar(raw) {
-                Value::String(text) => text,
-                Value::Number(number) if !number.is_f64() => number.to_string(),
-                _ => return Err(format!("its {key} is neither a text nor a whole number")),
+    fn pid(&mut self) -> Result<Option<Pid>, String> {
+        self.first(&PID_KEYS, "process id", |value| match value {
+            Value::Number(number) => Pid::new(number.as_i64()?),
+            Value::String(text) => Pid::new(i64::try_from(digits(&text)?).ok()?),
+            _ => None,
+        })
+    }
+
+    /// The inode number of the namespace, or the whole text of the link `/proc/PID/ns/pid`: namespaces(7).
+    fn pid_namespace(&mut self) -> Result<Option<u64>, String> {
+        self.first(&NAMESPACE_KEYS, "pid namespace", |value| match value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => {
+                let link = text.strip_prefix("pid:[").and_then(|rest| rest.strip_suffix(']'));
+                digits(link.unwrap_or(&text))
             }
-        }
-        None => map_key.ok_or_else(|| format!("it has no id: none of {}", ID_KEYS.join(", ")))?.to_owned(),
-    };
-    AgentId::new(&text).map_err(|error| error.to_string())
-}
-
-/// The first of these fields that is there: where, under which key, its text.
-fn first<'a>(
-    keys: &[(bool, &'static str)],
-    fields: &Fields<'a>,
-    inside: &Fields<'a>,
-) -> Option<(bool, &'static str, &'a RawValue)> {
-    keys.iter().find_map(|(within, key)| {
-        let raw = if *within { inside.get(key) } else { fields.get(key) };
-        Some((*within, *key, raw?))
-    })
-}
-
-/// The first field that is there decides: to pass over one that is wrong might watch another agent's process.
-fn pid(fields: &Fields<'_>, inside: &Fields<'_>, used: &mut Vec<&'static str>) -> Result<Option<Pid>, String> {
-    let Some((within, key, raw)) = first(&PID_KEYS, fields, inside) else { return Ok(None) };
-    let number = match scalar(raw) {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) => digits(&text).and_then(|number| i64::try_from(number).ok()),
-        _ => None,
-    };
-    let Some(pid) = number.and_then(Pid::new) else {
-        let field = if within { "metadata." } else { "" };
-        return Err(format!("its {field}{key} is no process id: {}", printable(raw.get(), 64)));
-    };
-    if !within {
-        used.push(key);
+            _ => None,
+        })
     }
-    Ok(Some(pid))
-}
 
-/// The inode number of the namespace, or the whole text of the link `/proc/PID/ns/pid`: namespaces(7).
-fn pid_namespace(
-    fields: &Fields<'_>,
-    inside: &Fields<'_>,
-    used: &mut Vec<&'static str>,
-) -> Result<Option<u64>, String> {
-    let Some((within, key, raw)) = first(&NAMESPACE_KEYS, fields, inside) else { return Ok(None) };
-    let number = match scalar(raw) {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => {
-            let link = text.strip_prefix("pid:[").and_then(|rest| rest.strip_suffix(']'));
-            digits(link.unwrap_or(&text))
-        }
-        _ => None,
-    };
-    let Some(number) = number else {
-        let field = if within { "metadata." } else { "" };
-        return Err(format!("its {field}{key} is no pid namespace: {}", printable(raw.get(), 64)));
-    };
-    if !within {
-        used.push(key);
+    fn status(&mut self) -> Option<String> {
+        let given = ["status", "state", "current_state"].into_iter().find_map(|key| self.word(key));
+        given.or_else(|| match scalar(self.fields.get("alive")?) {
+            Value::Bool(alive) => {
+                self.used.push("alive");
+                Some(if alive { "online" } else { "offline" }.to_owned())
+            }
+            _ => None,
+        })
     }
-    Ok(Some(number))
-}
 
-fn status(fields: &Fields<'_>, used: &mut Vec<&'static str>) -> Option<String> {
-    let given = ["status", "state", "current_state"].into_iter().find_map(|key| word(fields, key, used));
-    given.or_else(|| match scalar(fields.get("alive")?) {
-        Value::Bool(alive) => {
-            used.push("alive");
-            Some(if alive { "online" } else { "offline" }.to_owned())
-        }
-        _ => None,
-    })
-}
+    fn guard(&mut self) -> StartGuard {
+        let start = self.first_understood(["procStart", "proc_start"], start_ticks);
+        let (boot, start_ticks) = start.map_or((None, None), |(boot, ticks)| (boot, Some(ticks)));
+        let started_at = self.first_understood(["startedAt", "started_at", "startTime"], moment);
+        StartGuard { start_ticks, boot, started_at }
+    }
 
-fn guard(fields: &Fields<'_>, used: &mut Vec<&'static str>) -> StartGuard {
-    let mut guard = StartGuard::default();
-    for key in ["procStart", "proc_start"] {
-        if let Some((boot, ticks)) = fields.get(key).and_then(start_ticks) {
-            used.push(key);
-            guard.boot = boot;
-            guard.start_ticks = Some(ticks);
-            break;
+    fn message_count(&mut self) -> Option<u64> {
+        const KEYS: [&str; 2] = ["messageCount", "message_count"];
+        let count = |raw: &RawValue| match scalar(raw) {
+            Value::Number(number) => number.as_u64(),
+            _ => None,
+        };
+        self.first_understood(KEYS, count).or_else(|| KEYS.into_iter().find_map(|key| count(self.inside.get(key)?)))
+    }
+
+    /// The first of these fields that says something.
+    fn first_understood<T, const N: usize>(
+        &mut self,
+        keys: [&'static str; N],
+        read: impl Fn(&RawValue) -> Option<T>,
+    ) -> Option<T> {
+        let (key, value) = keys.into_iter().find_map(|key| Some((key, read(self.fields.get(key)?)?)))?;
+        self.used.push(key);
+        Some(value)
+    }
+
+    /// A text that is not blank, harmless and short.
+    fn word(&mut self, key: &'static str) -> Option<String> {
+        match scalar(self.fields.get(key)?) {
+            Value::String(text) if !text.trim().is_empty() => {
+                if !self.used.contains(&key) {
+                    self.used.push(key);
+                }
+                Some(printable(text.trim(), LIMIT_WORD_BYTES))
+            }
+            _ => None,
         }
     }
-    for key in ["startedAt", "started_at", "startTime"] {
-        if let Some(moment) = fields.get(key).and_then(moment) {
-            used.push(key);
-            guard.started_at = Some(moment);
-            break;
-        }
-    }
-    guard
 }
 
 /// `ticks` or `<boot id>:<ticks>`. Anything else, such as the date that some write on other systems, is no guard.
@@ -296,113 +307,6 @@ fn moment(raw: &RawValue) -> Option<Timestamp> {
             Some(Timestamp::from_unix_ms(ms as i64))
         }
         _ => None,
-    }
-}
-
-fn message_count(fields: &Fields<'_>, inside: &Fields<'_>, used: &mut Vec<&'static str>) -> Option<u64> {
-    const KEYS: [&str; 2] = ["messageCount", "message_count"];
-    let count = |fields: &Fields<'_>, key| match scalar(fields.get(key)?) {
-        Value::Number(number) => number.as_u64(),
-        _ => None,
-    };
-    for key in KEYS {
-        if let Some(count) = count(fields, key) {
-            used.push(key);
-            return Some(count);
-        }
-    }
-    KEYS.into_iter().find_map(|key| count(inside, key))
-}
-
-/// A text that is not blank, harmless and short.
-fn word(fields: &Fields<'_>, key: &'static str, used: &mut Vec<&'static str>) -> Option<String> {
-    match scalar(fields.get(key)?) {
-        Value::String(text) if !text.trim().is_empty() => {
-            if !used.contains(&key) {
-                used.push(key);
-            }
-            Some(printable(text.trim(), LIMIT_WORD_BYTES))
-        }
-        _ => None,
-    }
-}
-
-fn digits(text: &str) -> Option<u64> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// A text, number or boolean; null for everything else.
-fn scalar(raw: &RawValue) -> Value {
-    if is_container(raw) { Value::Null } else { serde_json::from_str(raw.get()).unwrap_or(Value::Null) }
-}
-
-/// The fields of an object that mean something to us, as they are written. However large the object, this is small.
-#[derive(Default)]
-struct Fields<'a>(Vec<(&'static str, &'a RawValue)>);
-
-const KNOWN: [&str; 21] = [
-    "agentId",
-    "agent_id",
-    "id",
-    "name",
-    "sessionId",
-    "pid",
-    "processId",
-    "pidNs",
-    "pid_ns",
-    "metadata",
-    "status",
-    "state",
-    "current_state",
-    "alive",
-    "procStart",
-    "proc_start",
-    "startedAt",
-    "started_at",
-    "startTime",
-    "messageCount",
-    "message_count",
-];
-
-impl<'a> Fields<'a> {
-    fn of(raw: &'a RawValue) -> Result<Fields<'a>, String> {
-        serde_json::from_str(raw.get()).map_err(|error| document::cause(&error))
-    }
-
-    /// The field's text; none if it is missing or null.
-    fn get(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().find(|(name, raw)| *name == key && raw.get() != "null").map(|(_, raw)| *raw)
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields<'de>, D::Error> {
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}
-
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields: Vec<(&'static str, &'de RawValue)> = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            match KNOWN.into_iter().find(|known| *known == key) {
-                None => _ = map.next_value::<IgnoredAny>()?,
-                // Which of them is meant, nobody can tell: RFC 8259 §4.
-                Some(key) if fields.iter().any(|(before, _)| *before == key) => {
-                    return Err(serde::de::Error::duplicate_field(key));
-                }
-                Some(key) => fields.push((key, map.next_value()?)),
-            }
-        }
-        Ok(Fields(fields))
     }
 }
 

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::fields::KNOWN;
 use super::super::metadata;
 use super::*;
 
