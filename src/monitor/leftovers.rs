@@ -23,14 +23,13 @@ impl Monitor {
         let since = agent.end().map_or(now.wall, |end| end.at);
         let owner = Owner::leftovers(index);
         let mut names = Vec::new();
-        let mut new = Vec::new();
-        let mut ended = Vec::new();
+        let mut changed = Vec::new();
         for (key, member) in self.forest.iter_mut().filter(|(_, member)| member.owner == owner) {
             let Some(seen) = member.seen else { continue };
             if seen.state == ProcessState::Zombie {
                 // Whoever is to wait for it may never do so.
                 if member.baseline.is_some_and(|baseline| baseline.noted) {
-                    ended.push(key);
+                    changed.push((key, Some(now.wall)));
                 }
                 continue;
             }
@@ -39,18 +38,14 @@ impl Monitor {
             let used_before_us = if member.born { 0 } else { seen.cpu.had() };
             let baseline = member.baseline.get_or_insert(Baseline { since, used_before_us, noted: false });
             if !std::mem::replace(&mut baseline.noted, true) {
-                new.push(key);
+                changed.push((key, None));
             }
         }
-        for key in new {
-            let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
+        for (key, ended_at) in changed {
+            let row = self.leftover_row(key).map(|row| LeftoverRow { ended_at, ..row });
             self.batch.leftovers.extend(row);
-        }
-        for key in ended {
-            let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
-            self.batch.leftovers.extend(row.map(|row| LeftoverRow { ended_at: Some(now.wall), ..row }));
             if let Some(baseline) = self.forest.get_mut(key).and_then(|member| member.baseline.as_mut()) {
-                baseline.noted = false;
+                baseline.noted = ended_at.is_none();
             }
         }
         if !names.is_empty() && !std::mem::replace(&mut self.agent(index).leftovers_told, true) {
@@ -74,8 +69,8 @@ impl Monitor {
     /// leftover.
     pub(super) fn no_leftover_any_more(&mut self, key: ProcessKey, whose: AgentIndex, now: Now) {
         let agent = self.agents[whose.0].stored.number;
-        let row = self.forest.get(key).and_then(|member| self.row_of(key, member));
-        self.batch.leftovers.extend(row.map(|row| LeftoverRow { agent, ended_at: Some(now.wall), ..row }));
+        let row = self.leftover_row(key).map(|row| LeftoverRow { agent, ended_at: Some(now.wall), ..row });
+        self.batch.leftovers.extend(row);
         if let Some(member) = self.forest.get_mut(key) {
             member.baseline = None;
         }
@@ -118,7 +113,11 @@ impl Monitor {
         member.baseline = Some(Baseline { since: row.since, used_before_us: row.used_before_us, noted: true });
     }
 
-    /// The row of a member that was noted as a leftover.
+    /// The row of a member, if it was noted as a leftover.
+    fn leftover_row(&self, key: ProcessKey) -> Option<LeftoverRow> {
+        self.row_of(key, self.forest.get(key)?)
+    }
+
     fn row_of(&self, key: ProcessKey, member: &Member) -> Option<LeftoverRow> {
         let (baseline, seen) = (member.baseline.filter(|baseline| baseline.noted)?, member.seen.as_ref()?);
         Some(LeftoverRow {
