@@ -95,7 +95,7 @@ impl Monitor {
         let same_boot = row.boot == self.boot;
         if same_boot
             && self.forest.get(row.process).is_none()
-            && let Some(found) = self.processes.look(row.process.pid).ok().filter(|found| found.key == row.process)
+            && let Some(found) = self.look_at(row.process)
         {
             self.take_in(&found, owner, Watch::Counters, now);
         }

@@ -319,9 +319,9 @@ impl Monitor {
         let Some(root) = other.root().filter(|_| found != index && other.is_found()) else { return };
         let program = other.program.as_ref().is_some_and(|program| program.key == member && program.end.is_none());
         let guard = record.guard.clone();
-        let Ok(row) = self.processes.look(member.pid) else { return };
+        let Some(row) = self.look_at(member) else { return };
         let stranger = mismatch(&guard, row.key, &self.boot, now.wall - row.age, row.kernel).is_some();
-        if row.key != member || stranger || member != root && !program {
+        if stranger || member != root && !program {
             return;
         }
         self.give_up(found, now);

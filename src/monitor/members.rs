@@ -1,6 +1,6 @@
 //! Who is a member of whose tree: found among all processes, made the root of one, or given over to another agent.
 
-use crate::model::{Mono, Now, ProcessKey, ProcessRow};
+use crate::model::{Mono, Now, ProcessKey, ProcessRow, ProcessState};
 use crate::process::{Scan, Watch};
 use crate::tree::{AgentIndex, Owner};
 
@@ -106,6 +106,16 @@ impl Monitor {
                 account_of(&mut self.agents, member.owner).take(member, &reading);
             }
         }
+    }
+
+    /// This very process, dead or alive; none when it is gone or cannot be looked at.
+    pub(super) fn look_at(&mut self, process: ProcessKey) -> Option<ProcessRow> {
+        self.processes.look(process.pid).ok().filter(|row| row.key == process)
+    }
+
+    /// The same if it lives.
+    pub(super) fn alive(&mut self, process: ProcessKey) -> Option<ProcessRow> {
+        self.look_at(process).filter(|row| row.state != ProcessState::Zombie)
     }
 
     /// Makes a process a member. One that began since the last scan has used all that it used where it is now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::model::{ExitStatus, Mono, Now, Pid, ProcessKey, ProcessRow, ProcessState, RunRow};
+use crate::model::{ExitStatus, Mono, Now, Pid, ProcessKey, ProcessRow, RunRow};
 use crate::process::Watch;
 use crate::tree::{AgentIndex, Owner};
 
@@ -114,10 +114,6 @@ impl Monitor {
             Some(key) => self.alive(key),
             None => self.unseen_program(index, root),
         }
-    }
-
-    fn alive(&mut self, key: ProcessKey) -> Option<ProcessRow> {
-        self.processes.look(key.pid).ok().filter(|row| row.key == key && row.state != ProcessState::Zombie)
     }
 
     /// The launcher ended: its program is the root now. False when that has just ended too.

@@ -99,7 +99,7 @@ impl Monitor {
     /// Takes in a process that the last daemon knew, whether or not it still lives: the next pass lets it go if not.
     /// Whether it does.
     fn resume_member(&mut self, index: AgentIndex, row: &MemberRow, read_at: Mono, now: Now) -> bool {
-        let found = self.processes.look(row.process.pid).ok().filter(|found| found.key == row.process);
+        let found = self.look_at(row.process);
         let lives = found.is_some();
         let found = found.unwrap_or_else(|| ProcessRow {
             key: row.process,
@@ -139,8 +139,7 @@ impl Monitor {
             agent.observe(Fact::Exited { status: end.status, seen: true }, now);
             return None;
         }
-        let alive = if row.boot == self.boot { self.processes.look(root.pid).ok() } else { None };
-        let alive = alive.filter(|found| found.key == root && found.state != ProcessState::Zombie);
+        let alive = if row.boot == self.boot { self.alive(root) } else { None };
         let kept = alive.filter(|found| self.processes.keep(found.key, Watch::Exit).is_ok());
         let Some(found) = kept else { return Some(root) };
         if self.forest.get(root).is_some() {

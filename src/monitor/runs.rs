@@ -155,7 +155,7 @@ impl Monitor {
     }
 
     fn is_zombie(&mut self, process: ProcessKey) -> bool {
-        self.processes.look(process.pid).is_ok_and(|row| row.key == process && row.state == ProcessState::Zombie)
+        self.look_at(process).is_some_and(|row| row.state == ProcessState::Zombie)
     }
 
     /// The tree of an agent whose run is over goes on as leftovers, on an account of its own.
