@@ -35,7 +35,7 @@ struct Table {
     events: Vec<ProcessEvent>,
     watched: BTreeSet<ProcessKey>,
     /// Whose forks are told: the kept processes, and what they started since, which is not known by more than its pid.
-    kin: BTreeMap<Pid, Option<ProcessKey>>,
+    followed: BTreeMap<Pid, Option<ProcessKey>>,
     own_pid: Option<Pid>,
     /// Those that end when the processes are next listed, and how.
     ending_when_listed: BTreeMap<Pid, ExitStatus>,
@@ -82,7 +82,7 @@ impl Host {
             boot: "11111111-2222-3333-4444-555555555555".into(),
             events: Vec::new(),
             watched: BTreeSet::new(),
-            kin: BTreeMap::new(),
+            followed: BTreeMap::new(),
             own_pid: None,
             ending_when_listed: BTreeMap::new(),
             ending_when_read: BTreeMap::new(),
@@ -244,7 +244,7 @@ impl Host {
                 process.row.parent = guardian;
             }
         }
-        table.kin.remove(&pid);
+        table.followed.remove(&pid);
         let process = table.living(pid);
         process.row.state = ProcessState::Zombie;
         process.rss_bytes = 0;
@@ -311,7 +311,7 @@ impl Host {
             let mut table = self.lock();
             table.processes.clear();
             table.watched.clear();
-            table.kin.clear();
+            table.followed.clear();
             table.shown.clear();
             table.events.clear();
             table.next_pid = 1;
@@ -363,9 +363,9 @@ impl Host {
             reaper: false,
         };
         table.processes.insert(pid, process);
-        table.kin.remove(&pid);
-        if let Some(parent) = parent.filter(|parent| table.tells_forks && table.kin.contains_key(parent)) {
-            table.kin.insert(pid, None);
+        table.followed.remove(&pid);
+        if let Some(parent) = parent.filter(|parent| table.tells_forks && table.followed.contains_key(parent)) {
+            table.followed.insert(pid, None);
             table.events.push(ProcessEvent::Forked { parent, child: pid, at: now });
         }
         pid

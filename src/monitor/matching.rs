@@ -242,7 +242,7 @@ impl Monitor {
             let found = agents.iter().filter(|agent| agent.is_found() && agent.root().is_some());
             found.filter(|agent| source == "match" || *agent.stored.source == *source).count()
         };
-        self.roster.looked(of, now);
+        self.roster.searched(of, now);
     }
 
     /// Makes the processes of one agent that one, or a new one.

@@ -101,8 +101,8 @@ impl Roster {
         naming.all(|source| source.good_at.is_some() || source.state.error.is_some())
     }
 
-    /// Takes in that every process was looked at. `count`: how many agents there are of a source.
-    pub(super) fn looked(&mut self, count: impl Fn(&str) -> usize, now: Now) {
+    /// Takes in that agents were searched for among all processes. `count`: how many agents there are of a source.
+    pub(super) fn searched(&mut self, count: impl Fn(&str) -> usize, now: Now) {
         for source in self.sources.iter_mut().filter(|source| source.found) {
             source.state.good_at = Some(now.wall);
             source.good_at = Some(now.mono);

@@ -23,7 +23,7 @@ impl TableSource {
         {
             let mut table = host.lock();
             table.watched.clear();
-            table.kin.clear();
+            table.followed.clear();
             table.events.clear();
             table.shown.clear();
         }
@@ -112,7 +112,7 @@ impl ProcessSource for TableSource {
             table.watched.insert(process);
         }
         if table.find(process.pid)?.status.is_none() {
-            table.kin.insert(process.pid, Some(process));
+            table.followed.insert(process.pid, Some(process));
         }
         Ok(())
     }
@@ -162,8 +162,8 @@ impl ProcessSource for TableSource {
     fn release(&mut self, process: ProcessKey) {
         let mut table = self.host.lock();
         table.watched.remove(&process);
-        if table.kin.get(&process.pid) == Some(&Some(process)) {
-            table.kin.remove(&process.pid);
+        if table.followed.get(&process.pid) == Some(&Some(process)) {
+            table.followed.remove(&process.pid);
         }
     }
 

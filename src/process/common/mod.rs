@@ -1,8 +1,8 @@
 //! What sources of several systems have in common.
 
-mod images;
 #[cfg(any(not(target_os = "linux"), test))]
-pub(in crate::process) mod kin;
+pub(in crate::process) mod groups;
+mod images;
 pub(in crate::process) mod line;
 #[cfg(any(not(target_os = "linux"), test))]
 mod shown;

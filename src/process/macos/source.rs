@@ -14,7 +14,7 @@ use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
     PssCounts, Reading, Script, Timestamp,
 };
-use crate::process::common::{Images, Shown, Wake, kin, line};
+use crate::process::common::{Images, Shown, Wake, groups, line};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 use crate::recognise;
 
@@ -139,7 +139,7 @@ impl ProcessSource for MacSource {
         if facts.key() != process {
             return Err(ReadError::Gone);
         }
-        Ok(reading::reading(&facts, kin::session(pid), &usage, threads, self.timebase, read_at, io))
+        Ok(reading::reading(&facts, groups::session(pid), &usage, threads, self.timebase, read_at, io))
     }
 
     /// There are none: memory is added up as resident pages.
@@ -205,7 +205,7 @@ fn row(facts: &Facts, now: Timestamp) -> ProcessRow {
         key: facts.key(),
         parent: facts.parent,
         group: facts.group,
-        session: kin::session(facts.pid),
+        session: groups::session(facts.pid),
         state: facts.state(None),
         kernel: facts.kernel,
         name: facts.name.clone(),

@@ -21,7 +21,7 @@ use crate::model::{
     BootId, Cpu, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
     ProcessState, PssCounts, PssReading, Reading, Script,
 };
-use crate::process::common::{Shown, kin, line};
+use crate::process::common::{Shown, groups, line};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
 use crate::recognise;
 
@@ -159,8 +159,8 @@ impl ProcessSource for PortableSource {
         Ok(Reading {
             read_at: monotonic(),
             parent: found.parent().and_then(|parent| Pid::new(parent.as_u32().into())),
-            group: kin::group(process.pid),
-            session: kin::session(process.pid),
+            group: groups::group(process.pid),
+            session: groups::session(process.pid),
             state,
             cpu: Cpu { own_us: found.accumulated_cpu_time().saturating_mul(1_000), children_us: 0 },
             rss_bytes: if state == ProcessState::Zombie { 0 } else { found.memory() },
@@ -250,8 +250,8 @@ fn row(process: &Process) -> Option<ProcessRow> {
         key,
         parent: process.parent().and_then(|parent| Pid::new(parent.as_u32().into())),
         // sysinfo's group is that of the account.
-        group: kin::group(key.pid),
-        session: kin::session(key.pid),
+        group: groups::group(key.pid),
+        session: groups::session(key.pid),
         state: state(process.status()),
         kernel: matches!(process.thread_kind(), Some(sysinfo::ThreadKind::Kernel)),
         name: process.name().to_string_lossy().into(),
