@@ -9,10 +9,10 @@ use crate::monitor::{Effect, Input, Monitor};
 use crate::store::{NotTaken, Op, WriteHandle};
 
 /// How many messages may wait for the engine.
-pub const INBOX: usize = 1024;
+pub(crate) const INBOX: usize = 1024;
 
 /// What wakes the engine before something is due.
-pub enum Message {
+pub(crate) enum Message {
     /// Something for the monitor.
     Input(Input),
     /// Something happened to a process.
@@ -25,7 +25,7 @@ pub enum Message {
 ///
 /// # Errors
 /// When the writer has ended: without it there is nothing to go on for.
-pub fn run(
+pub(crate) fn run(
     mut monitor: Monitor,
     clock: &dyn Clock,
     inbox: &Receiver<Message>,

@@ -40,16 +40,16 @@ use crate::model::{Balance, Held};
 /// A counter that does not tell the two apart, as `/proc/PID/io` does not, is all `children`: then what ended children
 /// brought cannot be told from the process's own, and all of it is held against what vanished.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Counter {
+pub(crate) struct Counter {
     /// What it used itself.
-    pub own: u64,
+    pub(crate) own: u64,
     /// What came from children that ended.
-    pub children: u64,
+    pub(crate) children: u64,
 }
 
 /// The running sum of one counter over one tree, and what the tick under way has shown so far.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     total: u64,
     carry: u64,
     /// What was charged at least, of which the first tick may not know.
@@ -74,7 +74,7 @@ struct Tally {
 
 /// One member's part in a ledger: its counter when it was last read.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Share {
+pub(crate) struct Share {
     last: Counter,
     /// How much came from ended children at the last reading, and is not yet known to have vanished below this member.
     grown: u64,
@@ -87,30 +87,30 @@ pub struct Share {
 impl Ledger {
     /// Goes on from what an earlier one held, and `floor`, which was charged by a later one at least. Of what was on its
     /// way, nothing says how far it had come: all of it may arrive a tick later still.
-    pub fn resume(held: Balance, floor: u64) -> Ledger {
+    pub(crate) fn resume(held: Balance, floor: u64) -> Ledger {
         let tally = Tally { late: held.coming, ..Tally::default() };
         Ledger { total: held.total, carry: held.coming, floor, tally }
     }
 
     /// Everything charged so far. Never falls.
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.total.max(self.floor)
     }
 
     /// What another ledger can go on from, together with the shares of the same moment.
-    pub fn balance(&self) -> Balance {
+    pub(crate) fn balance(&self) -> Balance {
         let Tally { own, born, vanished, coming, .. } = self.tally;
         Balance { total: self.total + own + born, coming: self.carry + vanished + coming }
     }
 
     /// A member that began since the last tick: all it has was used in this tree.
-    pub fn born(&mut self, now: Counter) -> Share {
+    pub(crate) fn born(&mut self, now: Counter) -> Share {
         self.tally.born += now.own + now.children;
         Share::new(now)
     }
 
     /// A member read again.
-    pub fn survived(&mut self, share: &mut Share, now: Counter) {
+    pub(crate) fn survived(&mut self, share: &mut Share, now: Counter) {
         self.tally.own += now.own.saturating_sub(share.last.own);
         let came = now.children.saturating_sub(share.last.children);
         self.tally.children += came;
@@ -121,39 +121,39 @@ impl Ledger {
     }
 
     /// A member that is there and could not be read: what is late below it stays late.
-    pub fn missed(&mut self, share: &mut Share) {
+    pub(crate) fn missed(&mut self, share: &mut Share) {
         share.grown = 0;
         self.tally.late += share.late;
     }
 
     /// So much of what vanished has come up in this tree in this tick.
-    pub fn explain(&mut self, amount: u64) {
+    pub(crate) fn explain(&mut self, amount: u64) {
         self.tally.vanished += amount;
     }
 
     /// So much of what vanished may come up in this tree, now or later.
-    pub fn expect(&mut self, amount: u64) {
+    pub(crate) fn expect(&mut self, amount: u64) {
         self.tally.vanished += amount;
         self.tally.open += amount;
     }
 
     /// So much of what vanished cannot have come up yet.
-    pub fn expect_later(&mut self, amount: u64) {
+    pub(crate) fn expect_later(&mut self, amount: u64) {
         self.tally.coming += amount;
     }
 
     /// So much of what was expected before may still come up in the next tick.
-    pub fn expect_longer(&mut self, amount: u64) {
+    pub(crate) fn expect_longer(&mut self, amount: u64) {
         self.tally.late += amount;
     }
 
     /// Everything that is still expected: no more than this can come up below members that come from this tree.
-    pub fn expected(&self) -> u64 {
+    pub(crate) fn expected(&self) -> u64 {
         self.carry + self.tally.open + self.tally.coming
     }
 
     /// Ends the tick; returns what it added.
-    pub fn charge(&mut self) -> u64 {
+    pub(crate) fn charge(&mut self) -> u64 {
         let tally = std::mem::take(&mut self.tally);
         let gathered = tally.children.saturating_sub(self.carry);
         let increment = tally.own + tally.born + gathered.saturating_sub(tally.vanished);
@@ -171,44 +171,44 @@ impl Ledger {
 
 impl Share {
     /// A member whose counter is taken as it is, without charging it: it was already running when it was first seen.
-    pub fn new(now: Counter) -> Share {
+    pub(crate) fn new(now: Counter) -> Share {
         Share { last: now, ..Share::default() }
     }
 
     /// That of a member that an earlier ledger held.
-    pub fn resume(held: Held) -> Share {
+    pub(crate) fn resume(held: Held) -> Share {
         Share { last: Counter { own: held.own, children: held.children }, grown: 0, late: held.late, sure: 0 }
     }
 
     /// What another ledger can go on from.
-    pub fn held(&self) -> Held {
+    pub(crate) fn held(&self) -> Held {
         Held { own: self.last.own, children: self.last.children, late: self.late }
     }
 
     /// The counter when it was last read.
-    pub fn last(&self) -> Counter {
+    pub(crate) fn last(&self) -> Counter {
         self.last
     }
 
     /// What it had at the last reading.
-    pub fn had(&self) -> u64 {
+    pub(crate) fn had(&self) -> u64 {
         self.last.own + self.last.children
     }
 
     /// What vanished below it and can still come up in its counter.
-    pub fn late(&self) -> u64 {
+    pub(crate) fn late(&self) -> u64 {
         self.late
     }
 
     /// Up to `amount` of what vanished came up in its counter: returns how much. That much of its growth is explained.
-    pub fn explain(&mut self, amount: u64) -> u64 {
+    pub(crate) fn explain(&mut self, amount: u64) -> u64 {
         let arrived = self.grown.min(amount);
         self.grown -= arrived;
         arrived
     }
 
     /// So much that vanished below it may still come up in its counter; `sure`: or nowhere.
-    pub fn inherit(&mut self, amount: u64, sure: bool) {
+    pub(crate) fn inherit(&mut self, amount: u64, sure: bool) {
         self.late += amount;
         self.sure += if sure { amount } else { 0 };
     }

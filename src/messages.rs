@@ -41,10 +41,10 @@ const COUNT: &str = "select cast(agent as text), sum(messages)
      group by 1 limit ?1";
 
 /// Messages by agent. Who is not in it has none.
-pub type Counts = BTreeMap<AgentId, u64>;
+pub(crate) type Counts = BTreeMap<AgentId, u64>;
 
 /// A broker's database. Holds it open, without a lock, to see cheaply whether it has changed.
-pub struct Counter {
+pub(crate) struct Counter {
     path: PathBuf,
     open: Option<Open>,
     /// The version that was counted; none before the first count, and after a failure.
@@ -60,17 +60,17 @@ struct Open {
 
 impl Counter {
     /// Of the database at `path`, which need not be there yet.
-    pub fn new(path: PathBuf) -> Counter {
+    pub(crate) fn new(path: PathBuf) -> Counter {
         Counter { path, open: None, counted: None }
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Counts again next time, even if nothing has changed.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.counted = None;
     }
 
@@ -79,7 +79,7 @@ impl Counter {
     ///
     /// # Errors
     /// Says why there is no count.
-    pub fn read(&mut self) -> Option<Result<Counts, String>> {
+    pub(crate) fn read(&mut self) -> Option<Result<Counts, String>> {
         let read = self.try_read();
         if let Err(reason) = read {
             (self.open, self.counted) = (None, None);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::model::{History, HistoryPoint, Step, Timestamp};
 
 /// The most buckets of one answer.
-pub const POINTS: u64 = 2_000;
+pub(crate) const POINTS: u64 = 2_000;
 
 /// The most buckets that are chosen where none were asked for: what a chart can show.
 const AUTO_POINTS: u64 = 300;
@@ -26,39 +26,39 @@ const SAMPLES_PER_SLICE: usize = 8_000;
 
 /// The numbers of one or more samples together, in the units of the database. `None`: no sample knew it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     /// How many samples.
-    pub samples: u64,
+    pub(crate) samples: u64,
     /// Tenths of a percent of one core.
-    pub cpu_tenths: Spread,
+    pub(crate) cpu_tenths: Spread,
     /// Memory, KiB.
-    pub memory_kib: Spread,
+    pub(crate) memory_kib: Spread,
     /// The memory of the last sample that knew it, KiB.
-    pub memory_last_kib: Option<u64>,
+    pub(crate) memory_last_kib: Option<u64>,
     /// The most processes.
-    pub process_count_max: Option<u32>,
+    pub(crate) process_count_max: Option<u32>,
     /// Processor time since the agent was first seen, at the end, milliseconds.
-    pub cpu_ms: Option<u64>,
+    pub(crate) cpu_ms: Option<u64>,
     /// Bytes read since then, at the end.
-    pub read_bytes: Option<u64>,
+    pub(crate) read_bytes: Option<u64>,
     /// Bytes written since then, at the end.
-    pub written_bytes: Option<u64>,
+    pub(crate) written_bytes: Option<u64>,
 }
 
 /// A number in the samples that knew it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// How many knew it.
-    pub count: u64,
+    pub(crate) count: u64,
     /// Its sum.
-    pub sum: u64,
+    pub(crate) sum: u64,
     /// Its maximum; zero where none knew it.
-    pub max: u64,
+    pub(crate) max: u64,
 }
 
 impl Spread {
     /// Of one sample.
-    pub fn of(value: Option<u64>) -> Spread {
+    pub(crate) fn of(value: Option<u64>) -> Spread {
         value.map_or(Spread::default(), |value| Spread { count: 1, sum: value, max: value })
     }
 
@@ -70,12 +70,12 @@ impl Spread {
 
     /// The mean; `None` where nobody knew it.
     #[expect(clippy::cast_precision_loss, reason = "sums of tenths and KiB stay far below 2^53")]
-    pub fn mean(self) -> Option<f64> {
+    pub(crate) fn mean(self) -> Option<f64> {
         (self.count > 0).then(|| self.sum as f64 / self.count as f64)
     }
 
     /// The maximum; `None` where nobody knew it.
-    pub fn max(self) -> Option<u64> {
+    pub(crate) fn max(self) -> Option<u64> {
         (self.count > 0).then_some(self.max)
     }
 }
@@ -83,7 +83,7 @@ impl Spread {
 impl Bucket {
     /// Takes in what was sampled later. Exact: the order in which parts are put together makes no difference. Totals
     /// never fall, so the highest is the last.
-    pub fn merge(&mut self, later: &Bucket) {
+    pub(crate) fn merge(&mut self, later: &Bucket) {
         self.samples += later.samples;
         self.cpu_tenths.merge(later.cpu_tenths);
         self.memory_kib.merge(later.memory_kib);
@@ -110,7 +110,7 @@ impl Bucket {
 /// The tables of rollups. Rows of one agent stand together within a span, and spans follow one another: a span is
 /// written at the end of its table, and deleted from the beginning.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Resolution {
+pub(crate) enum Resolution {
     /// A row a minute, in spans of an hour.
     Minute,
     /// A row an hour, in spans of a day.
@@ -118,11 +118,8 @@ pub enum Resolution {
 }
 
 impl Resolution {
-    /// Both.
-    pub const ALL: [Resolution; 2] = [Resolution::Minute, Resolution::Hour];
-
     /// The length of what a row is about, milliseconds.
-    pub const fn row_ms(self) -> i64 {
+    pub(crate) const fn row_ms(self) -> i64 {
         match self {
             Resolution::Minute => MINUTE.cast_signed() * 1000,
             Resolution::Hour => HOUR.cast_signed() * 1000,
@@ -130,7 +127,7 @@ impl Resolution {
     }
 
     /// Rows in a span.
-    pub const fn slots(self) -> i64 {
+    pub(crate) const fn slots(self) -> i64 {
         match self {
             Resolution::Minute => 60,
             Resolution::Hour => 24,
@@ -138,20 +135,20 @@ impl Resolution {
     }
 
     /// The length of a span, milliseconds.
-    pub const fn span_ms(self) -> i64 {
+    pub(crate) const fn span_ms(self) -> i64 {
         self.row_ms() * self.slots()
     }
 }
 
 /// Agents whose samples of `passes` passes are made into rows in one slice: their numbers, beginning with `first`.
-pub fn slice(first: u32, passes: usize) -> RangeInclusive<u32> {
+pub(crate) fn slice(first: u32, passes: usize) -> RangeInclusive<u32> {
     let agents = u32::try_from(SAMPLES_PER_SLICE / passes.max(1)).unwrap_or(u32::MAX).max(1);
     first..=first.saturating_add(agents - 1)
 }
 
 /// The buckets of an answer, as they fill.
 #[derive(Debug)]
-pub struct Series {
+pub(crate) struct Series {
     step_ms: i64,
     /// The first bucket begins so many steps after the epoch.
     first: i64,
@@ -162,7 +159,7 @@ impl Series {
     /// Buckets for [from, to), as long as the step says, or longer where that would be more than [`POINTS`]. The
     /// range is widened to whole buckets, so that none tells only a part of its time. Empty unless `from` is before
     /// `to`.
-    pub fn new(from: Timestamp, to: Timestamp, step: Step) -> Series {
+    pub(crate) fn new(from: Timestamp, to: Timestamp, step: Step) -> Series {
         let range_s = to.since(from).as_secs();
         let step_s = match step {
             Step::Exactly(step) => whole(step.as_secs().saturating_add(u64::from(step.subsec_nanos() > 0)).max(1)),
@@ -184,23 +181,23 @@ impl Series {
 
     /// The same range in whole minutes: for a time of which only rollups are left.
     #[must_use]
-    pub fn in_minutes(self) -> Series {
+    pub(crate) fn in_minutes(self) -> Series {
         let step_s = self.step_ms.unsigned_abs() / 1000;
         Series::with(self.from(), self.to(), step_s.next_multiple_of(MINUTE))
     }
 
     /// What the buckets can be filled from: the coarsest rows that fit into them, or only samples.
-    pub fn resolution(&self) -> Option<Resolution> {
+    pub(crate) fn resolution(&self) -> Option<Resolution> {
         [Resolution::Hour, Resolution::Minute].into_iter().find(|rows| self.step_ms % rows.row_ms() == 0)
     }
 
     /// The beginning of the first bucket.
-    pub fn from(&self) -> Timestamp {
+    pub(crate) fn from(&self) -> Timestamp {
         self.at(0)
     }
 
     /// The end of the last bucket.
-    pub fn to(&self) -> Timestamp {
+    pub(crate) fn to(&self) -> Timestamp {
         self.at(self.buckets.len())
     }
 
@@ -210,7 +207,7 @@ impl Series {
     }
 
     /// Takes in what was sampled at, or from, a moment. What is outside the range is left out.
-    pub fn add(&mut self, at: Timestamp, bucket: &Bucket) {
+    pub(crate) fn add(&mut self, at: Timestamp, bucket: &Bucket) {
         let index = at.unix_ms().div_euclid(self.step_ms) - self.first;
         if let Some(place) = usize::try_from(index).ok().and_then(|index| self.buckets.get_mut(index)) {
             place.merge(bucket);
@@ -218,7 +215,7 @@ impl Series {
     }
 
     /// The answer.
-    pub fn history(&self) -> History {
+    pub(crate) fn history(&self) -> History {
         History {
             from: self.from(),
             to: self.to(),

@@ -6,24 +6,24 @@ use crate::model::Mono;
 
 /// Something that is to happen again and again. What was missed is counted, never made up for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Timer {
+pub(crate) struct Timer {
     every: Duration,
     due: Mono,
 }
 
 impl Timer {
     /// Due first at `first`, then `every` so long after, which is at least a millisecond.
-    pub fn new(every: Duration, first: Mono) -> Timer {
+    pub(crate) fn new(every: Duration, first: Mono) -> Timer {
         Timer { every: every.max(Duration::from_millis(1)), due: first }
     }
 
     /// When it is due next.
-    pub fn due(&self) -> Mono {
+    pub(crate) fn due(&self) -> Mono {
         self.due
     }
 
     /// If it is due: sets it to the next time in its rhythm after `now`, and returns how many times were missed.
-    pub fn fire(&mut self, now: Mono) -> Option<u64> {
+    pub(crate) fn fire(&mut self, now: Mono) -> Option<u64> {
         if now < self.due {
             return None;
         }
@@ -34,14 +34,14 @@ impl Timer {
     }
 
     /// Changes the rhythm; the next time is at most one new period away.
-    pub fn change(&mut self, every: Duration, now: Mono) {
+    pub(crate) fn change(&mut self, every: Duration, now: Mono) {
         *self = Timer { due: self.due.min(now + every), ..Timer::new(every, now) };
     }
 }
 
 /// How long to wait after this many failures in a row, at least one: `first`, doubling up to `last`, moved by up to a fifth
 /// so that many who failed together do not come back together. `seed` decides how.
-pub fn back_off(failures: u32, first: Duration, last: Duration, seed: u64) -> Duration {
+pub(crate) fn back_off(failures: u32, first: Duration, last: Duration, seed: u64) -> Duration {
     let doubled = first.saturating_mul(1 << (failures.max(1) - 1).min(16)).min(last);
     // One step of SplitMix64 (Steele, Lea, Flood 2014): well spread, and the same for the same seed.
     let mut mixed = seed.wrapping_add(u64::from(failures).wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -17,80 +17,80 @@ const FORMER: usize = 65_536;
 
 /// An agent's place in the monitor's list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AgentIndex(pub usize);
+pub(crate) struct AgentIndex(pub usize);
 
 /// Whose a member is, and on which of its accounts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// The agent.
-    pub agent: AgentIndex,
+    pub(crate) agent: AgentIndex,
     /// Whether the agent's root ended before it.
-    pub leftover: bool,
+    pub(crate) leftover: bool,
 }
 
 impl Owner {
     /// Of a member of the agent's tree.
-    pub const fn tree(agent: AgentIndex) -> Owner {
+    pub(crate) const fn tree(agent: AgentIndex) -> Owner {
         Owner { agent, leftover: false }
     }
 
     /// Of a process that outlived the agent.
-    pub const fn leftovers(agent: AgentIndex) -> Owner {
+    pub(crate) const fn leftovers(agent: AgentIndex) -> Owner {
         Owner { agent, leftover: true }
     }
 }
 
 /// A process of some agent's.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Member {
+pub(crate) struct Member {
     /// Whose it is.
-    pub owner: Owner,
+    pub(crate) owner: Owner,
     /// Its parent when it was last looked at.
-    pub parent: Option<Pid>,
+    pub(crate) parent: Option<Pid>,
     /// Its session and its process group when it was last looked at: see [`Forest::set_groups`].
-    pub groups: [Option<Pid>; 2],
+    pub(crate) groups: [Option<Pid>; 2],
     /// Its short name.
-    pub name: Box<str>,
+    pub(crate) name: Box<str>,
     /// The account it runs under.
-    pub uid: Option<u32>,
+    pub(crate) uid: Option<u32>,
     /// When it started.
-    pub started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
     /// Whether all it used was used in this tree.
-    pub born: bool,
+    pub(crate) born: bool,
     /// What the last reading showed; none before the first.
-    pub seen: Option<Seen>,
+    pub(crate) seen: Option<Seen>,
     /// What it is measured from as a leftover; none while it is none.
-    pub baseline: Option<Baseline>,
+    pub(crate) baseline: Option<Baseline>,
 }
 
 /// What a leftover is measured from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     /// When its agent ended.
-    pub since: Timestamp,
+    pub(crate) since: Timestamp,
     /// What it had used by then, and its children: taken off what it has now, microseconds.
-    pub used_before_us: u64,
+    pub(crate) used_before_us: u64,
     /// Whether it was seen alive afterwards, and written down.
-    pub noted: bool,
+    pub(crate) noted: bool,
 }
 
 /// What readings of a member showed.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// When the last one was.
-    pub read_at: Mono,
+    pub(crate) read_at: Mono,
     /// What it was doing.
-    pub state: ProcessState,
+    pub(crate) state: ProcessState,
     /// Resident memory, bytes.
-    pub rss_bytes: u64,
+    pub(crate) rss_bytes: u64,
     /// Its threads; none where the system does not tell.
-    pub threads: Option<u32>,
+    pub(crate) threads: Option<u32>,
     /// What it used itself since the reading before, percent of one core; none at the first.
-    pub cpu_percent: Option<f64>,
+    pub(crate) cpu_percent: Option<f64>,
     /// Its part in the ledger of processor time, microseconds.
-    pub cpu: Share,
+    pub(crate) cpu: Share,
     /// Its parts in the ledgers of storage I/O, bytes read and written; none until they could be read.
-    pub io: Option<(Share, Share)>,
+    pub(crate) io: Option<(Share, Share)>,
 }
 
 /// A member that is gone.
@@ -103,7 +103,7 @@ struct Former {
 
 /// Every member of every agent, oldest first.
 #[derive(Default, Debug)]
-pub struct Forest {
+pub(crate) struct Forest {
     /// Boxed: they come in ascending order, which leaves half of each of the map's nodes empty.
     members: BTreeMap<ProcessKey, Box<Member>>,
     by_pid: HashMap<Pid, ProcessKey>,
@@ -120,48 +120,48 @@ pub struct Forest {
 
 impl Forest {
     /// No members yet. `own`: the monitor's own process.
-    pub fn new(own: Option<Pid>) -> Forest {
+    pub(crate) fn new(own: Option<Pid>) -> Forest {
         Forest { own, ..Forest::default() }
     }
 
     /// The members, oldest first: the order in which they must be read.
-    pub fn iter(&self) -> impl Iterator<Item = (ProcessKey, &Member)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ProcessKey, &Member)> {
         self.members.iter().map(|(key, member)| (*key, &**member))
     }
 
     /// The members, oldest first, to be changed.
-    pub fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (ProcessKey, &mut Member)> {
+    pub(crate) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = (ProcessKey, &mut Member)> {
         self.members.iter_mut().map(|(key, member)| (*key, &mut **member))
     }
 
     /// One member.
-    pub fn get(&self, process: ProcessKey) -> Option<&Member> {
+    pub(crate) fn get(&self, process: ProcessKey) -> Option<&Member> {
         self.members.get(&process).map(|member| &**member)
     }
 
     /// One member, to be changed.
-    pub fn get_mut(&mut self, process: ProcessKey) -> Option<&mut Member> {
+    pub(crate) fn get_mut(&mut self, process: ProcessKey) -> Option<&mut Member> {
         self.members.get_mut(&process).map(|member| &mut **member)
     }
 
     /// The members of one owner, oldest first. Walks along all.
-    pub fn of(&self, owner: Owner) -> impl Iterator<Item = (ProcessKey, &Member)> {
+    pub(crate) fn of(&self, owner: Owner) -> impl Iterator<Item = (ProcessKey, &Member)> {
         self.iter().filter(move |(_, member)| member.owner == owner)
     }
 
     /// The member that has this pid now.
-    pub fn at(&self, pid: Pid) -> Option<ProcessKey> {
+    pub(crate) fn at(&self, pid: Pid) -> Option<ProcessKey> {
         self.by_pid.get(&pid).copied()
     }
 
     /// Whose the process of this pid is, or was when it was last heard of. What an ended one started afterwards is still its
     /// agent's; whether it is a leftover is the agent's state, which the caller knows.
-    pub fn last_owner(&self, pid: Pid) -> Option<Owner> {
+    pub(crate) fn last_owner(&self, pid: Pid) -> Option<Owner> {
         self.owner_at(pid).or_else(|| self.former.get(&pid).map(|former| Owner::tree(former.agent)))
     }
 
     /// A process that was an agent's and is gone before it could be looked at: what it started is the agent's too.
-    pub fn remember(&mut self, pid: Pid, agent: AgentIndex) {
+    pub(crate) fn remember(&mut self, pid: Pid, agent: AgentIndex) {
         if self.by_pid.contains_key(&pid) {
             return;
         }
@@ -173,23 +173,18 @@ impl Forest {
 
     /// A process of this number began and is gone again, and was an agent's: who had the number before is gone, too, noticed
     /// or not.
-    pub fn remember_short_lived(&mut self, pid: Pid, agent: AgentIndex) {
+    pub(crate) fn remember_short_lived(&mut self, pid: Pid, agent: AgentIndex) {
         self.by_pid.remove(&pid);
         self.remember(pid, agent);
     }
 
-    /// How many members there are.
-    pub fn len(&self) -> usize {
-        self.members.len()
-    }
-
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
     /// Takes a process in. `now`: when the row was read; `born`: whether all it used was used in this tree.
-    pub fn insert(&mut self, row: &ProcessRow, owner: Owner, now: Timestamp, born: bool) {
+    pub(crate) fn insert(&mut self, row: &ProcessRow, owner: Owner, now: Timestamp, born: bool) {
         let member = Member {
             owner,
             parent: row.parent,
@@ -208,7 +203,7 @@ impl Forest {
     }
 
     /// A member is in another session or process group now: the numbers of those before may be free.
-    pub fn set_groups(&mut self, process: ProcessKey, groups: [Option<Pid>; 2]) {
+    pub(crate) fn set_groups(&mut self, process: ProcessKey, groups: [Option<Pid>; 2]) {
         let Some(member) = self.members.get_mut(&process) else { return };
         let before = std::mem::replace(&mut member.groups, groups);
         self.enter(groups);
@@ -234,7 +229,7 @@ impl Forest {
 
     /// Lets a process that is gone go. Its pid is remembered, unless another process has it: it may have led a session or
     /// a group that lives on.
-    pub fn remove(&mut self, process: ProcessKey) -> Option<Member> {
+    pub(crate) fn remove(&mut self, process: ProcessKey) -> Option<Member> {
         let member = self.members.remove(&process)?;
         if self.by_pid.get(&process.pid) == Some(&process) {
             self.by_pid.remove(&process.pid);
@@ -246,7 +241,7 @@ impl Forest {
 
     /// Nobody knows for how long this member has been gone: its number may be another's by now, or that of a session which
     /// another led since. As long as a living member is in its session or group, it is not.
-    pub fn release_pid(&mut self, process: ProcessKey) {
+    pub(crate) fn release_pid(&mut self, process: ProcessKey) {
         let Some(member) = self.members.get(&process) else { return };
         let agent = member.owner.agent;
         if self.by_pid.get(&process.pid) == Some(&process) {
@@ -260,13 +255,13 @@ impl Forest {
     /// At the end of a regular pass: forgets who was gone at the last one already and leads nothing that lives. By now all
     /// that it started was seen or told. Its number is free, and means whoever gets it next, even if that one is gone
     /// before anybody has seen it.
-    pub fn forget_former(&mut self) {
+    pub(crate) fn forget_former(&mut self) {
         let in_group = &self.in_group;
         self.former.retain(|pid, former| in_group.contains_key(pid) || !std::mem::replace(&mut former.old, true));
     }
 
     /// Forgets everything about an agent.
-    pub fn forget_agent(&mut self, agent: AgentIndex) {
+    pub(crate) fn forget_agent(&mut self, agent: AgentIndex) {
         self.former.retain(|_, former| former.agent != agent);
     }
 
@@ -286,7 +281,7 @@ impl Forest {
 
     /// Takes in all of `rows` that belong to some agent, parents before children; returns what it took in. `now` and `born`
     /// as for [`insert`](Forest::insert).
-    pub fn adopt(
+    pub(crate) fn adopt(
         &mut self,
         rows: &mut Vec<ProcessRow>,
         now: Timestamp,
@@ -327,7 +322,7 @@ impl Forest {
     }
 
     /// Gives a member and all below it that had the same owner to another agent; returns those that moved.
-    pub fn move_subtree(&mut self, root: ProcessKey, to: Owner) -> Vec<ProcessKey> {
+    pub(crate) fn move_subtree(&mut self, root: ProcessKey, to: Owner) -> Vec<ProcessKey> {
         let Some(member) = self.members.get_mut(&root) else { return Vec::new() };
         let from = member.owner;
         member.owner = to;
@@ -346,7 +341,7 @@ impl Forest {
 
     /// Who was above a process at the last look, and so whoever can have waited for it or for one between: orphans go
     /// upwards. Nobody is younger than who descends from it: a younger one has got the number of one that is gone.
-    pub fn ancestors(&self, process: ProcessKey, parent: Option<Pid>, since: &Changes) -> Ancestors {
+    pub(crate) fn ancestors(&self, process: ProcessKey, parent: Option<Pid>, since: &Changes) -> Ancestors {
         let mut found = Ancestors::default();
         let (mut below, mut above, mut passed) = (process, parent, 0);
         while let Some(pid) = above {
@@ -371,7 +366,7 @@ impl Forest {
     }
 
     /// The agents of which one has a member below another's, or in a session or group that another's leads or led.
-    pub fn nested(&self) -> BTreeSet<AgentIndex> {
+    pub(crate) fn nested(&self) -> BTreeSet<AgentIndex> {
         let mut nested = BTreeSet::new();
         for member in self.members.values() {
             let own = member.owner.agent;
@@ -397,20 +392,20 @@ impl Forest {
 
 /// What a look at all members changed: whose parents they were before it.
 #[derive(Clone, Default, Debug)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// Those that are gone, by their numbers.
-    pub gone: HashMap<Pid, Option<Pid>>,
+    pub(crate) gone: HashMap<Pid, Option<Pid>>,
     /// Those that have another parent now, or one that could not be seen.
-    pub moved: HashMap<ProcessKey, Option<Pid>>,
+    pub(crate) moved: HashMap<ProcessKey, Option<Pid>>,
 }
 
 /// The members above a process: see [`Forest::ancestors`].
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Ancestors {
+pub(crate) struct Ancestors {
     /// Nearest first.
-    pub members: Vec<ProcessKey>,
+    pub(crate) members: Vec<ProcessKey>,
     /// Whether one of it just left, or its end is not known: who was given what those left behind was not seen.
-    pub open: bool,
+    pub(crate) open: bool,
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ mod tests {
     fn keys_of_rollups() {
         let agent = AgentNumber::new(AgentNumber::COUNT - 1).unwrap();
         for ms in [0, 1_767_268_800_000, 1_767_272_340_000, -60_000, -7_200_000, i64::MIN, i64::MAX] {
-            for rows in Resolution::ALL {
+            for rows in [Resolution::Minute, Resolution::Hour] {
                 let at = Timestamp::from_unix_ms(ms).unix_ms().div_euclid(rows.row_ms()) * rows.row_ms();
                 let at = Timestamp::from_unix_ms(at);
                 let key = rollup_key(rows, agent, at);
