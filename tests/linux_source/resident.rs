@@ -1,24 +1,31 @@
-//! Resident memory, which is not read again while nothing shows that it is another.
+//! Resident memory and storage counters, which are not read again while nothing shows that they are others.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use agent_monitor::model::ProcessKey;
+use agent_monitor::model::{IoReading, ProcessKey};
 use agent_monitor::process::linux::{LinuxSource, Machine};
 use agent_monitor::process::{ProcessSource, Watch};
 
 use crate::children::{ENOUGH, pid, source, status_rss_bytes};
 
+/// As the source has it.
+const IO_STANDS_IN: u8 = 5;
+
+/// Writes a file below a root.
+fn put(root: &Path, path: &str, text: &str) {
+    let path = root.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
 #[test]
 fn memory_is_asked_for_again_when_its_sign_changes_and_when_everything_is() {
     let root = tempfile::tempdir().unwrap();
-    let put = |path: &str, text: &str| {
-        let path = root.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let put = |path: &str, text: &str| put(root.path(), path, text);
     put("proc/sys/kernel/random/boot_id", "a-boot\n");
     put("proc/7/io", "read_bytes: 0\nwrite_bytes: 0\n");
     let sign = |minor: u64, major: u64, pages: u64| {
@@ -48,9 +55,87 @@ fn memory_is_asked_for_again_when_its_sign_changes_and_when_everything_is() {
         resident(22);
         assert_eq!(read(false), 21);
     }
-    assert_eq!(read(true), 22, "all is read now and then");
+    assert_eq!(read(true), 22, "all is read with the first storage counters");
     resident(23);
-    assert_eq!(read(false), 22);
+    for _ in 0..IO_STANDS_IN {
+        assert_eq!((read(false), read(true)), (22, 22));
+    }
+    assert_eq!(read(true), 23, "and now and then");
+}
+
+#[test]
+fn storage_is_asked_for_again_when_its_process_worked_and_now_and_then() {
+    let root = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| put(root.path(), path, text);
+    put("proc/sys/kernel/random/boot_id", "a-boot\n");
+    put("proc/7/statm", "900 1 3 1 0 9 0\n");
+    let work = |fields: [u64; 8]| {
+        let fields = fields.map(|field| field.to_string()).join(" ");
+        put("proc/7/stat", &format!("7 (agent) S 1 7 7 0 -1 4194304 {fields} 20 0 1 0 1000 4096 1 0\n"));
+    };
+    let written = |bytes: u64| put("proc/7/io", &format!("read_bytes: 4096\nwrite_bytes: {bytes}\n"));
+    let machine = Machine { page_bytes: 1, ticks_per_second: NonZeroU64::new(100).unwrap() };
+    let mut source = LinuxSource::rooted(root.path(), machine, ENOUGH).unwrap();
+    let key = ProcessKey { pid: pid(7), start_ticks: 1000 };
+    let mut fields = [1; 8];
+    work(fields);
+    source.keep(key, Watch::Counters).unwrap();
+    let mut read = |io| match source.read(key, io).unwrap().io {
+        IoReading::Known(io) => Some(io.written_bytes),
+        IoReading::Skipped => None,
+        other => panic!("{other:?}"),
+    };
+    written(1);
+    // Whether memory is settled already or not.
+    assert_eq!([read(true), read(false), read(false), read(true)], [Some(1), None, None, Some(1)]);
+    for field in 0..fields.len() {
+        let bytes = 10 + field as u64;
+        fields[field] += 1;
+        work(fields);
+        written(bytes);
+        assert_eq!([read(false), read(true)], [None, Some(bytes)], "field {}", 10 + field);
+        written(99);
+        for _ in 0..IO_STANDS_IN {
+            assert_eq!([read(true), read(false)], [Some(bytes), None], "nothing says that it is another");
+        }
+        assert_eq!(read(true), Some(99), "now and then");
+    }
+}
+
+/// Lets a child write a page into a file of its own at each line it reads.
+const LETS_WRITE: &str =
+    "while read number; do dd if=/dev/zero of=\"$0/$number\" bs=4096 count=1 2>/dev/null; echo; done";
+
+#[test]
+fn what_a_child_wrote_is_seen_in_its_parent_at_once() {
+    let files = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut child = Command::new("sh")
+        .args(["-c", LETS_WRITE])
+        .arg(files.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut ask, mut answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+    let mut source = source();
+    let key = source.look(pid(child.id())).unwrap().key;
+    source.keep(key, Watch::Counters).unwrap();
+    let mut written = || match source.read(key, true).unwrap().io {
+        IoReading::Known(io) => io.written_bytes,
+        other => panic!("{other:?}"),
+    };
+    for number in 0..20 {
+        // Twice, so that it is settled.
+        let before = [written(), written()];
+        writeln!(ask, "{number}").unwrap();
+        answers.read_line(&mut String::new()).unwrap();
+        let after = written();
+        let told = fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap();
+        assert!(told.contains(&format!("\nwrite_bytes: {after}\n")), "{after}: {told}");
+        assert!(before[0] == before[1] && after >= before[1] + 4096, "{before:?}, {after}");
+    }
+    drop(ask);
+    child.wait().unwrap();
 }
 
 /// Takes memory at each line it reads, and gives it back at the next.

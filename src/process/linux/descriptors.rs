@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use super::procfs::Procfs;
-use super::reader::Resident;
+use super::reader::LastRead;
 use crate::model::{Pid, ProcessKey};
 use crate::process::{ReadError, Watch};
 
@@ -54,10 +54,8 @@ pub(super) struct Kept {
     watch: Watch,
     /// Its open files, while there is room for them.
     pub(super) files: Option<Files>,
-    /// Its memory at the last reading.
-    pub(super) memory: Option<Resident>,
-    /// Whether its `io` was once refused: it is not asked for again.
-    pub(super) io_denied: bool,
+    /// What the last reading showed.
+    pub(super) last: Option<LastRead>,
     /// What counts the out-of-memory kills of its cgroup: known while it lives, asked when it has ended.
     pub(super) oom_counter: Option<PathBuf>,
 }
@@ -83,7 +81,7 @@ impl Descriptors {
     }
 
     pub(super) fn insert(&mut self, process: ProcessKey, watch: Watch) {
-        self.kept.insert(process, Kept { watch, files: None, memory: None, io_denied: false, oom_counter: None });
+        self.kept.insert(process, Kept { watch, files: None, last: None, oom_counter: None });
     }
 
     /// Every kept process, and how it is watched.

@@ -38,10 +38,10 @@ use self::listing::{Known, KnownProcesses, Listed, Lister};
 use self::namespaces::Namespaces;
 use self::procfs::{Procfs, TEXT_BYTES};
 use self::pss::Pss;
-use self::reader::{Reader, Resident, since_boot};
+use self::reader::{Reader, since_boot};
 use crate::model::{
-    BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow,
-    ProcessState, PssCounts, Reading,
+    BootId, HostPressure, HostReading, Image, InnerPid, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
+    PssCounts, Reading,
 };
 use crate::process::common::{Images, Wake};
 use crate::process::{ProcessSource, ReadError, Scan, ScanCount, Watch};
@@ -251,22 +251,15 @@ impl ProcessSource for LinuxSource {
     /// Also of a process that is not kept, at the price of opening its files.
     fn read(&mut self, process: ProcessKey, io: bool) -> Result<Reading, ReadError> {
         let mut kept = self.descriptors.get(process);
-        let io_denied = kept.as_ref().is_some_and(|kept| kept.io_denied);
-        // As seldom as storage I/O it is read whatever the signs say: some may give memory back without any.
-        let known = kept.as_ref().and_then(|kept| kept.memory);
-        let known = if io { known.map(Resident::unsettled) } else { known };
+        let last = kept.as_ref().and_then(|kept| kept.last);
         let mut opened = None;
         let files = match kept.as_mut().and_then(|kept| kept.files.as_mut()) {
             Some(files) => files,
             None => opened.insert(Files::open(&self.reader.procfs, process.pid)?),
         };
-        let (mut reading, memory) = self.reader.reading(process, files, known, io && !io_denied)?;
-        if io && io_denied {
-            reading.io = IoReading::Denied;
-        }
+        let (mut reading, last) = self.reader.reading(process, files, last, io)?;
         if let Some(kept) = kept {
-            kept.memory = Some(memory);
-            kept.io_denied = io_denied || reading.io == IoReading::Denied;
+            kept.last = Some(last);
         }
         reading.pss = self.pss.of(process);
         if let Some(files) = opened {

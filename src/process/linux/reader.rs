@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::descriptors::Files;
 use super::procfs::{Procfs, TEXT_BYTES};
-use super::stat::{self, MemorySign, Stat};
+use super::stat::{self, MemorySign, Stat, WorkSign};
 use crate::clock::monotonic;
 use crate::model::{IoReading, Pid, ProcessKey, ProcessRow, PssReading, Reading};
 use crate::process::ReadError;
@@ -33,19 +33,46 @@ impl Machine {
     }
 }
 
-/// Resident memory as it was read last.
+/// For how many askings in a row storage counters stand in, while nothing shows that they are others.
+const IO_STANDS_IN: u8 = 5;
+
+/// What was read of a process before. Most processes sleep most of the time: as long as `stat` shows no sign of a change,
+/// it costs no file of its own.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Resident {
+pub(super) struct LastRead {
     pages: u64,
-    sign: MemorySign,
-    /// Whether it stays so while the sign does.
+    memory: MemorySign,
+    /// Whether memory stays so while its sign does.
     settled: bool,
+    /// What storage showed, once it was asked for.
+    io: Option<LastIo>,
 }
 
-impl Resident {
-    /// To be read again, whatever its sign.
-    pub(super) fn unsettled(self) -> Resident {
-        Resident { settled: false, ..self }
+#[derive(Clone, Copy, Debug)]
+struct LastIo {
+    reading: IoReading,
+    /// Taken before that was read.
+    work: WorkSign,
+    stood_in: u8,
+}
+
+impl LastRead {
+    /// The same once more, if it stands for what is asked.
+    fn again(self, stat: &Stat<'_>, io: bool) -> Option<LastRead> {
+        let io = if io { Some(self.io?.again(stat.work)?) } else { self.io };
+        (self.settled && self.memory == stat.memory).then_some(LastRead { io, ..self })
+    }
+
+    /// Once refused, storage is not asked for again.
+    fn io_is_denied(&self) -> bool {
+        self.io.is_some_and(|io| io.reading == IoReading::Denied)
+    }
+}
+
+impl LastIo {
+    fn again(self, work: WorkSign) -> Option<LastIo> {
+        let stands = self.work == work && self.stood_in < IO_STANDS_IN && self.reading != IoReading::Skipped;
+        stands.then_some(LastIo { stood_in: self.stood_in + 1, ..self })
     }
 }
 
@@ -75,22 +102,27 @@ impl Reader {
         })
     }
 
-    /// `known`: of the reading before. Memory that is settled costs no file of its own as long as `stat` shows no sign that
-    /// it is another: most processes sleep most of the time.
+    /// `last`: of the reading before.
     pub(super) fn reading(
         &self,
         process: ProcessKey,
         files: &mut Files,
-        known: Option<Resident>,
+        last: Option<LastRead>,
         io: bool,
-    ) -> Result<(Reading, Resident), ReadError> {
+    ) -> Result<(Reading, LastRead), ReadError> {
         let pid = process.pid;
         let mut buffer = [0; TEXT_BYTES];
-        let io = if io { self.io(pid, &mut buffer)? } else { IoReading::Skipped };
-        if let Some(memory) = known.filter(|memory| memory.settled) {
+        let mut last_io = last.and_then(|last| last.io);
+        if io || last.is_some_and(|last| last.settled) {
             let stat = self.procfs.stat_of(&files.stat, process, &mut buffer)?;
-            if stat.memory == memory.sign {
-                return Ok((self.counters(&stat, memory.pages, io), memory));
+            if let Some(last) = last.and_then(|last| last.again(&stat, io)) {
+                return Ok((self.counters(&stat, &last, io), last));
+            }
+            if io {
+                let work = stat.work;
+                let denied = last.is_some_and(|last| last.io_is_denied());
+                let reading = if denied { IoReading::Denied } else { self.io(pid, &mut buffer)? };
+                last_io = Some(LastIo { reading, work, stood_in: 0 });
             }
         }
         let statm = files.statm(&self.procfs, pid)?;
@@ -98,14 +130,15 @@ impl Reader {
         let pages = stat::resident_pages(text).map_err(|what| self.procfs.parse_error(what, pid, "statm"))?;
         let stat = self.procfs.stat_of(&files.stat, process, &mut buffer)?;
         // It was read between two readings that show no sign of a change.
-        let settled = known.is_some_and(|before| before.sign == stat.memory);
+        let settled = last.is_some_and(|before| before.memory == stat.memory);
         if settled {
             files.close_statm();
         }
-        Ok((self.counters(&stat, pages, io), Resident { pages, sign: stat.memory, settled }))
+        let last = LastRead { pages, memory: stat.memory, settled, io: last_io };
+        Ok((self.counters(&stat, &last, io), last))
     }
 
-    fn counters(&self, stat: &Stat<'_>, pages: u64, io: IoReading) -> Reading {
+    fn counters(&self, stat: &Stat<'_>, last: &LastRead, io: bool) -> Reading {
         Reading {
             read_at: monotonic(),
             parent: stat.parent,
@@ -113,10 +146,10 @@ impl Reader {
             session: stat.session,
             state: stat.state,
             cpu: stat.cpu.at(self.machine.ticks_per_second),
-            rss_bytes: pages.saturating_mul(self.machine.page_bytes),
+            rss_bytes: last.pages.saturating_mul(self.machine.page_bytes),
             pss: PssReading::Unknown,
             threads: Some(stat.threads),
-            io,
+            io: last.io.filter(|_| io).map_or(IoReading::Skipped, |io| io.reading),
         }
     }
 

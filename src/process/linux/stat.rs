@@ -31,6 +31,7 @@ pub(super) struct Stat<'a> {
     pub(super) threads: u32,
     pub(super) start_ticks: u64,
     pub(super) memory: MemorySign,
+    pub(super) work: WorkSign,
     /// The fields from the 25th on.
     rest: &'a [u8],
 }
@@ -43,6 +44,12 @@ pub(super) struct MemorySign {
     faults: u64,
     rough_pages: u64,
 }
+
+/// What changes when a process works, or waits for a child that did: page faults and processor time, its own and those of such
+/// children (fields 10 to 17). Each only grows, so that their sum tells. Every child has page faults, and what it did to
+/// storage comes to its parent together with them: `wait_task_zombie`, kernel/exit.c.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct WorkSign(u64);
 
 /// Processor time in clock ticks: fields 14 to 17.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,9 +83,9 @@ impl<'a> Stat<'a> {
         fields.skip(2); // tty_nr, tpgid
         let flags = fields.number().ok_or("field 9 (flags) is no number")?;
         let minor = fields.number().ok_or("field 10 (minflt) is no number")?;
-        fields.skip(1); // those of children
+        let children_minor = fields.number().ok_or("field 11 (cminflt) is no number")?;
         let major = fields.number().ok_or("field 12 (majflt) is no number")?;
-        fields.skip(1);
+        let children_major = fields.number().ok_or("field 13 (cmajflt) is no number")?;
         let user = fields.number().ok_or("field 14 (utime) is no number")?;
         let system = fields.number().ok_or("field 15 (stime) is no number")?;
         let children_user = fields.number().ok_or("field 16 (cutime) is no number")?;
@@ -89,6 +96,7 @@ impl<'a> Stat<'a> {
         let start_ticks = fields.number().ok_or("field 22 (starttime) is no number")?;
         fields.skip(1); // vsize
         let rough_pages = fields.number().ok_or("field 24 (rss) is no number")?;
+        let work = [minor, children_minor, major, children_major, user, system, children_user, children_system];
         Ok(Stat {
             name,
             state: state(letter, threads),
@@ -100,6 +108,7 @@ impl<'a> Stat<'a> {
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
             start_ticks,
             memory: MemorySign { faults: minor.saturating_add(major), rough_pages },
+            work: WorkSign(work.into_iter().fold(0, u64::wrapping_add)),
             rest: fields.0,
         })
     }
