@@ -68,7 +68,7 @@ pub(crate) async fn watch(directory: &Path) -> Result<Vec<String>, Box<dyn Error
         match news.recv().await {
             Ok(Update::Snapshot(now)) => {
                 // Two readings make a rate: before the second it is not known.
-                for agent in &now.agents {
+                for agent in now.agents.iter() {
                     let Some(cpu) = agent.metrics.cpu_percent else { continue };
                     heard.push(format!("metrics: {} {} {cpu:.1} %", agent.id, agent.state.word()));
                     missing.remove("metrics");

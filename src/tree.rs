@@ -15,6 +15,9 @@ use crate::model::{Mono, Pid, ProcessKey, ProcessRow, ProcessState, Timestamp};
 /// How many members that are gone are remembered.
 const FORMER: usize = 65_536;
 
+/// No process is older than the first.
+const OLDEST: ProcessKey = ProcessKey { start_ticks: 0, pid: Pid::FIRST };
+
 /// An agent's place in the monitor's list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) struct AgentIndex(pub usize);
@@ -106,6 +109,8 @@ struct Former {
 pub(crate) struct Forest {
     /// Boxed: they come in ascending order, which leaves half of each of the map's nodes empty.
     members: BTreeMap<ProcessKey, Box<Member>>,
+    /// The same by agent.
+    by_agent: BTreeSet<(AgentIndex, ProcessKey)>,
     by_pid: HashMap<Pid, ProcessKey>,
     /// Members that are gone. They may have led sessions or groups that live on: a leader's pid is not given away while
     /// its session or group lives, so the number still means the same as long as a process names it.
@@ -144,9 +149,23 @@ impl Forest {
         self.members.get_mut(&process).map(|member| &mut **member)
     }
 
-    /// The members of one owner, oldest first. Walks along all.
+    /// The members of one owner, oldest first.
     pub(crate) fn of(&self, owner: Owner) -> impl Iterator<Item = (ProcessKey, &Member)> {
-        self.iter().filter(move |(_, member)| member.owner == owner)
+        let members = self.keys_of(owner.agent).filter_map(|key| Some((key, self.get(key)?)));
+        members.filter(move |(_, member)| member.owner == owner)
+    }
+
+    /// The members of one agent, its leftovers among them, oldest first, to be changed.
+    pub(crate) fn each_of(&mut self, agent: AgentIndex, mut change: impl FnMut(ProcessKey, &mut Member)) {
+        for (_, key) in self.by_agent.range((agent, OLDEST)..).take_while(|(of, _)| *of == agent) {
+            if let Some(member) = self.members.get_mut(key) {
+                change(*key, member);
+            }
+        }
+    }
+
+    fn keys_of(&self, agent: AgentIndex) -> impl Iterator<Item = ProcessKey> {
+        self.by_agent.range((agent, OLDEST)..).take_while(move |(of, _)| *of == agent).map(|(_, key)| *key)
     }
 
     /// The member that has this pid now.
@@ -199,6 +218,7 @@ impl Forest {
         self.former.remove(&row.key.pid);
         self.by_pid.insert(row.key.pid, row.key);
         self.enter(member.groups);
+        self.by_agent.insert((owner.agent, row.key));
         self.members.insert(row.key, Box::new(member));
     }
 
@@ -231,6 +251,7 @@ impl Forest {
     /// a group that lives on.
     pub(crate) fn remove(&mut self, process: ProcessKey) -> Option<Member> {
         let member = self.members.remove(&process)?;
+        self.by_agent.remove(&(member.owner.agent, process));
         if self.by_pid.get(&process.pid) == Some(&process) {
             self.by_pid.remove(&process.pid);
             self.remember(process.pid, member.owner.agent);
@@ -323,18 +344,19 @@ impl Forest {
 
     /// Gives a member and all below it that had the same owner to another agent; returns those that moved.
     pub(crate) fn move_subtree(&mut self, root: ProcessKey, to: Owner) -> Vec<ProcessKey> {
-        let Some(member) = self.members.get_mut(&root) else { return Vec::new() };
-        let from = member.owner;
-        member.owner = to;
+        let Some(from) = self.members.get(&root).map(|member| member.owner) else { return Vec::new() };
         let mut moved = vec![root];
-        let keys: Vec<ProcessKey> = self.members.range(root..).skip(1).map(|(key, _)| *key).collect();
-        for key in keys {
+        for key in self.keys_of(from.agent).filter(|key| *key > root) {
             let member = &self.members[&key];
             let below = member.parent.and_then(|pid| self.at(pid)).is_some_and(|parent| moved.contains(&parent));
             if below && member.owner == from {
-                self.members.get_mut(&key).expect("just seen").owner = to;
                 moved.push(key);
             }
+        }
+        for key in &moved {
+            self.by_agent.remove(&(from.agent, *key));
+            self.by_agent.insert((to.agent, *key));
+            self.members.get_mut(key).expect("just seen").owner = to;
         }
         moved
     }

@@ -153,8 +153,9 @@ pub fn compare(condition: &Condition, value: Option<f64>) -> Observation {
 }
 
 /// The rules that are for this agent, by their places in `rules`: of each name the one that fits best, those that silence
-/// others first. A rule that is switched off for an agent is none.
-pub fn rules_for(rules: &[Rule], id: &str) -> Vec<usize> {
+/// others first. A rule that is switched off for an agent is none. One such list is kept for each agent, and most are the same:
+/// then it is shared with `like`.
+pub fn rules_for(rules: &[Rule], id: &str, like: Option<&Arc<[usize]>>) -> Arc<[usize]> {
     let mut best: Vec<(usize, usize)> = Vec::new();
     for (place, rule) in rules.iter().enumerate() {
         let fit = if rule.agents.is_empty() {
@@ -176,9 +177,7 @@ pub fn rules_for(rules: &[Rule], id: &str) -> Vec<usize> {
         Condition::AgentDown => 1,
         _ => 2,
     });
-    // Collected in the memory of `best`, of which most is not needed: one of these is kept for each agent.
-    places.shrink_to_fit();
-    places
+    like.filter(|like| ***like == *places).map_or_else(|| places.as_slice().into(), Arc::clone)
 }
 
 #[cfg(test)]
@@ -308,13 +307,14 @@ mod tests {
         let mut off = rule("high_cpu", &["coder-9"]);
         off.enabled = false;
         let rules = [rule("high_cpu", &[]), rule("high_cpu", &["coder-*"]), off, rule("other", &["x"])];
-        assert_eq!(rules_for(&rules, "planner"), [0]);
-        assert_eq!(rules_for(&rules, "coder-1"), [1]);
-        assert_eq!(rules_for(&rules, "coder-9"), [] as [usize; 0]);
-        assert_eq!(rules_for(&rules, "x"), [0, 3]);
+        let for_agent = |id: &str| rules_for(&rules, id, None).to_vec();
+        assert_eq!(for_agent("planner"), [0]);
+        assert_eq!(for_agent("coder-1"), [1]);
+        assert_eq!(for_agent("coder-9"), [] as [usize; 0]);
+        assert_eq!(for_agent("x"), [0, 3]);
         let with = |name, condition| Rule { condition, ..rule(name, &[]) };
         let rules =
             [rule("high_cpu", &[]), with("agent_down", Condition::AgentDown), with("crash_loop", Condition::CrashLoop)];
-        assert_eq!(rules_for(&rules, "x"), [2, 1, 0], "what silences is evaluated first");
+        assert_eq!(*rules_for(&rules, "x", None), [2, 1, 0], "what silences is evaluated first");
     }
 }

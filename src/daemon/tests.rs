@@ -29,7 +29,7 @@ async fn until(handle: &Handle, what: &str, seen: impl Fn(&AgentView) -> bool) -
     let waited = tokio::time::timeout(PATIENCE, async {
         loop {
             let now = handle.latest();
-            if let Some(agent) = now.agents.first().filter(|agent| seen(agent)) {
+            if let Some(agent) = now.agents.iter().next().filter(|agent| seen(agent)) {
                 return AgentView::clone(agent);
             }
             let _ = updates.recv().await;

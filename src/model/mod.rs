@@ -10,6 +10,7 @@ mod journal;
 mod list;
 mod process;
 mod sample;
+mod shared_list;
 mod snapshot;
 mod time;
 mod write;
@@ -30,6 +31,7 @@ pub use sample::{
     Batch, Delivered, LeftoverRow, MemoryMethod, Metrics, Resume, ResumedAgent, RunEnd, RunRow, Sample, StoredAgent,
     Tick,
 };
+pub use shared_list::SharedList;
 pub use snapshot::{
     ActiveAlert, AgentView, Leftovers, MessagesState, Observed, OwnState, ProcessView, Snapshot, SourceState,
 };

@@ -12,6 +12,9 @@ use super::Mono;
 pub struct Pid(NonZeroU32);
 
 impl Pid {
+    /// The lowest: that of the process which a host, or a pid namespace, begins with.
+    pub const FIRST: Pid = Pid(NonZeroU32::MIN);
+
     /// `None` for what can never be a process id: zero, negative, beyond `i32::MAX`.
     pub fn new(number: i64) -> Option<Pid> {
         let number = u32::try_from(i32::try_from(number).ok()?).ok()?;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{
     AgentId, AgentNumber, HostPressure, HostReading, JsonObject, Metrics, Mono, Pid, ProcessState, PssCounts, Severity,
-    Timestamp,
+    SharedList, Timestamp,
 };
 
 /// What was observed of an agent's process.
@@ -134,7 +134,7 @@ pub struct Snapshot {
     /// When it was made.
     pub at: Timestamp,
     /// Every agent in the lists, by id. Shared with the snapshot before where nothing changed.
-    pub agents: Vec<Arc<AgentView>>,
+    pub agents: SharedList<AgentView>,
     /// Every alert that fires, the gravest first.
     pub alerts: Vec<ActiveAlert>,
     /// The machine.
@@ -150,7 +150,7 @@ impl Snapshot {
     pub fn empty(at: Timestamp) -> Snapshot {
         let (host, pressure) = (HostReading::default(), HostPressure::default());
         let own = OwnState::default();
-        Snapshot { tick: 0, at, agents: Vec::new(), alerts: Vec::new(), host, pressure, own }
+        Snapshot { tick: 0, at, agents: SharedList::default(), alerts: Vec::new(), host, pressure, own }
     }
 }
 

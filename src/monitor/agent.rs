@@ -48,7 +48,7 @@ pub(super) struct Agent {
     /// How fast it writes.
     pub pace: Pace,
     /// The rules that are for it, by their places in the configuration.
-    pub rules: Vec<usize>,
+    pub rules: Arc<[usize]>,
     /// When runs of it ended as `error`.
     pub crashes: Recent,
     /// Its memory in the last minutes, while it runs.
@@ -115,7 +115,7 @@ impl Agent {
             unresolved: 0,
             counted_messages: None,
             pace: Pace::default(),
-            rules: Vec::new(),
+            rules: Arc::default(),
             crashes: Recent::default(),
             growth: None,
             sum: Sum::default(),

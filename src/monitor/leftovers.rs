@@ -21,17 +21,19 @@ impl Monitor {
             return;
         }
         let since = agent.end().map_or(now.wall, |end| end.at);
-        let owner = Owner::leftovers(index);
         let mut names = Vec::new();
         let mut changed = Vec::new();
-        for (key, member) in self.forest.iter_mut().filter(|(_, member)| member.owner == owner) {
-            let Some(seen) = member.seen else { continue };
+        self.forest.each_of(index, |key, member| {
+            if !member.owner.leftover {
+                return;
+            }
+            let Some(seen) = member.seen else { return };
             if seen.state == ProcessState::Zombie {
                 // Whoever is to wait for it may never do so.
                 if member.baseline.is_some_and(|baseline| baseline.noted) {
                     changed.push((key, Some(now.wall)));
                 }
-                continue;
+                return;
             }
             names.push(format!("{} ({})", member.name, key.pid));
             // What a leftover starts is a leftover, and all of its use counts, unless it ran before it was known.
@@ -40,7 +42,7 @@ impl Monitor {
             if !std::mem::replace(&mut baseline.noted, true) {
                 changed.push((key, None));
             }
-        }
+        });
         for (key, ended_at) in changed {
             let row = self.leftover_row(key).map(|row| LeftoverRow { ended_at, ..row });
             self.batch.leftovers.extend(row);

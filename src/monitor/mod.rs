@@ -37,8 +37,8 @@ pub use exchange::{AgentDetail, Answer, Effect, Input, Messages, NotRecorded, Re
 use crate::alerts::{self, Recent};
 use crate::config::Config;
 use crate::model::{
-    AgentId, AgentNumber, AlertKey, AlertState, Batch, BootId, Mono, Now, OwnState, ProcessEvent, ProcessKey,
-    ProcessRow, Resume,
+    AgentId, AgentNumber, AgentView, AlertKey, AlertState, Batch, BootId, Mono, Now, OwnState, ProcessEvent,
+    ProcessKey, ProcessRow, Resume, SharedList,
 };
 use crate::process::ProcessSource;
 use crate::retention::Limits;
@@ -147,7 +147,9 @@ pub struct Monitor {
     batch: Batch,
     /// Effects of this step besides the batch.
     effects: Vec<Effect>,
-    /// Whether the snapshot that was published last is out of date.
+    /// The agents of the snapshot that was published last.
+    views: SharedList<AgentView>,
+    /// Whether it is out of date.
     changed: bool,
     /// When alerts were last evaluated.
     evaluated_at: Mono,
@@ -212,6 +214,7 @@ impl Monitor {
             own: OwnState { discovery, ..OwnState::default() },
             batch: Batch::default(),
             effects: Vec::new(),
+            views: SharedList::default(),
             changed: true,
             evaluated_at: now.mono,
             skips: Recent::default(),
@@ -317,8 +320,10 @@ impl Monitor {
         if self.config.sampling != before.sampling {
             self.ask_for_pss();
         }
+        let mut like = None;
         for agent in &mut self.agents {
-            agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
+            agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str(), like.as_ref());
+            like = Some(Arc::clone(&agent.rules));
         }
         if self.config.registry.sources != before.registry.sources {
             self.roster.change(&self.config.registry.sources, now.mono);

@@ -55,7 +55,8 @@ impl Monitor {
         let mut agent = Agent::new(stored);
         agent.counted_messages = messages_of(self.messages.as_ref(), &agent.stored.id);
         agent.metrics.message_count = agent.counted_messages;
-        agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str());
+        let like = self.agents.last().map(|other| &other.rules);
+        agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str(), like);
         let (id, number) = (agent.stored.id.clone(), agent.stored.number);
         let index = match self.vacant.pop() {
             Some(index) => {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::alerts::GrowthWindow;
-use crate::model::{Metrics, Now, ProcessState, Sample, Tick};
+use crate::model::{Metrics, Now, ProcessKey, ProcessState, Sample, Tick};
 use crate::process::ReadError;
-use crate::tree::{AgentIndex, Seen};
+use crate::tree::{AgentIndex, Member, Seen};
 use crate::verdict::Fact;
 
 use super::account::{Sum, percent};
@@ -79,7 +79,7 @@ impl Monitor {
                 remains.sum = Sum::default();
             }
         }
-        let found = self.read_members(io);
+        let found = self.read_members(&read, io);
         self.let_go(found, io, now);
         for index in &read {
             self.charge(*index, io, now);
@@ -93,15 +93,11 @@ impl Monitor {
         (0..self.due.len()).map(AgentIndex).filter(|index| self.due[index.0])
     }
 
-    fn read_members(&mut self, io: bool) -> Found {
+    fn read_members(&mut self, agents: &[AgentIndex], io: bool) -> Found {
         let mut found = Found::default();
         let mut regrouped = Vec::new();
-        for (key, member) in self.forest.iter_mut() {
-            let index = member.owner.agent.0;
-            if !self.due[index] {
-                continue;
-            }
-            let agent = &mut self.agents[index];
+        let mut read = |key: ProcessKey, member: &mut Member| {
+            let agent = &mut self.agents[member.owner.agent.0];
             let leftover = member.owner.leftover;
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
             match self.processes.read(key, io || first_io) {
@@ -128,6 +124,11 @@ impl Monitor {
                     agent.account(leftover).miss(member, io);
                 }
             }
+        };
+        if agents.len() == self.due.len() {
+            self.forest.iter_mut().for_each(|(key, member)| read(key, member));
+        } else {
+            agents.iter().for_each(|index| self.forest.each_of(*index, &mut read));
         }
         regrouped.into_iter().for_each(|(key, groups)| self.forest.set_groups(key, groups));
         found

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessView, Snapshot,
+    ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessView, SharedList, Snapshot,
 };
 use crate::tree::{AgentIndex, Owner};
 
@@ -14,26 +14,17 @@ use super::exchange::AgentDetail;
 impl Monitor {
     /// Everything there is to say. Views of agents of which nothing changed are those of the snapshot before.
     pub(super) fn snapshot(&mut self, now: Now) -> Snapshot {
-        let mut agents = Vec::with_capacity(self.by_id.len());
-        let indexes: Vec<AgentIndex> = self.by_id.values().copied().collect();
-        for index in indexes {
-            if !self.agents[index.0].is_listed() {
-                continue;
-            }
-            let view = match &self.agents[index.0].view {
-                Some(view) => Arc::clone(view),
-                None => {
-                    let view = Arc::new(self.view(index, now));
-                    self.agents[index.0].view = Some(Arc::clone(&view));
-                    view
-                }
-            };
-            agents.push(view);
+        let listed = || self.by_id.values().filter(|index| self.agents[index.0].is_listed());
+        let stale: Vec<AgentIndex> = listed().copied().filter(|index| self.agents[index.0].view.is_none()).collect();
+        for index in stale {
+            self.agents[index.0].view = Some(Arc::new(self.view(index, now)));
         }
+        let listed = self.by_id.values().map(|index| &self.agents[index.0]).filter(|agent| agent.is_listed());
+        self.views = SharedList::following(&self.views, listed.filter_map(|agent| agent.view.as_ref()));
         Snapshot {
             tick: self.next_tick - 1,
             at: now.wall,
-            agents,
+            agents: self.views.clone(),
             alerts: self.active_alerts(),
             host: self.host.reading,
             pressure: self.host.pressure,

@@ -15,7 +15,7 @@ const OPEN: &str = "Accept: application/openmetrics-text;version=1.0.0,text/plai
 /// What is told of two agents, one of which has a name that wants to be more than a name.
 fn hostile() -> Sources {
     let mut now = snapshot();
-    now.agents[1] = Arc::new(unknown("a\\b\"} 1\u{2028}é"));
+    now.agents = replaced(&now, 1, unknown("a\\b\"} 1\u{2028}é"));
     now.own.sources.push(SourceState { name: "match:\"x\"".into(), good_at: None, ..now.own.sources[0].clone() });
     now.own.sources.push(now.own.sources[0].clone());
     let feed = feed(now);
@@ -103,7 +103,7 @@ fn promtool_finds_nothing() {
 #[test]
 fn what_is_not_known_has_no_line() {
     let mut now = snapshot();
-    now.agents = vec![Arc::new(unknown("one"))];
+    now.agents = [unknown("one").into()].into_iter().collect();
     let own = || OwnFacts { log_lines_dropped: None, ..own() };
     let text = Server::start(Sources { feed: feed(now), own: Arc::new(own), ..sources() }).get("/metrics").body;
     let of_agent: Vec<&str> = text.lines().filter(|line| line.contains("{agent=\"one\"}")).collect();

@@ -108,8 +108,11 @@ fn what_is_not_known_is_null() {
 #[test]
 fn numbers_that_json_has_no_word_for_are_null() {
     let mut odd = snapshot();
-    Arc::make_mut(&mut odd.agents[0]).metrics.cpu_percent = Some(f64::NAN);
-    Arc::make_mut(&mut odd.agents[1]).metrics.cpu_percent = Some(-0.01);
+    for (place, cpu_percent) in [(0, f64::NAN), (1, -0.01)] {
+        let mut agent = AgentView::clone(&odd.agents[place]);
+        agent.metrics.cpu_percent = Some(cpu_percent);
+        odd.agents = replaced(&odd, place, agent);
+    }
     let shape = Server::start(Sources { feed: feed(odd), ..sources() }).get(DASHBOARD);
     assert_eq!(shape.json()["agents"][0]["metrics"]["cpuPercent"], Value::Null);
     assert!(!shape.body.contains(":-"), "{}", shape.body);
@@ -339,7 +342,7 @@ fn what_agents_call_themselves_stays_text() {
         agent.name = Some(payload.into());
         agent.state_reason = Some(payload.into());
         agent.metadata = JsonObject::parse(&json!({payload: payload}).to_string()).unwrap();
-        hostile.agents = vec![agent.into()];
+        hostile.agents = [agent.into()].into_iter().collect();
         let server = Server::start(Sources { feed: feed(hostile), ..sources() });
         let answer = server.get(DASHBOARD);
         assert_eq!(answer.header("content-type"), Some("application/json"));

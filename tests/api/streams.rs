@@ -112,7 +112,9 @@ pub(crate) fn server() -> (Server, Feed) {
 
 fn with(limits: Limits) -> (Server, Feed) {
     let mut now = snapshot();
-    now.agents.sort_by(|a, b| a.id.cmp(&b.id)); // as every snapshot is
+    let mut agents: Vec<_> = now.agents.iter().cloned().collect();
+    agents.sort_by(|a, b| a.id.cmp(&b.id)); // as every snapshot is
+    now.agents = agents.into_iter().collect();
     let sources = Sources { feed: feed(now), ..sources() };
     let feed = sources.feed.clone();
     (Server::with(sources, limits, Guard::new(&[], None)), feed)
@@ -150,7 +152,7 @@ fn later(feed: &Feed, tick: u64) -> Arc<Snapshot> {
     now.own.last_tick_mono = Some(Mono(tick * 1_000_000_000));
     let mut agent = known();
     agent.metrics.cpu_percent = Some(1.25);
-    now.agents[1] = Arc::new(agent);
+    now.agents = replaced(&now, 1, agent);
     Arc::new(now)
 }
 
@@ -223,7 +225,7 @@ fn only_what_changed_is_told() {
     assert_eq!((&data["removed"], &data["timestamp"]), (&json!([]), &json!("2026-01-01T00:00:02.000Z")));
 
     let mut fewer = (*later(&feed, 3)).clone();
-    fewer.agents[0] = Arc::new(unknown("a first one"));
+    fewer.agents = replaced(&fewer, 0, unknown("a first one"));
     feed.publish(Arc::new(fewer));
     let data = events.message().2;
     assert_eq!((agents(&data), &data["removed"]), (vec!["a first one".into(), "coder-1".into()], &json!(["a/b <c>"])));
@@ -247,7 +249,7 @@ fn filters() {
     let other = |id| event(Some(id), Some("a/b <c>"), "theirs");
     feed.recorded(&[other(21), event(Some(22), Some("coder-1"), "ours"), event(Some(23), None, "nobody's")]);
     let mut both = (*later(&feed, 2)).clone();
-    both.agents[0] = Arc::new(unknown("a/b <c>"));
+    both.agents = replaced(&both, 0, unknown("a/b <c>"));
     feed.publish(Arc::new(both));
     feed.recorded(&[failure(Some(24)), other(25)]);
 

@@ -74,6 +74,13 @@ pub(crate) fn known() -> AgentView {
     }
 }
 
+/// The agents of a snapshot, with another one in this place.
+pub(crate) fn replaced(now: &Snapshot, place: usize, agent: AgentView) -> SharedList<AgentView> {
+    let mut agents: Vec<Arc<AgentView>> = now.agents.iter().cloned().collect();
+    agents[place] = Arc::new(agent);
+    agents.into_iter().collect()
+}
+
 /// An agent of which nothing is known that can be unknown.
 pub(crate) fn unknown(text: &str) -> AgentView {
     AgentView {
@@ -128,7 +135,7 @@ pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         tick: 1,
         at: after(5_001),
-        agents: vec![Arc::new(known()), Arc::new(unknown("a/b <c>"))],
+        agents: [known(), unknown("a/b <c>")].into_iter().map(Arc::new).collect(),
         alerts: vec![
             alert("high_cpu", Some("coder-1"), Some(123.456), Some(80.0)),
             alert("storage_degraded", None, None, None),

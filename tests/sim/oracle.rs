@@ -30,7 +30,7 @@ pub(crate) fn sums_are_possible(
     world: &World,
     sums: &mut Sums,
 ) -> Result<(), String> {
-    for view in &snapshot.agents {
+    for view in snapshot.agents.iter() {
         if !clans.contains_key(view.id.as_str()) {
             continue;
         }
@@ -98,7 +98,7 @@ pub(crate) fn alerts_are_right(snapshot: &Snapshot, said: &[&Said], world: &Worl
             return Err(format!("still: {}", alert.message));
         }
     }
-    for view in &snapshot.agents {
+    for view in snapshot.agents.iter() {
         let fires = |rule: &str| view.alerts.iter().any(|firing| &**firing == rule);
         let mut expected = vec![
             ("high_errors", view.metrics.error_count > 10, false),

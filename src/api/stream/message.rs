@@ -82,7 +82,7 @@ impl Changes {
         let (mut agents, mut removed) = (Vec::new(), Vec::new());
         let mut old = before.agents.iter().peekable();
         // Both are by id, and share the views in which nothing changed.
-        for view in &now.agents {
+        for view in now.agents.iter() {
             // Nearly all, and found to be so without a look at them.
             if old.next_if(|old| Arc::ptr_eq(old, view)).is_some() {
                 continue;
