@@ -1,18 +1,21 @@
 //! Everything that changes the database, one function a statement.
 
 mod accounts;
+mod alerts;
 mod expire;
+mod groups;
 mod host;
 mod rollup;
 mod samples;
+mod writes;
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, ToSql, params};
 
+use super::StoreError;
+use super::columns::EVENT;
 use super::mark::Reached;
-use super::writes::Outcome;
-use super::{StoreError, alerts, groups, writes};
 use crate::model::{
     AgentNumber, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow, RunRow, StoredAgent, Timestamp, Usage,
 };
@@ -21,12 +24,10 @@ pub(super) use expire::{
     believed, delete_agents, delete_entries, delete_leftovers, delete_minutes, delete_rollups, delete_runs,
     delete_ticks, give_back,
 };
+pub(super) use groups::delete_groups;
 pub(super) use rollup::{end_stretch, reach, rollups};
 pub(super) use samples::Words;
-
-/// Journal kinds, as in the schema.
-pub(super) const EVENT: i64 = 0;
-pub(super) const ERROR: i64 = 1;
+pub(super) use writes::Outcome;
 
 /// What a batch did that others want to know.
 pub(super) struct Applied {
@@ -168,7 +169,7 @@ fn leftover(connection: &Connection, leftover: &LeftoverRow) -> Result<(), Store
     execute(connection, sql, values).map(drop)
 }
 
-pub(super) fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
+fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
     let number = entry.agent.as_ref().map(|(number, _)| *number);
     let (at, agent) = (entry.at.sql(), number.map(AgentNumber::get));
     match &entry.body {
@@ -201,10 +202,10 @@ pub(super) fn skip_to(connection: &Connection, reached: Reached, now: Timestamp)
     execute(connection, sql, params![now.sql(), reached.tick]).map(drop)
 }
 
-pub(super) fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {
+fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {
     Ok(connection.prepare_cached(sql)?.execute(values)?)
 }
 
-pub(super) fn unless_empty(metadata: &JsonObject) -> Option<&str> {
+fn unless_empty(metadata: &JsonObject) -> Option<&str> {
     Some(metadata.as_str()).filter(|text| *text != "{}")
 }

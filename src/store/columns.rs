@@ -1,8 +1,35 @@
 //! How numbers stand in the database.
 
+use rusqlite::Row;
+use rusqlite::types::Type;
+
 use super::StoreError;
-use crate::model::{AgentNumber, Io, Timestamp};
+use crate::model::{AgentNumber, Io, Severity, Timestamp};
 use crate::rollup::Resolution;
+
+/// Kinds of the journal's entries, as in the schema.
+pub(super) const EVENT: i64 = 0;
+pub(super) const ERROR: i64 = 1;
+pub(super) const FIRED: i64 = 2;
+pub(super) const ENDED: i64 = 3;
+pub(super) const REPEATED: i64 = 4;
+
+/// The order of `Severity` is the order of their numbers in the schema.
+pub(super) fn severity_number(severity: Severity) -> i64 {
+    severity as i64
+}
+
+pub(super) fn severity(row: &Row<'_>, column: usize) -> rusqlite::Result<Severity> {
+    match row.get(column)? {
+        0 => Ok(Severity::Info),
+        1 => Ok(Severity::Warning),
+        2 => Ok(Severity::Critical),
+        other => {
+            let error = format!("{other} is no severity");
+            Err(rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, error.into()))
+        }
+    }
+}
 
 /// The kernel counts storage I/O in sectors, proc_pid_io(5): a third of the digits.
 const SECTOR: u64 = 512;

@@ -3,7 +3,6 @@
 //! The order of a start is [`StateLock::acquire`], then [`open`]; the [`Writer`] goes to a thread of its own, and the
 //! lock with it.
 
-mod alerts;
 mod apply;
 mod backlog;
 mod check;
@@ -11,7 +10,6 @@ mod columns;
 mod damage;
 mod database;
 mod expire;
-mod groups;
 mod lock;
 mod mark;
 mod migrate;
@@ -23,7 +21,6 @@ mod reserve;
 mod rolling;
 mod stats;
 mod writer;
-mod writes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Everything that is read from the database.
 
 mod accounts;
+mod alerts;
 mod export;
 mod groups;
 mod history;
@@ -15,8 +16,7 @@ use std::sync::Arc;
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::apply::{ERROR, EVENT};
-use super::columns::{rollup_at, unpack_io};
+use super::columns::{ERROR, EVENT, rollup_at, unpack_io};
 use super::{Reader, StoreError};
 use crate::model::{
     AgentId, AgentNumber, Body, Entry, ErrorReport, EventReport, ExitStatus, Io, JsonObject, LeftoverRow, MemoryMethod,
@@ -273,7 +273,7 @@ fn error(row: &Row<'_>) -> rusqlite::Result<ErrorRow> {
 }
 
 /// Whose line of the journal it is. None for the daemon's own, and for an agent that is no longer known.
-pub(super) fn owner(row: &Row<'_>) -> rusqlite::Result<Option<(AgentNumber, AgentId)>> {
+fn owner(row: &Row<'_>) -> rusqlite::Result<Option<(AgentNumber, AgentId)>> {
     let Some(id) = row.get::<_, Option<String>>(2)? else { return Ok(None) };
     Ok(Some((agent_number(row, 1)?, agent_id(&id, 2)?)))
 }
@@ -401,7 +401,7 @@ fn process(row: &Row<'_>, column: usize) -> rusqlite::Result<ProcessKey> {
     Ok(ProcessKey { start_ticks: row.get(column)?, pid })
 }
 
-pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     let text = row.get_ref(column)?.as_str()?;
     Timestamp::parse(text).map_err(|error| unreadable(column, error))
 }
@@ -413,7 +413,7 @@ fn object(row: &Row<'_>, column: usize) -> rusqlite::Result<JsonObject> {
     }
 }
 
-pub(super) fn agent_number(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentNumber> {
+fn agent_number(row: &Row<'_>, column: usize) -> rusqlite::Result<AgentNumber> {
     let number: u32 = row.get(column)?;
     AgentNumber::new(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(column, i64::from(number)))
 }

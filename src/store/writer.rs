@@ -17,7 +17,7 @@ use super::queue::{Op, Shared};
 use super::reserve::Reserve;
 use super::rolling::Rolling;
 use super::stats::add;
-use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, query, writes};
+use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, query};
 use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply, Stored};
@@ -293,7 +293,7 @@ impl Writer {
             let recorded = recorded.map(|(id, entry)| Recorded { id: Some(id), entry });
             let answer = match batch.write.zip(applied.outcome) {
                 Some((write, outcome)) => {
-                    let (new, answer) = writes::tell(*write, outcome);
+                    let (new, answer) = outcome.told(*write);
                     all.extend(recorded.chain(new));
                     answer
                 }
@@ -417,7 +417,7 @@ impl Writer {
 
 /// How far the database has come with a batch.
 fn reached((batch, applied): (&Batch, &apply::Applied)) -> Reached {
-    let told = applied.outcome.and_then(writes::Outcome::new_entry);
+    let told = applied.outcome.and_then(apply::Outcome::new_entry);
     let entry = applied.ids.iter().copied().chain(told).max().unwrap_or(0);
     // A pass without samples leaves no trace by which the next start could tell that it is missing.
     let tick = batch.tick.filter(|_| !batch.samples.is_empty()).map_or(0, |tick| tick.ordinal);

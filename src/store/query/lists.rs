@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, ToSql, named_params};
 
-use super::super::alerts::{FIRED, severity};
+use super::super::columns::{FIRED, severity};
 use super::{
     ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id,
     error, event, leftover, run, time,

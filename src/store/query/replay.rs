@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Row, ToSql, named_params, params};
 
-use super::super::alerts::{ENDED, FIRED, severity};
+use super::super::columns::{ENDED, FIRED, severity};
 use super::lists::bounded;
 use super::{ERROR, EVENT, ROW_LIMIT, Reader, StoreError, object, owner, time};
 use crate::model::{

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
-use super::apply::{ERROR, execute, unless_empty};
-use super::columns::tenths;
+use super::{execute, unless_empty};
 use crate::model::{AgentNumber, Entry, ErrorReport, Timestamp, Usage};
 use crate::retention::ROWS_PER_SLICE;
+use crate::store::StoreError;
+use crate::store::columns::{ERROR, tenths};
 
 /// The most occurrences of a problem that are kept, the latest.
 const KEPT: u32 = 100;
@@ -147,7 +147,7 @@ pub(super) fn resolve_all(
 
 /// Deletes some problems that were last seen before `cutoff`, and of which no occurrence is left; those that nobody
 /// resolved only if they are not to be spared. Returns whose they were.
-pub(super) fn expire(
+pub(in crate::store) fn delete_groups(
     connection: &Connection,
     cutoff: Timestamp,
     spare_unresolved: bool,
