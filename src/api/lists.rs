@@ -13,7 +13,7 @@ use super::error::Problem;
 use super::render::Stock;
 use super::routes::Shared;
 use super::{Look, wire};
-use crate::model::{AgentId, Page, Rows};
+use crate::model::{AgentId, Page, Recorded, Rows};
 
 /// Rows of one answer, where the question names no number, and at most.
 const LIMIT: (u32, u32) = (50, 500);
@@ -50,8 +50,7 @@ pub(super) async fn events(
     headers: HeaderMap,
     asked: Question,
 ) -> Result<Response, Problem> {
-    let id = |row: &crate::model::Recorded| row.id.expect("what is in the database has an id");
-    list(Client::new(&shared, &headers), asked, None, JOURNAL, &shared.sources.lists.events, id, wire::events).await
+    list(Client::new(&shared, &headers), asked, None, JOURNAL, &shared.sources.lists.events, line, wire::events).await
 }
 
 pub(super) async fn errors(
@@ -66,7 +65,7 @@ pub(super) async fn errors(
         open,
         JOURNAL,
         &shared.sources.lists.errors,
-        |listed| listed.row.id,
+        |told| line(&told.recorded),
         wire::errors,
     )
     .await
@@ -122,6 +121,10 @@ pub(super) async fn leftovers(
 const JOURNAL: char = 'j';
 const RUNS: char = 'r';
 const LEFTOVERS: char = 'l';
+
+fn line(recorded: &Recorded) -> i64 {
+    recorded.id.expect("what is in the database has an id")
+}
 
 /// The filter of a list that tells what is open, and its words for open and for not.
 type OpenFilter = Option<(&'static str, &'static str, &'static str)>;

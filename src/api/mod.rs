@@ -35,8 +35,8 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    self, AgentId, AlertEpisode, ErrorGroup, ErrorReport, GroupPage, HostMinute, ListedLeftover, ListedRun, Missed,
-    Page, Recorded, Replay, Rows, RunRow, Sample, StoredAgent, Timestamp,
+    self, AgentId, AlertEpisode, ErrorGroup, GroupPage, HostMinute, ListedLeftover, ListedRun, Metrics, Missed, Page,
+    Recorded, Replay, Retold, Rows, RunRow, StoredAgent,
 };
 use crate::monitor::{AgentDetail, Answer};
 
@@ -83,8 +83,8 @@ pub type Look<Q, A> = Arc<dyn Fn(&Q) -> Result<A, String> + Send + Sync>;
 pub struct Lists {
     /// Events; all have an id.
     pub events: Look<Page, Rows<Recorded>>,
-    /// Occurrences of errors.
-    pub errors: Look<Page, Rows<ListedError>>,
+    /// Occurrences of errors; all have an id.
+    pub errors: Look<Page, Rows<Retold>>,
     /// Problems: errors that have something in common.
     pub groups: Look<GroupPage, Rows<ErrorGroup>>,
     /// Episodes of alerts.
@@ -95,15 +95,6 @@ pub struct Lists {
     pub leftovers: Look<Page, Rows<ListedLeftover>>,
 }
 
-/// An occurrence of an error in a list of those of all agents.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ListedError {
-    /// Whose; none for an agent that is no longer known.
-    pub agent: Option<AgentId>,
-    /// The occurrence.
-    pub row: ErrorRow,
-}
-
 /// What is kept of one agent, every list newest first.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AgentHistory {
@@ -112,28 +103,15 @@ pub struct AgentHistory {
     /// Its unresolved errors.
     pub unresolved: u64,
     /// The last hour, at most 3,600.
-    pub metrics: Vec<Sample>,
+    pub metrics: Vec<Metrics>,
     /// At most 50.
     pub events: Vec<Recorded>,
     /// At most 20.
-    pub errors: Vec<ErrorRow>,
+    pub errors: Vec<Retold>,
     /// At most 20.
     pub runs: Vec<RunRow>,
     /// How the host was when the run of the same place ended; none while that goes on, or where nothing is known.
     pub host: Vec<Option<HostMinute>>,
-}
-
-/// One occurrence of an error, as it is kept.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ErrorRow {
-    /// Its place in the journal.
-    pub id: i64,
-    /// When it happened.
-    pub at: Timestamp,
-    /// What happened.
-    pub report: ErrorReport,
-    /// Whether somebody said that it is dealt with.
-    pub resolved: bool,
 }
 
 /// The dashboard document of this moment: `GET /api/monitoring/dashboard`.

@@ -17,14 +17,13 @@ use self::groups::Group;
 pub(super) use self::history::History;
 use self::host::Host;
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
-use self::rows::{event, mib, one_decimal, raw, seconds};
+use self::rows::{error, event, mib, one_decimal, raw, seconds};
 pub(super) use self::status::{Refused, Status};
 pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};
-use super::{ErrorRow, ListedError};
 use crate::feed::Present;
 use crate::model::{
     AgentView, AlertEpisode, ErrorGroup, HostMinute, HostReading, LeftoverRow, Leftovers, ListedLeftover, ListedRun,
-    Metrics, Pid, ProcessView, Receipt, Recorded, RunRow, Sample,
+    Metrics, Pid, ProcessView, Receipt, Recorded, Retold, RunRow,
 };
 
 /// Any of these shapes as text.
@@ -106,9 +105,9 @@ pub(super) struct AgentPage<'a> {
 /// What the database has of an agent.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Kept<'a> {
-    pub(super) metrics: &'a [Sample],
+    pub(super) metrics: &'a [Metrics],
     pub(super) events: &'a [Recorded],
-    pub(super) errors: &'a [ErrorRow],
+    pub(super) errors: &'a [Retold],
     pub(super) runs: &'a [RunRow],
     pub(super) host: &'a [Option<HostMinute>],
 }
@@ -130,16 +129,15 @@ impl<'a> AgentPage<'a> {
     ) -> AgentPage<'a> {
         let Agent { head, metrics: latest, leftovers: leftover_totals, alerts } = Agent::from(view);
         let id = Id(&view.id);
-        let metric = |sample: &'a Sample| Metric::new(id, &sample.metrics);
         let process = |one: &'a ProcessView| Process::new(one, one.uid.map(&mut users));
         AgentPage {
             head,
             latest,
             leftover_totals,
             alerts,
-            metrics: kept.map(|kept| kept.metrics.iter().map(metric).collect()),
+            metrics: kept.map(|kept| kept.metrics.iter().map(|metrics| Metric::new(id, metrics)).collect()),
             events: kept.map(|kept| kept.events.iter().filter_map(event).collect()),
-            errors: kept.map(|kept| kept.errors.iter().map(|row| ErrorShape::new(Some(id), row)).collect()),
+            errors: kept.map(|kept| kept.errors.iter().filter_map(error).collect()),
             runs: kept.map(|kept| kept.runs.iter().map(|row| Run::new(id, row)).collect()),
             host: kept.map(|kept| kept.host.iter().map(|minute| minute.as_ref().map(Host::from)).collect()),
             processes: living.map(|now| now.processes.iter().map(process).collect()),
@@ -272,9 +270,8 @@ pub(super) fn events(rows: &[Recorded], next: Option<String>) -> Vec<u8> {
 }
 
 /// `GET /api/monitoring/errors`.
-pub(super) fn errors(rows: &[ListedError], next: Option<String>) -> Vec<u8> {
-    let items = rows.iter().map(|ListedError { agent, row }| ErrorShape::new(agent.as_ref().map(Id), row));
-    text(&List { items: items.collect(), next })
+pub(super) fn errors(rows: &[Retold], next: Option<String>) -> Vec<u8> {
+    text(&List { items: rows.iter().filter_map(error).collect(), next })
 }
 
 /// `GET /api/monitoring/error-groups`.
@@ -292,6 +289,12 @@ pub(super) fn runs(rows: &[ListedRun], next: Option<String>) -> Vec<u8> {
     text(&List { items: rows.iter().map(|listed| Run::new(Id(&listed.agent), &listed.run)).collect(), next })
 }
 
+/// `GET /api/monitoring/leftovers`.
+pub(super) fn leftovers(rows: &[ListedLeftover], next: Option<String>) -> Vec<u8> {
+    let items = rows.iter().map(|listed| Leftover::new(Id(&listed.agent), &listed.leftover));
+    text(&List { items: items.collect(), next })
+}
+
 /// 201: a report is on disk.
 #[derive(Serialize)]
 pub(super) struct Created {
@@ -306,12 +309,6 @@ impl From<Receipt> for Created {
     fn from(Receipt { id, duplicate }: Receipt) -> Created {
         Created { success: true, id, duplicate }
     }
-}
-
-/// `GET /api/monitoring/leftovers`.
-pub(super) fn leftovers(rows: &[ListedLeftover], next: Option<String>) -> Vec<u8> {
-    let items = rows.iter().map(|listed| Leftover::new(Id(&listed.agent), &listed.leftover));
-    text(&List { items: items.collect(), next })
 }
 
 /// `GET /readyz`, when it is 200.

@@ -29,7 +29,7 @@ use crate::model::{AlertKey, Recorded, Resume, Snapshot};
 use crate::monitor::{Input, Monitor};
 use crate::notify::Origin;
 use crate::process::{ProcessSource, here};
-use crate::store::{self, Committed, JournalPage, Opened, Reader, StateLock};
+use crate::store::{self, Committed, Opened, Reader, StateLock};
 use crate::supervise;
 
 use check::Checks;
@@ -268,8 +268,8 @@ fn listener(feed: Feed, outbox: Outbox, inbox: SyncSender<Message>) -> store::Li
 
 /// The latest events, oldest first.
 fn recent_events(reader: &Reader) -> Result<Vec<Recorded>, StartError> {
-    let page = JournalPage { agent: None, before: None, limit: u32::try_from(RECENT_EVENTS).expect("a small number") };
-    let mut recent = reader.events(page).map_err(StartError::Store)?;
+    let limit = u32::try_from(RECENT_EVENTS).expect("a small number");
+    let mut recent = reader.latest_events(None, limit).map_err(StartError::Store)?;
     recent.reverse();
     Ok(recent)
 }

@@ -76,6 +76,30 @@ pub(super) fn tenths(percent: f64) -> Option<u64> {
     percent.is_finite().then(|| (percent * 10.0).round() as u64)
 }
 
+pub(super) fn from_tenths(tenths: Option<i64>) -> Option<f64> {
+    tenths.map(|tenths| tenths as f64 / 10.0)
+}
+
+/// A load or a percentage in hundredths; what is no number is not known.
+pub(super) fn hundredths(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates")]
+    number.is_finite().then(|| (number * 100.0).round() as i64)
+}
+
+pub(super) fn from_hundredths(hundredths: Option<i64>) -> Option<f64> {
+    hundredths.map(|hundredths| hundredths as f64 / 100.0)
+}
+
+/// Memory in KiB.
+pub(super) fn kib(bytes: u64) -> u64 {
+    bytes / 1024
+}
+
+/// Memory in bytes.
+pub(super) fn from_kib(kib: Option<u64>) -> Option<u64> {
+    kib.map(|kib| kib.saturating_mul(1024))
+}
+
 /// Bits below the span in the key of a rollup.
 const SPAN_BITS: u32 = 26;
 

@@ -33,7 +33,7 @@ use reserve::Reserve;
 
 pub use database::{FILE_NAME, examine};
 pub use lock::StateLock;
-pub use query::{ErrorRow, ExportPage, JournalPage, Selection};
+pub use query::{ExportPage, Selection};
 pub use queue::{NotTaken, Op, WriteHandle};
 pub use reader::Reader;
 pub use stats::StoreStats;

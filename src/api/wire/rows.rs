@@ -6,7 +6,6 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::AgentMetrics;
-use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
     ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, JsonObject,
@@ -103,36 +102,22 @@ pub(super) struct ErrorShape<'a> {
     fingerprint: Option<&'a str>,
 }
 
-impl<'a> ErrorShape<'a> {
-    pub(super) fn new(agent_id: Option<Id<'a>>, row: &'a ErrorRow) -> ErrorShape<'a> {
-        let ErrorReport { error_type, message, stack, metadata: _, fingerprint } = &row.report;
-        ErrorShape {
-            id: Some(row.id),
-            agent_id,
-            error_type,
-            message,
-            stack_trace: stack.as_deref(),
-            timestamp: Time(row.at),
-            resolved: row.resolved,
-            fingerprint: fingerprint.as_deref(),
-        }
-    }
-
-    /// As a stream tells it.
-    pub(super) fn told(told: &'a Retold, report: &'a ErrorReport) -> ErrorShape<'a> {
-        let ErrorReport { error_type, message, stack, metadata: _, fingerprint } = report;
-        let entry = &told.recorded.entry;
-        ErrorShape {
-            id: told.recorded.id,
-            agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
-            error_type,
-            message,
-            stack_trace: stack.as_deref(),
-            timestamp: Time(entry.at),
-            resolved: told.resolved,
-            fingerprint: fingerprint.as_deref(),
-        }
-    }
+/// `None` for entries of the journal that are no errors.
+pub(super) fn error(told: &Retold) -> Option<ErrorShape<'_>> {
+    let Recorded { id, entry } = &told.recorded;
+    let Body::Error(ErrorReport { error_type, message, stack, metadata: _, fingerprint }) = &entry.body else {
+        return None;
+    };
+    Some(ErrorShape {
+        id: *id,
+        agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
+        error_type,
+        message,
+        stack_trace: stack.as_deref(),
+        timestamp: Time(entry.at),
+        resolved: told.resolved,
+        fingerprint: fingerprint.as_deref(),
+    })
 }
 
 /// ALERT.

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use super::execute;
 use crate::model::{MemoryMethod, Sample, Tick};
-use crate::store::columns::{first_key, pack, tenths};
+use crate::store::columns::{first_key, kib, pack, tenths};
 use crate::store::{StoreError, query};
 
 /// The most statuses kept in a table of their own; a registry that makes up a new word each time must not grow it for
@@ -80,7 +80,7 @@ fn insert(
         statement.raw_bind_parameter(parameter + 1, status)?;
         let numbers = [
             metrics.cpu_percent.and_then(tenths),
-            metrics.memory_bytes.map(|bytes| bytes / 1024),
+            metrics.memory_bytes.map(kib),
             metrics.process_count.map(u64::from),
             metrics.thread_count.map(u64::from),
             metrics.cpu_us.map(|us| us / 1000),

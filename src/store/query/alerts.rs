@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::super::columns::{FIRED, REPEATED, severity};
-use super::{Reader, StoreError, agent_number, owner, time};
-use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Body, Delivered, Entry, Recorded, StoredAlert, Timestamp, Turn,
-};
+use super::super::columns::{ENDED, FIRED, REPEATED, severity};
+use super::{Reader, StoreError, agent_number, journal, or_null, time};
+use crate::model::{AgentNumber, AlertKey, AlertState, Delivered, Recorded, StoredAlert, Timestamp};
 
 /// The latest ends of runs as `error` that a new daemon is told of.
 const CRASHES: u32 = 2_000;
@@ -20,34 +18,11 @@ impl Reader {
     /// When the database cannot be read in time.
     pub fn alerts_after(&self, entry: i64, limit: u32) -> Result<Vec<Recorded>, StoreError> {
         // By kind, not along the whole journal: the plus keeps the order from deciding.
-        let sql =
-            "select j.id, j.agent_number, a.agent_id, j.timestamp, j.type, j.kind, j.severity, j.message, j.value,
-                          j.threshold, j.since, j.source
-                     from journal j left join agent a on a.number = j.agent_number
-                    where j.kind in (2, 3, 4) and j.id > ?1 order by +j.id limit ?2";
-        self.read(|connection| connection.prepare_cached(sql)?.query_map(params![entry, limit], told)?.collect())
+        let kinds = format!("j.kind in ({FIRED}, {ENDED}, {REPEATED})");
+        let sql = journal::select(&format!("{kinds} and j.id > ?1 order by +j.id limit ?2"));
+        let values = params![entry, limit];
+        self.read(|connection| connection.prepare_cached(&sql)?.query_map(values, journal::recorded)?.collect())
     }
-}
-
-fn told(row: &Row<'_>) -> rusqlite::Result<Recorded> {
-    let at = time(row, 3)?;
-    let turn = match row.get(5)? {
-        FIRED => Turn::Fired,
-        REPEATED => Turn::Repeated,
-        _ => Turn::Resolved,
-    };
-    let since = row.get_ref(10)?.as_str_or_null()?.map(|_| time(row, 10)).transpose()?;
-    let note = AlertNote {
-        rule: row.get(4)?,
-        source: row.get(11)?,
-        severity: severity(row, 6)?,
-        turn,
-        since: since.unwrap_or(at),
-        message: row.get(7)?,
-        value: row.get(8)?,
-        threshold: row.get(9)?,
-    };
-    Ok(Recorded { id: Some(row.get(0)?), entry: Entry { agent: owner(row)?, at, body: Body::Alert(note) } })
 }
 
 /// The alerts that are pending or firing.
@@ -56,7 +31,7 @@ pub(super) fn states(connection: &Connection) -> rusqlite::Result<Vec<StoredAler
                       message, fired
                  from alert_state";
     let alert = |row: &Row<'_>| {
-        let agent = row.get::<_, Option<u32>>(1)?.map(|_| agent_number(row, 1)).transpose()?;
+        let agent = or_null(row, 1, agent_number)?;
         let since = time(row, 4)?;
         let state = if row.get(3)? {
             AlertState::Firing {
