@@ -82,16 +82,16 @@ pub type Listener = Box<dyn Fn(Committed) + Send + Sync>;
 /// the rights to it.
 pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
     let mark = mark::Mark::open(lock.directory());
-    let (connection, resume) = match read(&lock, &mark) {
+    let (connection, resume) = match open_and_resume(&lock, &mark) {
         // The index of the log alone takes space.
         Err(error) if (error.is_full() || error.is_io()) && Reserve::find(lock.directory()).give_up() => {
             tracing::warn!(reason = error.chain(), "the database cannot be opened: space held in reserve is used");
-            read(&lock, &mark)?
+            open_and_resume(&lock, &mark)?
         }
         Err(error) => {
             let Some(what) = error.damage() else { return Err(error) };
             damage::replace(lock.directory(), &what)?;
-            read(&lock, &mark)?
+            open_and_resume(&lock, &mark)?
         }
         Ok(opened) => opened,
     };
@@ -117,8 +117,8 @@ pub fn backup(directory: &Path, to: &Path, progress: impl FnMut(u64, u64) + Send
     database::copy(&connection, to)
 }
 
-fn read(lock: &StateLock, mark: &mark::Mark) -> Result<(Connection, Resume), StoreError> {
-    let connection = database::open(lock.directory())?;
+fn open_and_resume(lock: &StateLock, mark: &mark::Mark) -> Result<(Connection, Resume), StoreError> {
+    let connection = database::open(&lock.directory().join(FILE_NAME))?;
     mark::go_on(&connection, mark.reached())?;
     let resume = query::resume(&connection)
         .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;

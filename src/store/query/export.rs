@@ -72,8 +72,7 @@ impl Reader {
             let mut statuses = Statuses::new(connection);
             let mut statement = connection.prepare_cached(&sql)?;
             let whose = statement.column_index("agent_id")?;
-            let rows =
-                statement.query_map(values, |row| Ok((agent_id(row, whose)?, metrics(row, &mut statuses)?)))?;
+            let rows = statement.query_map(values, |row| Ok((agent_id(row, whose)?, metrics(row, &mut statuses)?)))?;
             Ok(ExportPage { rows: rows.collect::<rusqlite::Result<_>>()?, next: Some(last) })
         })
     }
