@@ -46,7 +46,7 @@ pub(super) async fn history(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(asked) = asked?;
     let past = asked.past(agent, shared.sources.clock.now().wall, (shared.sources.interval)())?;
     let look = Arc::clone(&shared.sources.past);
     let listed = shared.sources.feed.present().snapshot;

@@ -11,7 +11,6 @@
 mod agent;
 mod error;
 mod front;
-mod groups;
 mod guard;
 mod history;
 mod lists;

@@ -16,7 +16,7 @@ use super::error::Problem;
 use super::render::{Document, Stock, Tags, json};
 use super::stream::{self, Hub};
 use super::wire::{self, Agent, Agents, Dashboard};
-use super::{Counts, Limits, Sources, groups, history, lists, metrics, openapi, page, status, writes};
+use super::{Counts, Limits, Sources, history, lists, metrics, openapi, page, status, writes};
 use crate::feed::Present;
 use crate::model::AgentView;
 
@@ -61,12 +61,12 @@ pub(super) fn router(shared: Arc<Shared>, writable: bool) -> Router {
         .route("/api/monitoring/agents/", get(agent)) // an empty id is a bad one
         .route("/api/monitoring/agents/{agentId}", get(agent))
         .route("/api/monitoring/agents/{agentId}/history", get(history::history))
-        .route("/api/monitoring/events", get(lists::events))
-        .route("/api/monitoring/errors", get(lists::errors))
-        .route("/api/monitoring/error-groups", get(groups::groups))
-        .route("/api/monitoring/alerts", get(lists::alerts))
-        .route("/api/monitoring/runs", get(lists::runs))
-        .route("/api/monitoring/leftovers", get(lists::leftovers))
+        .route("/api/monitoring/events", lists::events())
+        .route("/api/monitoring/errors", lists::errors())
+        .route("/api/monitoring/error-groups", lists::groups())
+        .route("/api/monitoring/alerts", lists::alerts())
+        .route("/api/monitoring/runs", lists::runs())
+        .route("/api/monitoring/leftovers", lists::leftovers())
         .route("/api/monitoring/stream", get(stream::sse))
         .route("/api/monitoring/ws", get(stream::ws))
         .route("/api/monitoring/status", get(status::status))
@@ -116,7 +116,7 @@ async fn agents(
     filter: Result<Query<Filter>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(mut filter) = filter.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(mut filter) = filter?;
     filter.q = filter.q.to_lowercase();
     if filter.status.is_empty() && filter.q.is_empty() {
         return Ok(shared_document(&shared, &shared.agents, &headers).await);

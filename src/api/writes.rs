@@ -147,7 +147,7 @@ async fn resolve_error(
     State(shared): State<Arc<Shared>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let Path(text) = id.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Path(text) = id?;
     let id = text.parse().map_err(|_| Problem::bad_request("the id of an error is a number"))?;
     resolve(&shared, Resolve::Error { id }).await
 }
@@ -163,8 +163,8 @@ async fn resolve_group(
     fingerprint: Result<Path<String>, PathRejection>,
     whose: Result<Query<Whose>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Path(fingerprint) = fingerprint.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    let Query(whose) = whose.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Path(fingerprint) = fingerprint?;
+    let Query(whose) = whose?;
     let agent = whose.agent.map(|text| AgentId::new(&text)).transpose();
     let agent = agent.map_err(|error| Problem::bad_request(format!("agent: {error}")))?;
     resolve(&shared, Resolve::Group { fingerprint: fingerprint.into(), agent }).await

@@ -29,7 +29,7 @@ pub(in crate::api) async fn sse(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(asked) = asked?;
     let (filter, after) = (asked.filter()?, asked.after(&headers)?);
     // Before looking at what was missed, so that nothing falls between the two.
     let mut subscription = shared.hub.join(Format::Sse, filter)?;

@@ -38,7 +38,7 @@ pub(in crate::api) async fn ws(
         let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, rejection.body_text());
         problem.with(header::UPGRADE, "websocket")
     })?;
-    let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(asked) = asked?;
     let (filter, after) = (asked.filter()?, asked.after(&headers)?);
     let mut subscription = shared.hub.join(Format::Ws, filter)?;
     let missed = subscription.catch_up(after, Format::Ws, &shared).await?;
