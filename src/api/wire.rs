@@ -4,6 +4,7 @@
 mod groups;
 mod history;
 mod host;
+mod metrics;
 mod rows;
 mod status;
 mod stream;
@@ -16,8 +17,9 @@ use serde_json::value::RawValue;
 use self::groups::Group;
 pub(super) use self::history::History;
 use self::host::Host;
-use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
-use self::rows::{error, event, mib, one_decimal, raw, seconds};
+use self::metrics::{AgentMetrics, Metric};
+use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Process, Run, Time};
+use self::rows::{error, event, mib, raw, seconds};
 pub(super) use self::status::{Refused, Status};
 pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};
 use crate::feed::Present;
@@ -176,42 +178,6 @@ impl<'a> From<&'a AgentView> for AgentHead<'a> {
             started_at: view.started_at.map(Time),
             restarts: view.restarts,
             metadata: raw(&view.metadata),
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AgentMetrics<'a> {
-    timestamp: Time,
-    cpu_percent: Option<f64>,
-    memory_mb: Option<f64>,
-    memory_method: &'static str,
-    process_count: Option<u32>,
-    thread_count: Option<u32>,
-    cpu_seconds: Option<f64>,
-    read_bytes: Option<u64>,
-    written_bytes: Option<u64>,
-    status: &'a str,
-    error_count: u64,
-    message_count: Option<u64>,
-}
-
-impl<'a> From<&'a Metrics> for AgentMetrics<'a> {
-    fn from(metrics: &'a Metrics) -> AgentMetrics<'a> {
-        AgentMetrics {
-            timestamp: Time(metrics.at),
-            cpu_percent: metrics.cpu_percent.map(one_decimal),
-            memory_mb: metrics.memory_bytes.map(mib),
-            memory_method: metrics.memory_method.word(),
-            process_count: metrics.process_count,
-            thread_count: metrics.thread_count,
-            cpu_seconds: metrics.cpu_us.map(seconds),
-            read_bytes: metrics.io.map(|io| io.read_bytes),
-            written_bytes: metrics.io.map(|io| io.written_bytes),
-            status: &metrics.status,
-            error_count: metrics.error_count,
-            message_count: metrics.message_count,
         }
     }
 }

@@ -5,51 +5,11 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::AgentMetrics;
 use crate::feed::Episodes;
 use crate::model::{
     ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, JsonObject,
-    LeftoverRow, Metrics, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
+    LeftoverRow, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
 };
-
-/// METRIC: the same numbers as a row.
-#[derive(Serialize)]
-pub(super) struct Metric<'a> {
-    agent_id: Id<'a>,
-    timestamp: Time,
-    cpu_percent: Option<f64>,
-    memory_mb: Option<f64>,
-    memory_method: &'static str,
-    status: &'a str,
-    error_count: u64,
-    message_count: Option<u64>,
-    process_count: Option<u32>,
-    thread_count: Option<u32>,
-    cpu_seconds: Option<f64>,
-    read_bytes: Option<u64>,
-    written_bytes: Option<u64>,
-}
-
-impl<'a> Metric<'a> {
-    pub(super) fn new(agent_id: Id<'a>, metrics: &'a Metrics) -> Metric<'a> {
-        let same = AgentMetrics::from(metrics);
-        Metric {
-            agent_id,
-            timestamp: same.timestamp,
-            cpu_percent: same.cpu_percent,
-            memory_mb: same.memory_mb,
-            memory_method: same.memory_method,
-            status: same.status,
-            error_count: same.error_count,
-            message_count: same.message_count,
-            process_count: same.process_count,
-            thread_count: same.thread_count,
-            cpu_seconds: same.cpu_seconds,
-            read_bytes: same.read_bytes,
-            written_bytes: same.written_bytes,
-        }
-    }
-}
 
 #[derive(Serialize)]
 pub(super) struct ActiveErrors<'a> {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::SystemMetrics;
+use super::metrics::AgentMetrics;
 use super::rows::{Alert, ErrorShape, Event, Id, Time, error, event, mib, one_decimal};
-use super::{AgentMetrics, SystemMetrics};
 use crate::model::{AgentView, Body, HostReading, Retold, Timestamp};
 
 /// The first message of a stream of Server-Sent Events.
