@@ -1,7 +1,5 @@
 //! The long-running readers of registries: one for each source, so that none waits for another.
 
-use std::error::Error;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -13,6 +11,7 @@ use crate::model::{AgentId, JsonObject, Pid, Record, StartGuard};
 use crate::monitor::SourceReading;
 use crate::registry::file::{FileRegistry, Fingerprint};
 use crate::registry::http::HttpRegistry;
+use crate::supervise::with_causes;
 use crate::timers::back_off;
 
 /// A changed file is noticed within this time.
@@ -42,7 +41,7 @@ pub fn poll_file(path: &Path, refresh: Duration, stop: &Receiver<()>, mut send: 
         // Before the read, so that a change during it is seen at the next look.
         let look = Fingerprint::of(path);
         if looks_left == 0 || read != Some(look) {
-            send(registry.read().map_err(|error| in_one_line(&error)));
+            send(registry.read().map_err(|error| with_causes(&error).into()));
             read = Some(look);
             looks_left = looks_per_refresh;
         }
@@ -89,7 +88,7 @@ pub async fn poll_http(
                 },
             };
             failures = if reading.is_ok() { 0 } else { failures + 1 };
-            send(reading.map_err(|error| in_one_line(&error)));
+            send(reading.map_err(|error| with_causes(&error).into()));
             tokio::time::sleep(if failures == 0 {
                 refresh
             } else {
@@ -108,7 +107,7 @@ pub async fn poll_http(
 pub async fn read_http(source: &HttpSource) -> Reading {
     let registry = HttpRegistry::new(&source.url, source.token_file.clone(), source.timeout);
     let read = async { registry?.read().await };
-    read.await.map_err(|error| in_one_line(&error))
+    read.await.map_err(|error| with_causes(&error).into())
 }
 
 /// What `--agent ID=PID` says, always: these agents, `online`, at these processes.
@@ -124,17 +123,6 @@ pub fn flags(agents: &[(AgentId, Pid)]) -> SourceReading {
         metadata: JsonObject::default(),
     };
     SourceReading { records: agents.iter().map(record).collect(), skipped: Vec::new() }
-}
-
-/// An error with all its causes, in one line.
-pub fn in_one_line(error: &dyn Error) -> Arc<str> {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text.into()
 }
 
 #[cfg(test)]

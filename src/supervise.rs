@@ -1,4 +1,5 @@
-//! Named parts, threads and tasks alike: the first that ends without being asked to ends all, and is named.
+//! Named parts, threads and tasks alike: the first that ends without being asked to ends all, and is named. And what
+//! tasks use that wait for a thread, or that fail.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -83,7 +84,7 @@ impl Parts {
                 if outcome.is_ok() {
                     outcome = Err(error);
                 } else {
-                    tracing::error!(error = %Chain(&error), "another part failed while stopping");
+                    tracing::error!(error = with_causes(&error), "another part failed while stopping");
                 }
             }
         };
@@ -121,19 +122,20 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// An error with its causes, on one line.
-struct Chain<'a>(&'a dyn Error);
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+/// Does `work`, which may take long, on a thread that may wait. A panic there is one here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // Only a runtime that shuts down gives blocking work back undone; this future goes down with it.
+        Err(Err(_)) => std::future::pending().await,
     }
+}
+
+/// An error with its causes, on one line.
+pub fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// What went wrong with a part of the program.
@@ -207,7 +209,7 @@ mod tests {
     }
 
     async fn message_of(parts: Parts) -> String {
-        Chain(&parts.run(GENEROUS).await.unwrap_err()).to_string()
+        with_causes(&parts.run(GENEROUS).await.unwrap_err())
     }
 
     #[tokio::test]

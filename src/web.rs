@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use reqwest::{Client, Url, redirect};
 use rustix::fs::OFlags;
-use tokio::task::JoinError;
+
+use crate::supervise::blocking;
 
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -92,7 +93,7 @@ pub enum SecretError {
 /// See [`SecretError`].
 pub async fn secret(path: &Path) -> Result<String, SecretError> {
     let path = path.to_owned();
-    aside(move || read_secret(path)).await
+    blocking(move || read_secret(path)).await
 }
 
 fn read_secret(path: PathBuf) -> Result<String, SecretError> {
@@ -112,15 +113,5 @@ fn read_secret(path: PathBuf) -> Result<String, SecretError> {
     match std::str::from_utf8(bytes.trim_ascii()) {
         Ok(secret) if !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(secret.to_owned()),
         _ => Err(SecretError::NotOneLine { path }),
-    }
-}
-
-/// Does what takes long on a thread that may wait. A panic there is one here.
-pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The runtime is ending, and this future with it.
-        Err(Err(_)) => std::future::pending().await,
     }
 }

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["intake", "tree"],
     &["clock", "process"],
     &["monitor"],
+    &["supervise"],
     &["web"],
     &[
         "messages",
@@ -36,7 +37,6 @@ const FLOORS: &[&[&str]] = &[
         "process/portable",
         "registry",
         "store",
-        "supervise",
         "testing",
     ],
     &["feed"],

@@ -41,7 +41,6 @@ use crate::monitor::{AgentDetail, Answer};
 
 pub use guard::Guard;
 pub use history::Past;
-pub(crate) use render::elsewhere;
 pub use serve::{Limits, Listener, serve};
 pub use status::{DatabaseFacts, OwnFacts, ReceiverFacts, Reloads};
 pub use writes::{Pending, Writes};

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::Counts;
 use super::error::Problem;
 use crate::feed::{Feed, Present};
+use crate::supervise::blocking;
 
 /// How long the heart and the store may take to answer, each.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,7 +53,7 @@ impl Stock {
     pub(super) async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         // Kept to its end, whether or not somebody still waits for it.
-        elsewhere(move || (work(), turn).0).await
+        blocking(move || (work(), turn).0).await
     }
 
     /// Looks something up in the database, which may take so long and no longer.
@@ -118,21 +119,9 @@ impl Document {
         }
         let version = now.version;
         let render = self.render;
-        let bytes = Bytes::from(elsewhere(move || render(&now)).await);
+        let bytes = Bytes::from(blocking(move || render(&now)).await);
         *latest = Some((version, bytes.clone()));
         (version, bytes)
-    }
-}
-
-/// Does `work` where it holds up no other request. Its panic is ours.
-pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that shuts down gives blocking work back undone; this request goes down with it.
-            Err(_) => std::future::pending().await,
-        },
     }
 }
 

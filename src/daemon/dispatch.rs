@@ -16,7 +16,7 @@ use crate::feed::Feed;
 use crate::model::{Batch, Delivered};
 use crate::notify::{self, Courier, Origin};
 use crate::store::{Op, Reader, WriteHandle};
-use crate::supervise::Failure;
+use crate::supervise::{Failure, with_causes};
 
 /// The receivers in force, and how far each has come.
 pub(super) struct Dispatch {
@@ -157,9 +157,9 @@ pub(super) async fn dispatch(dispatch: Arc<Dispatch>, depot: Depot, stop: Cancel
                     });
                 }
                 Err(error) => {
-                    let (receiver, reason) = (Courier::name(&route.receiver), crate::discovery::in_one_line(&error));
+                    let (receiver, reason) = (Courier::name(&route.receiver), with_causes(&error));
                     tracing::error!(receiver, %reason, "a receiver cannot be used");
-                    route.progress.set_trouble(Some(reason));
+                    route.progress.set_trouble(Some(reason.into()));
                 }
             }
         }

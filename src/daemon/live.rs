@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Socket;
 use crate::notify::Courier;
+use crate::supervise::with_causes;
 
 /// The configuration in force, and those who hear of another one.
 pub(super) struct Live {
@@ -78,7 +79,7 @@ impl Live {
             }
             Err(error) => {
                 reloads.failed += 1;
-                reloads.error = Some(crate::discovery::in_one_line(&error));
+                reloads.error = Some(with_causes(&error).into());
                 Err(error)
             }
         }

@@ -12,8 +12,8 @@ use crate::feed::Feed;
 use crate::model::{Batch, Delivered, Recorded};
 use crate::notify::{Answer, Courier, Notification};
 use crate::store::{Op, Reader, WriteHandle};
+use crate::supervise::blocking;
 use crate::timers::back_off;
-use crate::web::aside;
 
 /// The first wait after a failure; each further failure doubles it, …
 const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ impl Worker {
     async fn catch_up(&mut self, tap: &Tap) -> bool {
         loop {
             let (journal, up_to) = (self.journal.clone(), self.up_to());
-            match aside(move || journal.alerts_after(up_to, PAGE)).await {
+            match blocking(move || journal.alerts_after(up_to, PAGE)).await {
                 Ok(page) if page.is_empty() => return true,
                 Ok(page) => {
                     for told in page {

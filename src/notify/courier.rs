@@ -10,6 +10,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use super::{Notification, Origin, alertmanager, digest, webhook};
 use crate::config::{Receiver, ReceiverKind, public_url};
 use crate::model::Timestamp;
+use crate::supervise::with_causes;
 use crate::web::{self, SecretError};
 
 /// The longest that a receiver may take for its answer.
@@ -214,16 +215,6 @@ fn header(text: &str) -> HeaderValue {
 
 fn failed(reason: String) -> Answer {
     Answer::Failed { reason: reason.into(), retry_after: None }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

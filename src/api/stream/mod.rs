@@ -17,11 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::error::Problem;
-use super::render::elsewhere;
 use super::routes::Shared;
 use super::{Counts, Limits};
 use crate::feed::{Episodes, Feed, Present, Update};
 use crate::model::{Body, Recorded, Replay, Retold, Snapshot, Turn};
+use crate::supervise::blocking;
 use filter::Filter;
 use message::{Format, Message};
 
@@ -225,7 +225,7 @@ impl Teller {
         let formats = Format::ALL.map(|format| self.hub.listens(format).then_some(format));
         let many = changes.agents.len() > MANY;
         let render = move || formats.map(|format| format.map(|format| (format, Message::changes(format, &changes))));
-        let messages = if many { elsewhere(render).await } else { render() };
+        let messages = if many { blocking(render).await } else { render() };
         for (format, message) in messages.into_iter().flatten() {
             self.hub.tell(format, message);
         }

@@ -12,6 +12,7 @@ use agent_monitor::discovery::{self, HttpSource, Reading};
 use agent_monitor::feed::Present;
 use agent_monitor::model::{Resume, Snapshot};
 use agent_monitor::monitor::{Effect, Input, Monitor};
+use agent_monitor::supervise::with_causes;
 use agent_monitor::{api, registry};
 use anyhow::Context;
 
@@ -84,7 +85,7 @@ fn read_sources(config: &Config) -> Result<Vec<Input>, Failure> {
 /// One source, read once; none for one that names nobody.
 pub(crate) fn read_source(source: &Source) -> Result<Option<Reading>, Failure> {
     Ok(Some(match source {
-        Source::File { path } => registry::file::read(path).map_err(|error| discovery::in_one_line(&error)),
+        Source::File { path } => registry::file::read(path).map_err(|error| with_causes(&error).into()),
         Source::Flags(agents) => Ok(discovery::flags(agents)),
         Source::Http { url, token_file, timeout } => {
             let source = HttpSource { url: url.clone(), token_file: token_file.clone(), timeout: *timeout };
