@@ -9,7 +9,7 @@ use axum::response::Response;
 use tokio::sync::oneshot;
 
 use super::error::Problem;
-use super::render::PATIENCE;
+use super::render::LOOK_UP_TIMEOUT;
 use super::routes::Shared;
 use super::wire::{self, AgentPage, Kept, Living};
 use super::{AgentHistory, Sources};
@@ -22,9 +22,9 @@ pub(super) async fn agent(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let detail = inspect(&shared.sources, &id).await;
-    let look_up = Arc::clone(&shared.sources.history);
+    let look_up = Arc::clone(&shared.sources.agent);
     let snapshot = shared.sources.feed.present().snapshot;
-    let text = shared.stock.look_up("an agent", move || {
+    let text = shared.answers.look_up("an agent", move || {
         let mut history = look_up(&id);
         match &mut history {
             Ok(Some(history)) => bring_up_to_date(&mut history.runs, detail.as_ref().ok()),
@@ -32,13 +32,13 @@ pub(super) async fn agent(
             Err(reason) => tracing::debug!(agent = %id, reason, "cannot read an agent's history"),
         }
         let listed = snapshot.agents.iter().find(|view| view.id == id);
-        Ok(page(listed.map(|view| &**view), &detail, &history))
+        Ok(document(listed.map(|view| &**view), &detail, &history))
     });
-    shared.stock.json_unless_known(&headers, text.await??)
+    shared.answers.json_unless_known(&headers, text.await??)
 }
 
 /// Watching and history each go on without the other: what one of them could not tell is `null`.
-fn page(
+fn document(
     listed: Option<&AgentView>,
     detail: &Result<Option<AgentDetail>, Unheard>,
     history: &Result<Option<AgentHistory>, String>,
@@ -119,7 +119,7 @@ async fn inspect(sources: &Sources, id: &AgentId) -> Result<Option<AgentDetail>,
             let _ = tell.send(detail); // who asked may have gone
         }),
     );
-    match tokio::time::timeout(PATIENCE, heard).await {
+    match tokio::time::timeout(LOOK_UP_TIMEOUT, heard).await {
         Ok(Ok(detail)) => Ok(detail),
         Ok(Err(_)) | Err(_) => Err(Unheard),
     }

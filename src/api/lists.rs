@@ -67,11 +67,11 @@ fn list<P: Send + 'static, R: 'static>(
         let Query(asked) = asked?;
         let page = page(asked).map_err(Problem::bad_request)?;
         let look = Arc::clone(look(&shared.sources.lists));
-        let text = shared.stock.look_up("a list", move || {
+        let text = shared.answers.look_up("a list", move || {
             let Rows { rows, more } = look(&page)?;
             Ok(render(&rows, rows.last().filter(|_| more).map(cursor)))
         });
-        shared.stock.json_unless_known(&headers, text.await?)
+        shared.answers.json_unless_known(&headers, text.await?)
     };
     get(answer)
 }

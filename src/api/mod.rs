@@ -10,11 +10,11 @@
 
 mod agent;
 mod error;
-mod front;
 mod guard;
 mod history;
 mod lists;
 mod metrics;
+mod middleware;
 mod openapi;
 mod page;
 mod render;
@@ -34,13 +34,14 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    self, AgentId, AlertEpisode, ErrorGroup, GroupPage, HostMinute, ListedLeftover, ListedRun, Metrics, Missed, Page,
-    Recorded, Replay, Retold, Rows, RunRow, StoredAgent,
+    AgentId, AlertEpisode, ErrorGroup, GroupPage, History, HostMinute, ListedLeftover, ListedRun, Metrics, Missed,
+    Page, Recorded, Replay, Retold, Rows, RunRow, StoredAgent,
 };
 use crate::monitor::{AgentDetail, Answer};
+use middleware::Middleware;
 
 pub use guard::Guard;
-pub use history::Past;
+pub use history::HistoryQuery;
 pub use serve::{Limits, Listener, serve};
 pub use status::{DatabaseFacts, OwnFacts, ReceiverFacts, Reloads};
 pub use writes::{Pending, Writes};
@@ -55,10 +56,10 @@ pub struct Sources {
     pub interval: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Whether the database can be written, or what it said.
     pub storage: Arc<dyn Fn() -> Result<(), Arc<str>> + Send + Sync>,
-    /// What is kept of an agent.
-    pub history: History,
+    /// All that an agent's page shows of what is kept; `None` for one that was never seen.
+    pub agent: Look<AgentId, Option<AgentHistory>>,
     /// One agent's past in buckets; `None` for one that was never seen.
-    pub past: Look<Past, Option<model::History>>,
+    pub history: Look<HistoryQuery, Option<History>>,
     /// What is kept of all agents together.
     pub lists: Lists,
     /// Where what is told goes.
@@ -70,9 +71,6 @@ pub struct Sources {
     /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
     pub inspect: Arc<dyn Fn(AgentId, Answer<Option<AgentDetail>>) + Send + Sync>,
 }
-
-/// Looks an agent up in the database: `None` when it was never seen, or the reason why it could not be read. May block.
-pub type History = Look<AgentId, Option<AgentHistory>>;
 
 /// Looks something up in the database, or tells why it cannot be read. May block.
 pub type Look<Q, A> = Arc<dyn Fn(&Q) -> Result<A, String> + Send + Sync>;
@@ -168,7 +166,7 @@ impl Api {
 
     fn router(&self, guard: Option<Guard>) -> Router {
         let writable = guard.is_none();
-        let front = front::Front { guard, body_bytes: self.limits.body_bytes, counts: self.counts() };
-        front::in_front(routes::router(Arc::clone(&self.shared), writable), front)
+        let middleware = Middleware { guard, body_bytes: self.limits.body_bytes, counts: self.counts() };
+        middleware.wrap(routes::router(Arc::clone(&self.shared), writable))
     }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::agent::agent;
 use super::error::Problem;
-use super::render::{Document, Stock, Tags, json};
+use super::render::{Answers, Document, ETags, json};
 use super::stream::{self, Hub};
 use super::wire::{self, Agent, Agents, Dashboard};
 use super::{Counts, Limits, Sources, history, lists, metrics, openapi, page, status, writes};
@@ -23,10 +23,10 @@ use crate::model::AgentView;
 /// What all routes share.
 pub(super) struct Shared {
     pub(super) sources: Sources,
-    tags: Tags,
+    tags: ETags,
     dashboard: Document,
     agents: Document,
-    pub(super) stock: Stock,
+    pub(super) answers: Answers,
     pub(super) counts: Arc<Counts>,
     pub(super) hub: Arc<Hub>,
     /// How long a request's body may take.
@@ -41,11 +41,11 @@ impl Shared {
         let counts = Arc::<Counts>::default();
         Shared {
             hub: Arc::new(Hub::new(sources.feed.clone(), limits, Arc::clone(&counts))),
-            tags: Tags::new(sources.clock.now().wall.unix_ms()),
+            tags: ETags::new(sources.clock.now().wall.unix_ms()),
             sources,
             dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
             agents: Document::new(all),
-            stock: Stock::new(Arc::clone(&counts)),
+            answers: Answers::new(Arc::clone(&counts)),
             counts,
             body_timeout: limits.body_timeout,
         }
@@ -126,9 +126,9 @@ async fn agents(
     if tag.is_known_to(&headers) {
         return Ok(tag.unchanged()); // not even rendered
     }
-    let body = shared.stock.in_turn(move || {
+    let body = shared.answers.in_turn(move || {
         let wanted = now.snapshot.agents.iter().filter(|view| filter.takes(view));
         wire::text(&Agents { agents: wanted.map(|view| Agent::from(&**view)).collect() })
     });
-    Ok(tag.json(shared.stock.admit_one(body.await)?))
+    Ok(tag.json(shared.answers.admit_one(body.await)?))
 }

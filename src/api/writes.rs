@@ -27,7 +27,7 @@ use crate::model::{AgentId, ErrorReport, EventReport, JsonObject, Receipt, Repor
 use crate::monitor::NotRecorded;
 
 /// How long the disk may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where what is told goes. Plain closures, as for what is asked.
 #[derive(Clone)]
@@ -177,7 +177,7 @@ async fn resolve(shared: &Shared, what: Resolve) -> Result<Response, Problem> {
 
 /// Waits for the disk; says no where it will not come to that, and counts it.
 async fn on_disk<T>(shared: &Shared, pending: Pending<T>) -> Result<T, Problem> {
-    let (count, problem) = match tokio::time::timeout(PATIENCE, pending).await {
+    let (count, problem) = match tokio::time::timeout(DISK_TIMEOUT, pending).await {
         Ok(Ok(written)) => return Ok(written),
         Ok(Err(NotRecorded::Invalid(invalid))) => {
             let is_id = matches!(invalid, Invalid::Name { field: "id", .. });

@@ -72,7 +72,7 @@ impl Handle {
     /// When the database cannot be read, or takes longer than two seconds.
     pub async fn history(&self, agent: AgentId) -> Result<Option<AgentHistory>, StoreError> {
         let (reader, now) = (self.reader.clone(), self.clock.now().wall);
-        blocking(move || sources::history(&reader, &agent, now)).await
+        blocking(move || sources::agent_history(&reader, &agent, now)).await
     }
 
     /// What happens from now on: metrics, events, errors, alerts. Who is more than 256 messages behind loses the oldest,

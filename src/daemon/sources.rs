@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Handle, host_name, url};
-use crate::api::{AgentHistory, DatabaseFacts, Lists, Look, OwnFacts, Past, Sources, Writes};
+use crate::api::{AgentHistory, DatabaseFacts, Lists, Look, OwnFacts, HistoryQuery, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
 use crate::model::{AgentId, Timestamp};
@@ -33,14 +33,14 @@ pub(super) fn sources(
         clock: Arc::clone(clock),
         interval: Arc::new(move || live.config().sampling.interval),
         storage: Arc::new(move || storage.trouble().map_or(Ok(()), Err)),
-        past: look(&reader, |reader, past: &Past| {
-            let Some(agent) = reader.agent(&past.agent)? else { return Ok(None) };
-            reader.history(agent.number, past.from, past.to, past.step).map(Some)
+        history: look(&reader, |reader, query: &HistoryQuery| {
+            let Some(agent) = reader.agent(&query.agent)? else { return Ok(None) };
+            reader.history(agent.number, query.from, query.to, query.step).map(Some)
         }),
         lists: lists(&reader),
         writes: writes(handle),
         replay: look(&reader, Reader::replay),
-        history: Arc::new(move |id| history(&reader, id, now.now().wall).map_err(|error| error.chain())),
+        agent: Arc::new(move |id| agent_history(&reader, id, now.now().wall).map_err(|error| error.chain())),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
             drop(inbox.try_send(Message::Input(Input::Inspect { agent, answer })));
@@ -124,7 +124,7 @@ fn own(
 }
 
 /// What is kept of one agent.
-pub(super) fn history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<AgentHistory>, StoreError> {
+pub(super) fn agent_history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<AgentHistory>, StoreError> {
     let Some(agent) = reader.agent(id)? else { return Ok(None) };
     let number = agent.number;
     let runs = reader.runs(number, RUNS)?;

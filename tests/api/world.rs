@@ -296,14 +296,14 @@ pub(crate) fn sources() -> Sources {
         clock: Arc::new(clock()),
         interval: Arc::new(|| Duration::from_secs(10)),
         storage: Arc::new(|| Ok(())),
-        history: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
+        agent: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
         inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
         lists: lists(),
         writes: Writes {
             record: Arc::new(|_| Box::pin(async { Ok(Receipt { id: 40, duplicate: false }) })),
             resolve: Arc::new(|_| Box::pin(async { Ok(()) })),
         },
-        past: Arc::new(|past| Ok((past.agent.as_str() == "coder-1").then(past_of_known))),
+        history: Arc::new(|query| Ok((query.agent.as_str() == "coder-1").then(past_of_known))),
         replay: Arc::new(|missed| Ok(replay(missed, 7))),
         own: Arc::new(own),
     }
