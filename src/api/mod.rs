@@ -68,6 +68,8 @@ pub struct Sources {
     pub replay: Look<Missed, Replay>,
     /// The daemon about itself. Must not wait.
     pub own: Arc<dyn Fn() -> OwnFacts + Send + Sync>,
+    /// The name of an account; `None` where it has none. May ask a directory over the network, and wait for it.
+    pub user_name: Arc<dyn Fn(u32) -> Option<String> + Send + Sync>,
     /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
     pub inspect: Arc<dyn Fn(AgentId, Answer<Option<AgentDetail>>) + Send + Sync>,
 }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::agent::agent;
 use super::error::Problem;
@@ -29,6 +30,8 @@ pub(super) struct Shared {
     pub(super) answers: Answers,
     pub(super) counts: Arc<Counts>,
     pub(super) hub: Arc<Hub>,
+    /// Held while names of accounts are looked up.
+    pub(super) user_names: Arc<Semaphore>,
     /// How long a request's body may take.
     pub(super) body_timeout: Duration,
 }
@@ -43,6 +46,7 @@ impl Shared {
             hub: Arc::new(Hub::new(sources.feed.clone(), limits, Arc::clone(&counts))),
             tags: ETags::new(sources.clock.now().wall.unix_ms()),
             sources,
+            user_names: Arc::new(Semaphore::new(1)),
             dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
             agents: Document::new(all),
             answers: Answers::new(Arc::clone(&counts)),

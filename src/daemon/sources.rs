@@ -3,8 +3,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::unistd::User;
+
 use super::{Handle, host_name, url};
-use crate::api::{AgentHistory, DatabaseFacts, Lists, Look, OwnFacts, HistoryQuery, Sources, Writes};
+use crate::api::{AgentHistory, DatabaseFacts, HistoryQuery, Lists, Look, OwnFacts, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
 use crate::model::{AgentId, Timestamp};
@@ -41,6 +43,7 @@ pub(super) fn sources(
         writes: writes(handle),
         replay: look(&reader, Reader::replay),
         agent: Arc::new(move |id| agent_history(&reader, id, now.now().wall).map_err(|error| error.chain())),
+        user_name: Arc::new(|uid| User::from_uid(uid.into()).ok().flatten().map(|user| user.name)),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
             drop(inbox.try_send(Message::Input(Input::Inspect { agent, answer })));

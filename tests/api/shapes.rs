@@ -1,6 +1,6 @@
 //! What the routes answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use agent_monitor::api::Sources;
@@ -26,6 +26,25 @@ fn dashboard() {
 fn agent() {
     let server = Server::start(sources());
     assert_snapshot!("agent", server.get("/api/monitoring/agents/coder-1").shown());
+}
+
+#[test]
+fn a_directory_that_hangs_costs_the_names_of_accounts_and_nothing_else() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let user_name = Arc::new(move |_| {
+        let _ = gate.lock().unwrap().recv();
+        None
+    });
+    let server = Server::start(Sources { user_name, ..sources() });
+    let _release = release; // before the server, which waits for what it began
+    // More often than answers are made at once.
+    for _ in 0..4 {
+        let answer = server.get("/api/monitoring/agents/coder-1");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json()["processes"][0]["user"], "0");
+    }
+    assert_eq!(server.get("/metrics").status, 200);
 }
 
 #[test]

@@ -297,6 +297,7 @@ pub(crate) fn sources() -> Sources {
         interval: Arc::new(|| Duration::from_secs(10)),
         storage: Arc::new(|| Ok(())),
         agent: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
+        user_name: Arc::new(|uid| (uid == 0).then(|| "root".to_owned())),
         inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
         lists: lists(),
         writes: Writes {
