@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::watch;
 
+use super::ReloadError;
 use super::discover::Desk;
 use super::dispatch::{Dispatch, Route};
-use super::{ReloadError, token};
 use crate::api::{Guard, ReceiverFacts, Reloads};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Socket;
 use crate::notify::Courier;
 use crate::supervise::with_causes;
+use crate::web::read_secret;
 
 /// The configuration in force, and those who hear of another one.
 pub(super) struct Live {
@@ -100,7 +101,7 @@ impl Live {
         keep(&mut config.storage.directory, &running.storage.directory, "storage.directory", &mut need_restart);
         keep(&mut config.api.listen, &running.api.listen, "api.listen", &mut need_restart);
         keep(&mut config.ingest.socket, &running.ingest.socket, "ingest.socket", &mut need_restart);
-        let token = token(&config.api).map_err(|(path, source)| ReloadError::Token { path, source })?;
+        let token = config.api.token_file.as_deref().map(read_secret).transpose()?;
         if token.is_none() && !config.api.listen.ip().to_canonical().is_loopback() {
             return Err(ReloadError::Unguarded { listen: config.api.listen });
         }

@@ -10,7 +10,7 @@ mod messages;
 mod sources;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Guard, Limits, Listener};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::delivery::Outbox;
 use crate::engine::{self, INBOX, Message};
 use crate::feed::{Episodes, Feed, RECENT_EVENTS};
@@ -31,6 +31,7 @@ use crate::notify::Origin;
 use crate::process::{ProcessSource, here};
 use crate::store::{self, Committed, Opened, Reader, StateLock};
 use crate::supervise;
+use crate::web::read_secret;
 
 use check::Checks;
 use discover::Desk;
@@ -99,7 +100,7 @@ impl Daemon {
         let address = tcp.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let socket = Socket::bind(&config.ingest.socket, config.ingest.mode, config.ingest.group.as_deref())?;
         let socket = Arc::new(socket);
-        let token = token(&config.api).map_err(|(path, source)| StartError::Token { path, source })?;
+        let token = config.api.token_file.as_deref().map(read_secret).transpose()?;
         let guard = Guard::new(&config.api.allowed_hosts, token);
 
         let clock = parts.clock;
@@ -296,17 +297,6 @@ pub fn host_name() -> String {
 
 fn url(address: SocketAddr) -> String {
     format!("http://{address}/")
-}
-
-/// The endpoint's token, if it has one; else from which file it could not be read, and why.
-fn token(api: &config::Api) -> Result<Option<String>, (PathBuf, std::io::Error)> {
-    let Some(path) = &api.token_file else { return Ok(None) };
-    let failed = |source| (path.clone(), source);
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    match text.trim() {
-        "" => Err(failed(std::io::Error::other("it holds no token"))),
-        token => Ok(Some(token.to_owned())),
-    }
 }
 
 #[cfg(test)]

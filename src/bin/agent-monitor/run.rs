@@ -218,7 +218,7 @@ pub(crate) fn start_failure(error: StartError) -> Failure {
     let kind = match &error {
         StartError::Held(_) => Kind::Held,
         StartError::Listen { .. } | StartError::Socket(_) => Kind::Unavailable,
-        StartError::Store(_) | StartError::Token { .. } => Kind::Unusable,
+        StartError::Store(_) | StartError::Token(_) => Kind::Unusable,
         StartError::Processes { .. } => Kind::Failed,
     };
     Failure::new(kind, error)
