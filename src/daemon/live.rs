@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use tokio::sync::watch;
 
 use super::ReloadError;
-use super::discover::Desk;
+use super::discover::Discovery;
 use super::dispatch::{Dispatch, Route};
 use crate::api::{Guard, ReceiverFacts, Reloads};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Socket;
-use crate::notify::Courier;
+use crate::notify::Notifier;
 use crate::supervise::with_causes;
 use crate::web::read_secret;
 
@@ -24,7 +24,7 @@ pub(super) struct Live {
     turn: Mutex<()>,
     reloads: Mutex<Reloads>,
     clock: Arc<dyn Clock>,
-    desk: Arc<Desk>,
+    discovery: Arc<Discovery>,
     dispatch: Arc<Dispatch>,
     guard: Guard,
     /// The broker's database in which messages are counted.
@@ -38,7 +38,7 @@ impl Live {
     pub(super) fn new(
         config: Arc<Config>,
         clock: Arc<dyn Clock>,
-        desk: Arc<Desk>,
+        discovery: Arc<Discovery>,
         dispatch: Arc<Dispatch>,
         guard: Guard,
         socket: &Arc<Socket>,
@@ -51,7 +51,7 @@ impl Live {
             turn: Mutex::default(),
             reloads,
             clock,
-            desk,
+            discovery,
             dispatch,
             guard,
             messages,
@@ -107,7 +107,7 @@ impl Live {
         }
         socket.permit(config.ingest.mode, config.ingest.group.as_deref())?;
         let config = Arc::new(config);
-        self.desk.change(&config)?;
+        self.discovery.change(&config)?;
         self.dispatch.change(&config.alerts.receivers);
         self.guard.change(&config.api.allowed_hosts, token);
         self.messages.send_if_modified(|database| {
@@ -127,7 +127,7 @@ impl Live {
     /// How delivery of alerts is doing, receiver by receiver.
     pub(super) fn receivers(&self) -> Vec<ReceiverFacts> {
         let facts = |route: Route| ReceiverFacts {
-            name: Courier::name(&route.receiver),
+            name: Notifier::name(&route.receiver),
             error: route.progress.trouble(),
             delivered: route.progress.delivered.load(Ordering::Relaxed),
             retried: route.progress.retried.load(Ordering::Relaxed),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, Api, Guard, Limits, Listener};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::delivery::Outbox;
+use crate::delivery::{self, Outbox};
 use crate::engine::{self, INBOX, Message};
 use crate::feed::{Episodes, Feed, RECENT_EVENTS};
 use crate::ingest::Socket;
@@ -34,8 +34,8 @@ use crate::supervise;
 use crate::web::read_secret;
 
 use check::Checks;
-use discover::Desk;
-use dispatch::{Depot, Dispatch};
+use discover::Discovery;
+use dispatch::Dispatch;
 use live::Live;
 
 pub use crate::monitor::NotRecorded;
@@ -75,9 +75,9 @@ pub struct Daemon {
     api: Api,
     limits: Limits,
     guard: Guard,
-    desk: Arc<Desk>,
+    discovery: Arc<Discovery>,
     dispatch: Arc<Dispatch>,
-    depot: Depot,
+    delivery: delivery::Context,
     checks: Checks,
     monitor: Monitor,
     inbox: Receiver<Message>,
@@ -121,12 +121,12 @@ impl Daemon {
         let waker: Waker = Arc::new(move || drop(wake.try_send(Message::Wake)));
         let source = (parts.processes)(waker).map_err(|source| StartError::Processes { source })?;
         let monitor = Monitor::new(Arc::clone(&config), source, resume, now);
-        let desk = Arc::new(Desk::new(&config, sender.clone()));
+        let discovery = Arc::new(Discovery::new(&config, sender.clone()));
         let live = {
-            let (desk, dispatch) = (Arc::clone(&desk), Arc::clone(&dispatch));
-            Live::new(Arc::clone(&config), Arc::clone(&clock), desk, dispatch, guard.clone(), &socket)
+            let (discovery, dispatch) = (Arc::clone(&discovery), Arc::clone(&dispatch));
+            Live::new(Arc::clone(&config), Arc::clone(&clock), discovery, dispatch, guard.clone(), &socket)
         };
-        let depot = Depot {
+        let delivery = delivery::Context {
             origin: Origin { url: url(address), instance: host_name() },
             journal: reader.clone(),
             store: store.clone(),
@@ -146,9 +146,9 @@ impl Daemon {
             api,
             limits,
             guard,
-            desk,
+            discovery,
             dispatch,
-            depot,
+            delivery,
             checks,
             monitor,
             inbox,
@@ -197,9 +197,9 @@ impl Daemon {
             api,
             limits,
             guard,
-            desk,
+            discovery,
             dispatch,
-            depot,
+            delivery,
             checks,
             monitor,
             inbox,
@@ -217,11 +217,11 @@ impl Daemon {
         })?;
         let feed = handle.feed().clone();
         parts.spawn_thread("engine", move || engine::run(monitor, &*clock, &inbox, &store, &feed))?;
-        parts.spawn("discovery", discover::discover(desk, stop.clone()));
+        parts.spawn("discovery", discovery.run(stop.clone()));
         let (broker, told) = (handle.live().message_database(), handle.inbox().clone());
         parts.spawn("messages", messages::count(broker, told, stop.clone()));
         parts.spawn("check", checks.run(stop.clone()));
-        parts.spawn("delivery", dispatch::dispatch(dispatch, depot, stop.clone()));
+        parts.spawn("delivery", dispatch.run(delivery, stop.clone()));
 
         let counts = api.counts();
         let over_tcp = api.over_tcp(guard);

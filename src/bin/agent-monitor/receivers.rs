@@ -5,7 +5,8 @@ use std::fmt::Write;
 use agent_monitor::clock::{Clock, SystemClock};
 use agent_monitor::config::Receiver;
 use agent_monitor::daemon::host_name;
-use agent_monitor::notify::{Answer, Courier, Notification, Origin};
+use agent_monitor::notify::{Notification, Notifier, Origin, Outcome};
+use agent_monitor::supervise::with_causes;
 use anyhow::{Context, anyhow};
 
 use crate::cli::ConfigOptions;
@@ -30,7 +31,7 @@ pub(crate) fn test(options: &ConfigOptions) -> Result<(), Failure> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let mut failed = 0;
     for receiver in receivers {
-        let name = Courier::name(&receiver);
+        let name = Notifier::name(&receiver);
         let outcome = runtime.block_on(tell(receiver, &origin));
         failed += usize::from(outcome.is_err());
         let (Ok(came_back) | Err(came_back)) = &outcome;
@@ -50,14 +51,13 @@ pub(crate) fn test(options: &ConfigOptions) -> Result<(), Failure> {
 
 /// What came back.
 async fn tell(receiver: Receiver, origin: &Origin) -> Result<String, String> {
-    let courier =
-        Courier::new(receiver, origin.clone()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+    let notifier = Notifier::new(receiver, origin.clone()).map_err(|error| with_causes(&error))?;
     let now = SystemClock.now();
-    let answer = courier.tell(&Notification::test(now.wall), now.wall).await;
+    let answer = notifier.tell(&Notification::test(now.wall), now.wall).await;
     let took = SystemClock.now().mono.since(now.mono).as_millis();
     match answer {
-        Answer::Taken(status) => Ok(format!("{status} after {took} ms")),
-        Answer::Refused(reason) => Err(format!("{reason}; it would not be tried again")),
-        Answer::Failed { reason, .. } => Err(format!("{reason}; it would be tried again")),
+        Outcome::Taken(status) => Ok(format!("{status} after {took} ms")),
+        Outcome::Refused(reason) => Err(format!("{reason}; it would not be tried again")),
+        Outcome::Failed { reason, .. } => Err(format!("{reason}; it would be tried again")),
     }
 }
