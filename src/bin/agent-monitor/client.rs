@@ -19,9 +19,9 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::cli::ClientOptions;
-use crate::environment;
 use crate::failure::{Failure, Kind};
 use crate::view::text::printable;
+use crate::{environment, runtime};
 
 /// Where a daemon listens when nothing says otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:7717/";
@@ -47,8 +47,7 @@ impl Client {
     /// # Errors
     /// When none answers: says where was looked, and what to do.
     pub(crate) fn find(options: &ClientOptions) -> Result<Client, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("cannot start the runtime")?;
+        let runtime = runtime()?;
         let line = runtime.block_on(Line::find(options, None))?;
         Ok(Client { runtime, line })
     }

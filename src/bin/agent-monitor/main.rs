@@ -30,7 +30,9 @@ mod welcome;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 
 use cli::{Cli, Command, ConfigOptions};
 use failure::Failure;
@@ -44,6 +46,14 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// For those who wait for something over the network.
+///
+/// # Errors
+/// When the system refuses what it needs.
+pub(crate) fn runtime() -> Result<Runtime, anyhow::Error> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
 fn perform(cli: Cli) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ use crate::client::Document;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::view::screen::Screen;
-use crate::{agents, run};
+use crate::{agents, run, runtime};
 
 /// Time from the first reading to the second.
 const APART: Duration = Duration::from_secs(1);
@@ -89,8 +89,7 @@ pub(crate) fn read_source(source: &Source) -> Result<Option<Reading>, Failure> {
         Source::Flags(agents) => Ok(discovery::flags(agents)),
         Source::Http { url, token_file, timeout } => {
             let source = HttpSource { url: url.clone(), token_file: token_file.clone(), timeout: *timeout };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.context("cannot start the runtime")?.block_on(discovery::read_http(&source))
+            runtime()?.block_on(discovery::read_http(&source))
         }
         Source::Match { .. } => return Ok(None),
     }))

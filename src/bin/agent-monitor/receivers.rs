@@ -7,12 +7,13 @@ use agent_monitor::config::Receiver;
 use agent_monitor::daemon::host_name;
 use agent_monitor::notify::{Notification, Notifier, Origin, Outcome};
 use agent_monitor::supervise::with_causes;
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 
 use crate::cli::ConfigOptions;
 use crate::failure::Failure;
 use crate::output::print;
 use crate::run::configuration;
+use crate::runtime;
 use crate::view::text::printable;
 
 /// Tells every receiver of the configuration that this is a test, and what came back. It is asked from here, with the
@@ -27,8 +28,7 @@ pub(crate) fn test(options: &ConfigOptions) -> Result<(), Failure> {
         return Err(anyhow!("no receiver is configured: there is no [[alerts.notify]]").into());
     }
     let origin = Origin { url: format!("http://{}/", config.api.listen), instance: host_name() };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = runtime()?;
     let mut failed = 0;
     for receiver in receivers {
         let name = Notifier::name(&receiver);

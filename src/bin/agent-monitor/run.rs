@@ -17,7 +17,7 @@ use crate::cli::ConfigOptions;
 use crate::failure::{Failure, Kind};
 use crate::logging::Logging;
 use crate::welcome::Welcome;
-use crate::{client, environment, logging, notify, signals};
+use crate::{client, environment, logging, notify, runtime, signals};
 
 const DEFAULT_CONFIG: &str = "/etc/agent-monitor.toml";
 
@@ -31,8 +31,7 @@ pub(crate) fn run(options: ConfigOptions) -> Result<(), Failure> {
     if !sparing {
         tracing::debug!("the allocator cannot be told to spare memory");
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = runtime()?;
     let log = Arc::new(Mutex::new(log));
     let outcome = runtime.block_on(serve(config, options, Arc::clone(&log)));
     // A file system that hangs under a reload must not hold up the end.

@@ -154,7 +154,7 @@ fn running(daemon: Option<&Endpoint>) -> Check {
 fn page(checks: &[Check], screen: Screen) -> String {
     let mut text = String::new();
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    let room = screen.less(width + 8).width.map_or(usize::MAX, |room| room.max(20));
+    let room = screen.room(width + 8);
     for check in checks {
         let (word, look, remedy) = check.word();
         let found = wrap(&printable(&check.found.replace('\n', "; ")), room);

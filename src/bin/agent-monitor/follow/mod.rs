@@ -16,9 +16,9 @@ use crate::client::{Home, Line, encoded};
 use crate::failure::{Failure, Kind};
 use crate::lists::{items, route};
 use crate::output::{print_more, unread};
-use crate::signals;
 use crate::view::screen::{Look, Screen};
 use crate::view::text::{harmless_json, printable, width};
+use crate::{runtime, signals};
 
 use sse::{Message, Parser};
 
@@ -60,8 +60,7 @@ pub(crate) struct Told {
 /// # Errors
 /// When no daemon answers at first, or the question is wrong.
 pub(crate) fn follow(followed: &Followed<'_>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
+    let runtime = runtime()?;
     signals::end_well().context("cannot handle signals")?;
     runtime.block_on(async {
         tokio::select! {
