@@ -88,8 +88,9 @@ impl Asked {
     }
 }
 
-/// Numbers from 1e11 on are milliseconds, lower ones seconds: the year 5138, and March 1973.
-fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+/// A moment as people write it: RFC 3339, a number since 1970, `now`, or how long before it, as `-15m`. Numbers from 1e11
+/// on are milliseconds, lower ones seconds: the year 5138, and March 1973.
+pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     if text == "now" {
         return Some(now);
     }

@@ -41,7 +41,7 @@ use crate::monitor::{AgentDetail, Answer};
 use middleware::Middleware;
 
 pub use guard::Guard;
-pub use history::HistoryQuery;
+pub use history::{HistoryQuery, moment};
 pub use serve::{Limits, Listener, serve};
 pub use status::{DatabaseFacts, OwnFacts, ReceiverFacts, Reloads};
 pub use writes::{Pending, Writes};

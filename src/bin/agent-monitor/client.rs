@@ -223,7 +223,7 @@ fn places(options: &ClientOptions, passed: &mut Vec<String>) -> Result<Vec<(Home
     if let Some(url) = &options.url {
         return Ok(vec![(Home::Named, Place::Url(web_url(url)?))]);
     }
-    if let Some(socket) = options.socket() {
+    if let Some(socket) = options.socket.named() {
         return Ok(vec![(Home::Named, Place::Socket(socket))]);
     }
     let mut places = Vec::new();

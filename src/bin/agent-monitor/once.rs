@@ -21,14 +21,14 @@ use crate::client::Document;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::view::screen::Screen;
-use crate::{agents, run, runtime};
+use crate::{agents, runtime};
 
 /// Time from the first reading to the second.
 const APART: Duration = Duration::from_secs(1);
 
 /// Reads twice and prints.
 pub(crate) fn once(options: &RunOptions) -> Result<(), Failure> {
-    let config = run::configuration(&options.config)?;
+    let config = options.config.read()?;
     let text = String::from_utf8(api::dashboard(&Present::alone(look(config)?))).context("no JSON")?;
     let value = serde_json::from_str(&text).context("no JSON")?;
     let document = Document { text, value };

@@ -9,10 +9,9 @@ use agent_monitor::notify::{Notification, Notifier, Origin, Outcome};
 use agent_monitor::supervise::with_causes;
 use anyhow::anyhow;
 
-use crate::cli::ConfigOptions;
+use crate::configuration::ConfigOptions;
 use crate::failure::Failure;
 use crate::output::print;
-use crate::run::configuration;
 use crate::runtime;
 use crate::view::text::printable;
 
@@ -22,7 +21,7 @@ use crate::view::text::printable;
 /// # Errors
 /// When one of them does not take it, or there is none.
 pub(crate) fn test(options: &ConfigOptions) -> Result<(), Failure> {
-    let config = configuration(options)?;
+    let config = options.read()?;
     let receivers = config.alerts.receivers;
     if receivers.is_empty() {
         return Err(anyhow!("no receiver is configured: there is no [[alerts.notify]]").into());

@@ -141,7 +141,7 @@ fn exchange(
 
 /// The first daemon that can be reached: the one that was named, else those that announced themselves.
 fn connect(reach: &Reach, passed: &mut Vec<String>) -> Option<UnixStream> {
-    let sockets: Vec<PathBuf> = match reach.socket() {
+    let sockets: Vec<PathBuf> = match reach.socket.named() {
         Some(named) => vec![named],
         None => announced(passed).into_iter().map(|endpoint| endpoint.socket).collect(),
     };

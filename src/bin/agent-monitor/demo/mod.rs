@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::view::screen::{Look, Screen};
 use crate::view::table::{Cell, Column, table};
 use crate::view::text::printable;
-use crate::{logging, run, runtime, signals};
+use crate::{logging, runtime, signals};
 
 use broker::{Broker, Crash};
 pub(crate) use part::{Part, play};
@@ -81,7 +81,7 @@ fn config(broker: &Broker) -> Result<Config, Failure> {
 
 async fn show(config: Config, mut broker: Broker) -> Result<(), Failure> {
     let shutdown = signals::ended().context("cannot handle signals")?;
-    let daemon = Daemon::bind(config, Parts::system()).await.map_err(run::start_failure)?;
+    let daemon = Daemon::bind(config, Parts::system()).await?;
     let handle = daemon.handle();
     let url = daemon.url();
     // The one result of this command.
