@@ -66,10 +66,11 @@ export class Connection {
         wait = AGAIN_MS;
       }
       if (this.#polling !== polling) return;
-      if (performance.now() >= polling.until) {
-        this.#polling = null;
-        polling.timer = setTimeout(() => this.open(), wait);
-      } else polling.timer = setTimeout(poll, wait);
+      polling.timer = setTimeout(performance.now() >= polling.until ? again : poll, wait);
+    };
+    const again = () => {
+      this.#polling = null;
+      this.open();
     };
     poll();
   }
