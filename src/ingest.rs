@@ -63,10 +63,6 @@ impl Socket {
     /// # Errors
     /// See [`SocketError`].
     pub fn bind(path: &Path, mode: u32, group: Option<&str>) -> Result<Socket, SocketError> {
-        let failed = |doing, path: &Path| {
-            let path = path.to_owned();
-            move |source| SocketError::Io { doing, path, source }
-        };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !parent.exists() {
             fs::DirBuilder::new()
@@ -84,9 +80,7 @@ impl Socket {
         let _ = fs::remove_dir_all(&private);
         bound
     }
-}
 
-impl Socket {
     /// Gives the socket these permissions.
     ///
     /// # Errors
@@ -100,33 +94,29 @@ impl Socket {
     }
 }
 
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SocketError {
+    move |source| SocketError::Io { doing, path: path.to_owned(), source }
+}
+
 fn permit(path: &Path, mode: u32, group: Option<&str>) -> Result<(), SocketError> {
-    let failed = |doing| {
-        let path = path.to_owned();
-        move |source| SocketError::Io { doing, path, source }
-    };
     if let Some(name) = group {
         let no_group = || SocketError::NoGroup { group: name.to_owned() };
         let found = nix::unistd::Group::from_name(name).ok().flatten().ok_or_else(no_group)?;
-        let there = fs::symlink_metadata(path).map_err(failed("look at"))?;
+        let there = fs::symlink_metadata(path).map_err(failed("look at", path))?;
         // Under the sandbox of a service the call is not allowed: nor needed, where the group is the daemon's own.
         if there.gid() != found.gid.as_raw() {
-            std::os::unix::fs::chown(path, None, Some(found.gid.as_raw())).map_err(failed("set the group of"))?;
+            std::os::unix::fs::chown(path, None, Some(found.gid.as_raw())).map_err(failed("set the group of", path))?;
         }
     }
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the permissions of"))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the permissions of", path))
 }
 
 fn bind_inside(new: &Path, path: &Path, mode: u32, group: Option<&str>) -> Result<Socket, SocketError> {
-    let failed = |doing| {
-        let path = path.to_owned();
-        move |source| SocketError::Io { doing, path, source }
-    };
-    let listener = UnixListener::bind(new).map_err(failed("bind the socket"))?;
+    let listener = UnixListener::bind(new).map_err(failed("bind the socket", path))?;
     permit(new, mode, group)?;
-    listener.set_nonblocking(true).map_err(failed("set up the socket"))?;
-    let inode = fs::symlink_metadata(new).map_err(failed("look at"))?.ino();
-    fs::rename(new, path).map_err(failed("put in its place"))?;
+    listener.set_nonblocking(true).map_err(failed("set up the socket", path))?;
+    let inode = fs::symlink_metadata(new).map_err(failed("look at", path))?.ino();
+    fs::rename(new, path).map_err(failed("put in its place", path))?;
     Ok(Socket { listener, path: path.to_owned(), inode })
 }
 
@@ -135,7 +125,7 @@ fn check_place(path: &Path) -> Result<(), SocketError> {
     let owned = path.to_owned();
     let there = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(SocketError::Io { doing: "look at", path: owned, source }),
+        Err(error) => return Err(failed("look at", path)(error)),
         Ok(there) => there,
     };
     if !there.file_type().is_socket() {
@@ -149,7 +139,7 @@ fn check_place(path: &Path) -> Result<(), SocketError> {
         Err(Errno::NOENT) => Ok(()),
         // As many wait to be answered as can: somebody is there, however slow.
         Ok(()) | Err(Errno::AGAIN) => Err(SocketError::InUse { path: owned }),
-        Err(error) => Err(SocketError::Io { doing: "see who answers at", path: owned, source: error.into() }),
+        Err(error) => Err(failed("see who answers at", path)(error.into())),
     }
 }
 

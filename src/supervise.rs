@@ -1,4 +1,5 @@
-//! Named parts, threads and tasks alike: the first that ends without being asked to ends all, and is named.
+//! Named parts, threads and tasks alike: the first that ends without being asked to ends all, and is named. And what
+//! tasks use that wait for a thread.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -121,6 +122,16 @@ impl Parts {
 pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&'static str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// Does `work`, which may take long, on a thread that may wait. A panic there is one here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // Only a runtime that shuts down gives blocking work back undone; this future goes down with it.
+        Err(Err(_)) => std::future::pending().await,
+    }
 }
 
 /// What went wrong with a part of the program.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use reqwest::{Client, Url, redirect};
 use rustix::fs::OFlags;
-use tokio::task::JoinError;
+
+use crate::supervise::blocking;
 
 /// The longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -92,35 +93,30 @@ pub enum SecretError {
 /// See [`SecretError`].
 pub async fn secret(path: &Path) -> Result<String, SecretError> {
     let path = path.to_owned();
-    aside(move || read_secret(path)).await
+    blocking(move || read_secret(&path)).await
 }
 
-fn read_secret(path: PathBuf) -> Result<String, SecretError> {
-    let failed = |action, source| SecretError::Io { action, path: path.clone(), source };
+/// The same on this thread.
+///
+/// # Errors
+/// See [`SecretError`].
+pub fn read_secret(path: &Path) -> Result<String, SecretError> {
+    let failed = |action, source| SecretError::Io { action, path: path.to_owned(), source };
+    let not_taken = || SecretError::NotTaken { path: path.to_owned() };
     // Opened without waiting for a FIFO's writer.
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits().cast_signed();
-    let file = File::options().read(true).custom_flags(flags).open(&path).map_err(|source| failed("open", source))?;
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(|source| failed("open", source))?;
     let metadata = file.metadata().map_err(|source| failed("read", source))?;
     if !metadata.is_file() {
-        return Err(SecretError::NotTaken { path });
+        return Err(not_taken());
     }
     let mut bytes = Vec::new();
     file.take(LIMIT_SECRET_BYTES + 1).read_to_end(&mut bytes).map_err(|source| failed("read", source))?;
     if bytes.len() as u64 > LIMIT_SECRET_BYTES {
-        return Err(SecretError::NotTaken { path });
+        return Err(not_taken());
     }
     match std::str::from_utf8(bytes.trim_ascii()) {
         Ok(secret) if !secret.is_empty() && secret.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(secret.to_owned()),
-        _ => Err(SecretError::NotOneLine { path }),
-    }
-}
-
-/// Does what takes long on a thread that may wait. A panic there is one here.
-pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
-        Ok(done) => done,
-        Err(Ok(panic)) => std::panic::resume_unwind(panic),
-        // The runtime is ending, and this future with it.
-        Err(Err(_)) => std::future::pending().await,
+        _ => Err(SecretError::NotOneLine { path: path.to_owned() }),
     }
 }

@@ -25,6 +25,7 @@ const FLOORS: &[&[&str]] = &[
     &["intake", "tree"],
     &["clock", "process"],
     &["monitor"],
+    &["supervise"],
     &["web"],
     &[
         "messages",
@@ -36,7 +37,6 @@ const FLOORS: &[&[&str]] = &[
         "process/portable",
         "registry",
         "store",
-        "supervise",
         "testing",
     ],
     &["feed"],
@@ -384,7 +384,7 @@ fn the_page_on_reliability_has_every_fault() {
     let text = document("docs/reliability.md");
     let rows: Vec<&str> = text.lines().filter(|line| is_fault(line)).collect();
     let count = |part: char| rows.iter().filter(|row| row[2..].starts_with(part)).count();
-    assert_eq!(['A', 'B', 'C', 'D', 'E', 'F', 'G'].map(count), [17, 4, 17, 10, 15, 4, 7]);
+    assert_eq!(['A', 'B', 'C', 'D', 'E', 'F', 'G'].map(count), [17, 4, 17, 10, 16, 4, 7]);
     let without = |row: &&&str| !words(row).any(is_test);
     assert_eq!(rows.iter().filter(without).collect::<Vec<_>>(), [] as [&&str; 0]);
 }

@@ -1,6 +1,8 @@
 //! One agent whole: what the heart knows of it now, and what the database has of its past.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::HeaderMap;
@@ -9,12 +11,16 @@ use axum::response::Response;
 use tokio::sync::oneshot;
 
 use super::error::Problem;
-use super::render::PATIENCE;
+use super::render::LOOK_UP_TIMEOUT;
 use super::routes::Shared;
 use super::wire::{self, AgentPage, Kept, Living};
 use super::{AgentHistory, Sources};
-use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observed, RunRow};
+use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observed, ProcessView, RunRow};
 use crate::monitor::{AgentDetail, Answer};
+use crate::supervise::blocking;
+
+/// How long an answer waits for names of accounts; without them it has their numbers.
+const USER_NAMES_TIMEOUT: Duration = Duration::from_millis(250);
 
 pub(super) async fn agent(
     State(shared): State<Arc<Shared>>,
@@ -22,9 +28,13 @@ pub(super) async fn agent(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let detail = inspect(&shared.sources, &id).await;
-    let look_up = Arc::clone(&shared.sources.history);
+    let users = match &detail {
+        Ok(Some(detail)) => user_names(&shared, &detail.processes).await,
+        Ok(None) | Err(Unheard) => HashMap::new(),
+    };
+    let look_up = Arc::clone(&shared.sources.agent);
     let snapshot = shared.sources.feed.present().snapshot;
-    let text = shared.stock.look_up("an agent", move || {
+    let text = shared.answers.look_up("an agent", move || {
         let mut history = look_up(&id);
         match &mut history {
             Ok(Some(history)) => bring_up_to_date(&mut history.runs, detail.as_ref().ok()),
@@ -32,16 +42,17 @@ pub(super) async fn agent(
             Err(reason) => tracing::debug!(agent = %id, reason, "cannot read an agent's history"),
         }
         let listed = snapshot.agents.iter().find(|view| view.id == id);
-        Ok(page(listed.map(|view| &**view), &detail, &history))
+        Ok(document(listed.map(|view| &**view), &detail, &history, &users))
     });
-    shared.stock.json_unless_known(&headers, text.await??)
+    shared.answers.json_unless_known(&headers, text.await??)
 }
 
 /// Watching and history each go on without the other: what one of them could not tell is `null`.
-fn page(
+fn document(
     listed: Option<&AgentView>,
     detail: &Result<Option<AgentDetail>, Unheard>,
     history: &Result<Option<AgentHistory>, String>,
+    users: &HashMap<u32, String>,
 ) -> Result<Vec<u8>, Problem> {
     let kept = match history {
         Ok(Some(AgentHistory { metrics, events, errors, runs, host, .. })) => {
@@ -55,7 +66,8 @@ fn page(
         Ok(None) => (None, Some(Living::default())),
         Err(Unheard) => (listed, None),
     };
-    let text = |view| wire::text(&AgentPage::new(view, kept, living, user_name));
+    let user = |uid| users.get(&uid).cloned().unwrap_or_else(|| uid.to_string());
+    let text = |view| wire::text(&AgentPage::new(view, kept, living, user));
     match (current, history) {
         (Some(view), _) => Ok(text(view)),
         (None, Ok(Some(history))) => Ok(text(&departed(history))),
@@ -119,7 +131,7 @@ async fn inspect(sources: &Sources, id: &AgentId) -> Result<Option<AgentDetail>,
             let _ = tell.send(detail); // who asked may have gone
         }),
     );
-    match tokio::time::timeout(PATIENCE, heard).await {
+    match tokio::time::timeout(LOOK_UP_TIMEOUT, heard).await {
         Ok(Ok(detail)) => Ok(detail),
         Ok(Err(_)) | Err(_) => Err(Unheard),
     }
@@ -127,12 +139,16 @@ async fn inspect(sources: &Sources, id: &AgentId) -> Result<Option<AgentDetail>,
 
 struct Unheard;
 
-/// The name of an account, or its number where it has none. May ask a directory over the network.
-fn user_name(uid: u32) -> String {
-    match nix::unistd::User::from_uid(uid.into()) {
-        Ok(Some(user)) => user.name,
-        Ok(None) | Err(_) => uid.to_string(),
-    }
+/// The names of the accounts that these run under, as far as they are known in time. A directory that hangs holds up one
+/// look-up and a thread, whoever asks, and none of the answers.
+async fn user_names(shared: &Shared, processes: &[ProcessView]) -> HashMap<u32, String> {
+    let uids: HashSet<u32> = processes.iter().filter_map(|process| process.uid).collect();
+    let (turn, name) = (Arc::clone(&shared.user_names), Arc::clone(&shared.sources.user_name));
+    let names = async {
+        let turn = turn.acquire_owned().await;
+        blocking(move || (uids.into_iter().filter_map(|uid| Some((uid, name(uid)?))).collect(), turn).0).await
+    };
+    tokio::time::timeout(USER_NAMES_TIMEOUT, names).await.unwrap_or_default()
 }
 
 /// The agent a path is about: its segment after `agents`, percent-decoded.

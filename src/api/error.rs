@@ -1,5 +1,6 @@
 //! The one shape of an answer that says no: RFC 9457, with the two members that the broker's dashboard reads.
 
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -55,6 +56,18 @@ impl Problem {
     /// Adds a member `checks`.
     pub(super) fn with_checks(self, checks: Box<RawValue>) -> Problem {
         Problem { checks: Some(checks), ..self }
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Problem {
+        Problem::bad_request(rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Problem {
+    fn from(rejection: PathRejection) -> Problem {
+        Problem::bad_request(rejection.body_text())
     }
 }
 

@@ -18,9 +18,9 @@ use crate::model::{AgentId, Step, Timestamp};
 /// How far back an answer goes when nothing says.
 const RANGE: Duration = Duration::from_secs(3600);
 
-/// A question about an agent's past: [from, to).
+/// Which part of an agent's past is asked for: [from, to).
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Past {
+pub struct HistoryQuery {
     /// Whose.
     pub agent: AgentId,
     /// The beginning.
@@ -46,24 +46,24 @@ pub(super) async fn history(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    let past = asked.past(agent, shared.sources.clock.now().wall, (shared.sources.interval)())?;
-    let look = Arc::clone(&shared.sources.past);
+    let Query(asked) = asked?;
+    let query = asked.query(agent, shared.sources.clock.now().wall, (shared.sources.interval)())?;
+    let look = Arc::clone(&shared.sources.history);
     let listed = shared.sources.feed.present().snapshot;
-    let text = shared.stock.look_up("an agent's past", move || {
-        let history = look(&past)?;
+    let text = shared.answers.look_up("an agent's past", move || {
+        let history = look(&query)?;
         // One that was first seen a moment ago is in the lists before it is in the database.
-        let known = history.is_some() || listed.agents.iter().any(|view| view.id == past.agent);
-        Ok(known.then(|| wire::text(&wire::History::new(&past, history.as_ref()))))
+        let known = history.is_some() || listed.agents.iter().any(|view| view.id == query.agent);
+        Ok(known.then(|| wire::text(&wire::History::new(&query, history.as_ref()))))
     });
     match text.await? {
-        Some(text) => shared.stock.json_unless_known(&headers, text),
+        Some(text) => shared.answers.json_unless_known(&headers, text),
         None => Err(Problem::not_found("no agent of this id was ever seen")),
     }
 }
 
 impl Asked {
-    fn past(&self, agent: AgentId, now: Timestamp, interval: Duration) -> Result<Past, Problem> {
+    fn query(&self, agent: AgentId, now: Timestamp, interval: Duration) -> Result<HistoryQuery, Problem> {
         let moment = |name: &str, text: &str, otherwise: Timestamp| match text {
             "" => Ok(otherwise),
             text => moment(text, now).ok_or_else(|| {
@@ -84,12 +84,13 @@ impl Asked {
         if from >= to {
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "from must be before to"));
         }
-        Ok(Past { agent, from, to, step })
+        Ok(HistoryQuery { agent, from, to, step })
     }
 }
 
-/// Numbers from 1e11 on are milliseconds, lower ones seconds: the year 5138, and March 1973.
-fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+/// A moment as people write it: RFC 3339, a number since 1970, `now`, or how long before it, as `-15m`. Numbers from 1e11
+/// on are milliseconds, lower ones seconds: the year 5138, and March 1973.
+pub fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     if text == "now" {
         return Some(now);
     }
@@ -139,19 +140,19 @@ mod tests {
 
     #[test]
     fn questions() {
-        let past = |from: &str, to: &str, step: &str| {
+        let query = |from: &str, to: &str, step: &str| {
             let asked = Asked { from: from.into(), to: to.into(), step: step.into() };
-            asked.past(AgentId::new("a").unwrap(), NOW, Duration::from_secs(10)).ok()
+            asked.query(AgentId::new("a").unwrap(), NOW, Duration::from_secs(10)).ok()
         };
-        let hour = past("", "", "").unwrap();
+        let hour = query("", "", "").unwrap();
         assert_eq!((hour.from, hour.to), (NOW - RANGE, NOW));
         assert_eq!(hour.step, Step::Auto { interval: Duration::from_secs(10) });
-        assert_eq!(past("", "-1h", "auto").unwrap().from, NOW - 2 * RANGE);
-        assert_eq!(past("-1d", "", "90s").unwrap().step, Step::Exactly(Duration::from_secs(90)));
-        assert_eq!(past("now", "now", ""), None);
-        assert_eq!(past("now", "-1m", ""), None);
+        assert_eq!(query("", "-1h", "auto").unwrap().from, NOW - 2 * RANGE);
+        assert_eq!(query("-1d", "", "90s").unwrap().step, Step::Exactly(Duration::from_secs(90)));
+        assert_eq!(query("now", "now", ""), None);
+        assert_eq!(query("now", "-1m", ""), None);
         for step in ["0s", "-1s", "1", "often"] {
-            assert_eq!(past("", "", step), None, "{step}");
+            assert_eq!(query("", "", step), None, "{step}");
         }
     }
 }

@@ -12,8 +12,8 @@ use super::routes::Shared;
 use crate::openmetrics::{Format, Own, render};
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
-    let (format, stock) = (preferred(&headers), shared.stock.clone());
-    let rendered = stock.in_turn(move || {
+    let (format, answers) = (preferred(&headers), shared.answers.clone());
+    let rendered = answers.in_turn(move || {
         let (present, own) = (shared.sources.feed.present(), (shared.sources.own)());
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let (database, counts) = (&own.database, &shared.counts);
@@ -44,7 +44,7 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
             },
         )
     });
-    let text = stock.admit_one(rendered.await.into())?;
+    let text = answers.admit_one(rendered.await.into())?;
     Ok(([(header::CONTENT_TYPE, format.content_type())], text).into_response())
 }
 

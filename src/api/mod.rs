@@ -10,12 +10,11 @@
 
 mod agent;
 mod error;
-mod front;
-mod groups;
 mod guard;
 mod history;
 mod lists;
 mod metrics;
+mod middleware;
 mod openapi;
 mod page;
 mod render;
@@ -35,14 +34,14 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    self, AgentId, AlertEpisode, ErrorGroup, ErrorReport, GroupPage, HostMinute, ListedLeftover, ListedRun, Missed,
-    Page, Recorded, Replay, Rows, RunRow, Sample, StoredAgent, Timestamp,
+    AgentId, AlertEpisode, ErrorGroup, GroupPage, History, HostMinute, ListedLeftover, ListedRun, Metrics, Missed,
+    Page, Recorded, Replay, Retold, Rows, RunRow, StoredAgent,
 };
 use crate::monitor::{AgentDetail, Answer};
+use middleware::Middleware;
 
 pub use guard::Guard;
-pub use history::Past;
-pub(crate) use render::elsewhere;
+pub use history::{HistoryQuery, moment};
 pub use serve::{Limits, Listener, serve};
 pub use status::{DatabaseFacts, OwnFacts, ReceiverFacts, Reloads};
 pub use writes::{Pending, Writes};
@@ -57,10 +56,10 @@ pub struct Sources {
     pub interval: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// Whether the database can be written, or what it said.
     pub storage: Arc<dyn Fn() -> Result<(), Arc<str>> + Send + Sync>,
-    /// What is kept of an agent.
-    pub history: History,
+    /// All that an agent's page shows of what is kept; `None` for one that was never seen.
+    pub agent: Look<AgentId, Option<AgentHistory>>,
     /// One agent's past in buckets; `None` for one that was never seen.
-    pub past: Look<Past, Option<model::History>>,
+    pub history: Look<HistoryQuery, Option<History>>,
     /// What is kept of all agents together.
     pub lists: Lists,
     /// Where what is told goes.
@@ -69,12 +68,11 @@ pub struct Sources {
     pub replay: Look<Missed, Replay>,
     /// The daemon about itself. Must not wait.
     pub own: Arc<dyn Fn() -> OwnFacts + Send + Sync>,
+    /// The name of an account; `None` where it has none. May ask a directory over the network, and wait for it.
+    pub user_name: Arc<dyn Fn(u32) -> Option<String> + Send + Sync>,
     /// Asks the heart for one agent. Never blocks; drops the answer when the heart cannot be asked now.
     pub inspect: Arc<dyn Fn(AgentId, Answer<Option<AgentDetail>>) + Send + Sync>,
 }
-
-/// Looks an agent up in the database: `None` when it was never seen, or the reason why it could not be read. May block.
-pub type History = Look<AgentId, Option<AgentHistory>>;
 
 /// Looks something up in the database, or tells why it cannot be read. May block.
 pub type Look<Q, A> = Arc<dyn Fn(&Q) -> Result<A, String> + Send + Sync>;
@@ -83,8 +81,8 @@ pub type Look<Q, A> = Arc<dyn Fn(&Q) -> Result<A, String> + Send + Sync>;
 pub struct Lists {
     /// Events; all have an id.
     pub events: Look<Page, Rows<Recorded>>,
-    /// Occurrences of errors.
-    pub errors: Look<Page, Rows<ListedError>>,
+    /// Occurrences of errors; all have an id.
+    pub errors: Look<Page, Rows<Retold>>,
     /// Problems: errors that have something in common.
     pub groups: Look<GroupPage, Rows<ErrorGroup>>,
     /// Episodes of alerts.
@@ -95,15 +93,6 @@ pub struct Lists {
     pub leftovers: Look<Page, Rows<ListedLeftover>>,
 }
 
-/// An occurrence of an error in a list of those of all agents.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ListedError {
-    /// Whose; none for an agent that is no longer known.
-    pub agent: Option<AgentId>,
-    /// The occurrence.
-    pub row: ErrorRow,
-}
-
 /// What is kept of one agent, every list newest first.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AgentHistory {
@@ -112,28 +101,15 @@ pub struct AgentHistory {
     /// Its unresolved errors.
     pub unresolved: u64,
     /// The last hour, at most 3,600.
-    pub metrics: Vec<Sample>,
+    pub metrics: Vec<Metrics>,
     /// At most 50.
     pub events: Vec<Recorded>,
     /// At most 20.
-    pub errors: Vec<ErrorRow>,
+    pub errors: Vec<Retold>,
     /// At most 20.
     pub runs: Vec<RunRow>,
     /// How the host was when the run of the same place ended; none while that goes on, or where nothing is known.
     pub host: Vec<Option<HostMinute>>,
-}
-
-/// One occurrence of an error, as it is kept.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ErrorRow {
-    /// Its place in the journal.
-    pub id: i64,
-    /// When it happened.
-    pub at: Timestamp,
-    /// What happened.
-    pub report: ErrorReport,
-    /// Whether somebody said that it is dealt with.
-    pub resolved: bool,
 }
 
 /// The dashboard document of this moment: `GET /api/monitoring/dashboard`.
@@ -192,7 +168,7 @@ impl Api {
 
     fn router(&self, guard: Option<Guard>) -> Router {
         let writable = guard.is_none();
-        let front = front::Front { guard, body_bytes: self.limits.body_bytes, counts: self.counts() };
-        front::in_front(routes::router(Arc::clone(&self.shared), writable), front)
+        let middleware = Middleware { guard, body_bytes: self.limits.body_bytes, counts: self.counts() };
+        middleware.wrap(routes::router(Arc::clone(&self.shared), writable))
     }
 }

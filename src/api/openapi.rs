@@ -6,13 +6,13 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
-use super::render::{Tag, json};
+use super::render::{ETag, json};
 
 const TEXT: &str = include_str!("openapi.json");
 
-static DOCUMENT: LazyLock<(Bytes, Tag)> = LazyLock::new(|| {
+static DOCUMENT: LazyLock<(Bytes, ETag)> = LazyLock::new(|| {
     let text = TEXT.replacen("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\""), 1);
-    let tag = Tag::of(text.as_bytes());
+    let tag = ETag::of(text.as_bytes());
     (Bytes::from(text), tag)
 });
 

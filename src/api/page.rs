@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::agent::AgentPath;
-use super::render::Tag;
+use super::render::ETag;
 
 const HTML: &str = include_str!("page/index.html");
 
@@ -54,12 +54,12 @@ pub(super) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
 struct File {
     content_type: &'static str,
     text: &'static str,
-    tag: Arc<Tag>,
+    tag: Arc<ETag>,
 }
 
 impl File {
     fn new(content_type: &'static str, text: &'static str) -> File {
-        File { content_type, text, tag: Arc::new(Tag::of(text.as_bytes())) }
+        File { content_type, text, tag: Arc::new(ETag::of(text.as_bytes())) }
     }
 
     fn answer(&self, headers: &HeaderMap) -> Response {

@@ -14,27 +14,28 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::Counts;
 use super::error::Problem;
 use crate::feed::{Feed, Present};
+use crate::supervise::blocking;
 
 /// How long the heart and the store may take to answer, each.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers made for one client each, until the last of them is sent, KiB. Shared documents are no part of it.
-const STOCK_KIB: usize = 64 << 10;
+const ANSWERS_KIB: usize = 64 << 10;
 
 /// How many answers are made for one client at once: as many as the store has connections. What is found takes memory too,
 /// so that no more of it is wanted than can be worked on.
 const TURNS: usize = 3;
 
-/// How much there is at once of answers that were made for one client each, however many ask and do not read. A single
-/// one may be larger than all of it, and is then alone.
+/// Answers that are made for one client each: how many at once, and how much of them there is at once, however many ask and
+/// do not read. A single one may be larger than all of it, and is then alone.
 #[derive(Clone)]
-pub(super) struct Stock {
+pub(super) struct Answers {
     kib: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     counts: Arc<Counts>,
 }
 
-/// Bytes, and their part of the stock.
+/// Bytes, and the room that they take.
 struct Part(Bytes, #[expect(dead_code, reason = "held until the bytes are gone")] Arc<OwnedSemaphorePermit>);
 
 impl AsRef<[u8]> for Part {
@@ -43,16 +44,16 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-impl Stock {
-    pub(super) fn new(counts: Arc<Counts>) -> Stock {
-        Stock { kib: Arc::new(Semaphore::new(STOCK_KIB)), turns: Arc::new(Semaphore::new(TURNS)), counts }
+impl Answers {
+    pub(super) fn new(counts: Arc<Counts>) -> Answers {
+        Answers { kib: Arc::new(Semaphore::new(ANSWERS_KIB)), turns: Arc::new(Semaphore::new(TURNS)), counts }
     }
 
     /// Does `work` when it is its turn, where it holds up no other request.
     pub(super) async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let turn = Arc::clone(&self.turns).acquire_owned().await;
         // Kept to its end, whether or not somebody still waits for it.
-        elsewhere(move || (work(), turn).0).await
+        blocking(move || (work(), turn).0).await
     }
 
     /// Looks something up in the database, which may take so long and no longer.
@@ -61,7 +62,7 @@ impl Stock {
         what: &'static str,
         look: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, Problem> {
-        match tokio::time::timeout(PATIENCE, self.in_turn(look)).await {
+        match tokio::time::timeout(LOOK_UP_TIMEOUT, self.in_turn(look)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(reason)) => {
                 tracing::debug!(reason, what, "cannot read the database");
@@ -73,8 +74,8 @@ impl Stock {
 
     /// The same bytes, counted until the last copy of them is dropped; 503 when there is no room for them now.
     pub(super) fn admit(&self, texts: Vec<Bytes>) -> Result<Vec<Bytes>, Problem> {
-        let kib = texts.iter().map(Bytes::len).sum::<usize>().div_ceil(1024).min(STOCK_KIB);
-        let kib = u32::try_from(kib).expect("bounded by the stock");
+        let kib = texts.iter().map(Bytes::len).sum::<usize>().div_ceil(1024).min(ANSWERS_KIB);
+        let kib = u32::try_from(kib).expect("bounded above");
         let Ok(permit) = Arc::clone(&self.kib).try_acquire_many_owned(kib) else {
             self.counts.answers_refused.fetch_add(1, Ordering::Relaxed);
             return Err(Problem::unavailable("too many large answers are being sent"));
@@ -90,7 +91,7 @@ impl Stock {
 
     /// An answer in JSON that was made for this request, unless the client has it already.
     pub(super) fn json_unless_known(&self, headers: &HeaderMap, body: Vec<u8>) -> Result<Response, Problem> {
-        let tag = Tag::of(&body);
+        let tag = ETag::of(&body);
         if tag.is_known_to(headers) { Ok(tag.unchanged()) } else { Ok(tag.json(self.admit_one(body)?)) }
     }
 }
@@ -118,50 +119,38 @@ impl Document {
         }
         let version = now.version;
         let render = self.render;
-        let bytes = Bytes::from(elsewhere(move || render(&now)).await);
+        let bytes = Bytes::from(blocking(move || render(&now)).await);
         *latest = Some((version, bytes.clone()));
         (version, bytes)
     }
 }
 
-/// Does `work` where it holds up no other request. Its panic is ours.
-pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that shuts down gives blocking work back undone; this request goes down with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
 /// Names versions of answers (RFC 9110, 8.8.3). Versions count from zero in each life of the daemon, hence the prefix.
-pub(super) struct Tags {
+pub(super) struct ETags {
     prefix: String,
 }
 
-impl Tags {
+impl ETags {
     /// `life` differs from one life of the daemon to the next.
-    pub(super) fn new(life: i64) -> Tags {
-        Tags { prefix: format!("{life:x}") }
+    pub(super) fn new(life: i64) -> ETags {
+        ETags { prefix: format!("{life:x}") }
     }
 
-    pub(super) fn tag(&self, version: u64) -> Tag {
-        Tag(Arc::from(format!("\"{}-{version:x}\"", self.prefix)))
+    pub(super) fn tag(&self, version: u64) -> ETag {
+        ETag(Arc::from(format!("\"{}-{version:x}\"", self.prefix)))
     }
 }
 
 /// An entity tag, quotes included.
-pub(super) struct Tag(Arc<str>);
+pub(super) struct ETag(Arc<str>);
 
-impl Tag {
+impl ETag {
     /// Of an answer that has no version: a digest of its bytes.
-    pub(super) fn of(body: &[u8]) -> Tag {
+    pub(super) fn of(body: &[u8]) -> ETag {
         let digest: [u8; 32] = Sha256::digest(body).into();
         // Of half the bytes: enough for no two answers to share one, whoever writes what is in them.
         let half = u128::from_be_bytes(digest[..16].try_into().expect("half of 32 bytes"));
-        Tag(format!("\"{half:032x}\"").into())
+        ETag(format!("\"{half:032x}\"").into())
     }
 
     /// Whether the client has this version already: `If-None-Match`, weak comparison (RFC 9110, 13.1.2).
@@ -236,32 +225,32 @@ mod tests {
 
     #[test]
     fn answers_are_counted_until_they_are_gone() {
-        let stock = Stock::new(Arc::default());
-        let large = vec![b'x'; (STOCK_KIB << 10) - 1024];
-        let mut held = stock.admit(vec![large.into(), "y".into()]).unwrap();
-        assert!(stock.admit_one(b"z".to_vec()).is_err(), "both together fill it");
+        let answers = Answers::new(Arc::default());
+        let large = vec![b'x'; (ANSWERS_KIB << 10) - 1024];
+        let mut held = answers.admit(vec![large.into(), "y".into()]).unwrap();
+        assert!(answers.admit_one(b"z".to_vec()).is_err(), "both together fill it");
         let rest = held.pop().unwrap().slice(..);
         drop(held);
         assert_eq!(rest, "y");
-        assert!(stock.admit_one(b"z".to_vec()).is_err(), "they are one answer");
+        assert!(answers.admit_one(b"z".to_vec()).is_err(), "they are one answer");
         drop(rest);
-        let huge = stock.admit_one(vec![b'x'; (STOCK_KIB << 10) + 1]).unwrap();
-        assert!(stock.admit_one(b"z".to_vec()).is_err(), "alone");
+        let huge = answers.admit_one(vec![b'x'; (ANSWERS_KIB << 10) + 1]).unwrap();
+        assert!(answers.admit_one(b"z".to_vec()).is_err(), "alone");
         drop(huge);
-        assert!(stock.admit_one(b"z".to_vec()).is_ok());
-        assert_eq!(stock.counts.answers_refused.load(Ordering::Relaxed), 3);
+        assert!(answers.admit_one(b"z".to_vec()).is_ok());
+        assert_eq!(answers.counts.answers_refused.load(Ordering::Relaxed), 3);
     }
 
     #[test]
     fn a_digest_tells_answers_apart() {
         // FIPS 180-4: the digest of "abc" begins with these.
-        assert_eq!(&*Tag::of(b"abc").0, "\"ba7816bf8f01cfea414140de5dae2223\"");
-        assert_ne!(Tag::of(b"abd").0, Tag::of(b"abc").0);
+        assert_eq!(&*ETag::of(b"abc").0, "\"ba7816bf8f01cfea414140de5dae2223\"");
+        assert_ne!(ETag::of(b"abd").0, ETag::of(b"abc").0);
     }
 
     #[test]
     fn tags_are_compared_weakly() {
-        let tag = Tags::new(255).tag(16);
+        let tag = ETags::new(255).tag(16);
         let table = [
             (r#""ff-10""#, true),
             (r#"W/"ff-10""#, true),

@@ -10,25 +10,28 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::agent::agent;
 use super::error::Problem;
-use super::render::{Document, Stock, Tags, json};
+use super::render::{Answers, Document, ETags, json};
 use super::stream::{self, Hub};
 use super::wire::{self, Agent, Agents, Dashboard};
-use super::{Counts, Limits, Sources, groups, history, lists, metrics, openapi, page, status, writes};
+use super::{Counts, Limits, Sources, history, lists, metrics, openapi, page, status, writes};
 use crate::feed::Present;
 use crate::model::AgentView;
 
 /// What all routes share.
 pub(super) struct Shared {
     pub(super) sources: Sources,
-    tags: Tags,
+    tags: ETags,
     dashboard: Document,
     agents: Document,
-    pub(super) stock: Stock,
+    pub(super) answers: Answers,
     pub(super) counts: Arc<Counts>,
     pub(super) hub: Arc<Hub>,
+    /// Held while names of accounts are looked up.
+    pub(super) user_names: Arc<Semaphore>,
     /// How long a request's body may take.
     pub(super) body_timeout: Duration,
 }
@@ -41,11 +44,12 @@ impl Shared {
         let counts = Arc::<Counts>::default();
         Shared {
             hub: Arc::new(Hub::new(sources.feed.clone(), limits, Arc::clone(&counts))),
-            tags: Tags::new(sources.clock.now().wall.unix_ms()),
+            tags: ETags::new(sources.clock.now().wall.unix_ms()),
             sources,
+            user_names: Arc::new(Semaphore::new(1)),
             dashboard: Document::new(|now| wire::text(&Dashboard::from(now))),
             agents: Document::new(all),
-            stock: Stock::new(Arc::clone(&counts)),
+            answers: Answers::new(Arc::clone(&counts)),
             counts,
             body_timeout: limits.body_timeout,
         }
@@ -61,12 +65,12 @@ pub(super) fn router(shared: Arc<Shared>, writable: bool) -> Router {
         .route("/api/monitoring/agents/", get(agent)) // an empty id is a bad one
         .route("/api/monitoring/agents/{agentId}", get(agent))
         .route("/api/monitoring/agents/{agentId}/history", get(history::history))
-        .route("/api/monitoring/events", get(lists::events))
-        .route("/api/monitoring/errors", get(lists::errors))
-        .route("/api/monitoring/error-groups", get(groups::groups))
-        .route("/api/monitoring/alerts", get(lists::alerts))
-        .route("/api/monitoring/runs", get(lists::runs))
-        .route("/api/monitoring/leftovers", get(lists::leftovers))
+        .route("/api/monitoring/events", lists::events())
+        .route("/api/monitoring/errors", lists::errors())
+        .route("/api/monitoring/error-groups", lists::groups())
+        .route("/api/monitoring/alerts", lists::alerts())
+        .route("/api/monitoring/runs", lists::runs())
+        .route("/api/monitoring/leftovers", lists::leftovers())
         .route("/api/monitoring/stream", get(stream::sse))
         .route("/api/monitoring/ws", get(stream::ws))
         .route("/api/monitoring/status", get(status::status))
@@ -116,7 +120,7 @@ async fn agents(
     filter: Result<Query<Filter>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(mut filter) = filter.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(mut filter) = filter?;
     filter.q = filter.q.to_lowercase();
     if filter.status.is_empty() && filter.q.is_empty() {
         return Ok(shared_document(&shared, &shared.agents, &headers).await);
@@ -126,9 +130,9 @@ async fn agents(
     if tag.is_known_to(&headers) {
         return Ok(tag.unchanged()); // not even rendered
     }
-    let body = shared.stock.in_turn(move || {
+    let body = shared.answers.in_turn(move || {
         let wanted = now.snapshot.agents.iter().filter(|view| filter.takes(view));
         wire::text(&Agents { agents: wanted.map(|view| Agent::from(&**view)).collect() })
     });
-    Ok(tag.json(shared.stock.admit_one(body.await)?))
+    Ok(tag.json(shared.answers.admit_one(body.await)?))
 }

@@ -45,7 +45,7 @@ pub struct Limits {
     /// A request's body (413).
     pub body_bytes: usize,
     /// For the requests in progress when the server stops; then they are cut off, clients that do not read among them.
-    pub farewell: Duration,
+    pub shutdown_grace: Duration,
     /// For the whole body (408): one that comes a byte at a time moves, and would keep its connection for ever.
     pub body_timeout: Duration,
     /// Streams at once (503), over all listeners.
@@ -63,7 +63,7 @@ impl Default for Limits {
             head_bytes: 16 * 1024,
             body_bytes: 64 * 1024,
             body_timeout: Duration::from_secs(10),
-            farewell: Duration::from_secs(5),
+            shutdown_grace: Duration::from_secs(5),
             streams: 64,
             heartbeat: Duration::from_secs(15),
         }
@@ -102,22 +102,22 @@ impl Listener {
 
 /// What a request finds among its extensions, for an answer that outlives it.
 #[derive(Clone)]
-pub(super) struct Stay {
+pub(super) struct Lease {
     /// Fires when the server stops: then the answer must end.
     pub(super) stop: CancellationToken,
     /// For how long nothing may move on the connection.
     pub(super) stall_timeout: Duration,
     /// How long it may go on once the server has stopped.
-    farewell: Duration,
+    shutdown_grace: Duration,
     /// The connection's place. A connection that was handed over keeps it, and is waited for, as long as this is held.
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-impl Stay {
+impl Lease {
     /// Waits until even the answers that were in progress when the server stopped have had their time.
     pub(super) async fn is_over(&self) {
         self.stop.cancelled().await;
-        sleep(self.farewell).await;
+        sleep(self.shutdown_grace).await;
     }
 }
 
@@ -160,7 +160,7 @@ pub async fn serve(
             Ok(stream) => stream,
             Err(error) => {
                 counts.accept_failures.fetch_add(1, Ordering::Relaxed);
-                match sort(&error) {
+                match classify(&error) {
                     Trouble::Client => {}
                     Trouble::System => {
                         if !std::mem::replace(&mut starved, true) {
@@ -179,21 +179,21 @@ pub async fn serve(
         if std::mem::take(&mut starved) {
             tracing::info!("accepting connections again");
         }
-        let Limits { stall_timeout, farewell, .. } = limits;
-        let stay = Stay { stop: stop.clone(), stall_timeout, farewell, _place: Arc::new(place) };
+        let Limits { stall_timeout, shutdown_grace, .. } = limits;
+        let lease = Lease { stop: stop.clone(), stall_timeout, shutdown_grace, _place: Arc::new(place) };
         let (http, router) = (http.clone(), router.clone());
         connections.spawn(async move {
             match stream {
                 Stream::Tcp(stream) => {
                     // An answer is one write or a few large ones: nothing to wait for. If it fails, it is only slower.
                     let _ = stream.set_nodelay(true);
-                    connection(stream, &http, router, stay).await;
+                    connection(stream, &http, router, lease).await;
                 }
                 Stream::Unix(stream) => {
                     // Who opened the connection, unix(7): what is written over it is that account's.
                     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
                     let router = router.layer(Extension(Writer { uid }));
-                    connection(stream, &http, router, stay).await;
+                    connection(stream, &http, router, lease).await;
                 }
             }
         });
@@ -214,16 +214,16 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     http: &http1::Builder,
     router: Router,
-    stay: Stay,
+    lease: Lease,
 ) {
     let moves = Arc::new(AtomicU64::new(0));
     let io = TokioIo::new(Watched { stream, moves: Arc::clone(&moves) });
-    let Stay { stop, stall_timeout, .. } = stay.clone();
-    let last = stay.clone();
+    let Lease { stop, stall_timeout, .. } = lease.clone();
+    let last = lease.clone();
     let mut over = pin!(last.is_over());
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(stay.clone());
+        request.extensions_mut().insert(lease.clone());
         router.clone().oneshot(request)
     });
     let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
@@ -261,7 +261,7 @@ enum Trouble {
     Listener,
 }
 
-fn sort(error: &io::Error) -> Trouble {
+fn classify(error: &io::Error) -> Trouble {
     match Errno::from_io_error(error) {
         Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::INTR | Errno::PROTO | Errno::PERM) => Trouble::Client,
         Some(Errno::BADF | Errno::FAULT | Errno::INVAL | Errno::NOTSOCK) => Trouble::Listener,
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn accept_errors_are_sorted() {
+    fn accept_errors_are_classified() {
         let table = [
             (Errno::CONNABORTED, Trouble::Client),
             (Errno::INTR, Trouble::Client),
@@ -346,8 +346,8 @@ mod tests {
             (Errno::INVAL, Trouble::Listener),
         ];
         for (errno, expected) in table {
-            assert_eq!(sort(&errno.into()), expected, "{errno:?}");
+            assert_eq!(classify(&errno.into()), expected, "{errno:?}");
         }
-        assert_eq!(sort(&io::Error::other("who knows")), Trouble::System);
+        assert_eq!(classify(&io::Error::other("who knows")), Trouble::System);
     }
 }

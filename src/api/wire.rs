@@ -4,6 +4,7 @@
 mod groups;
 mod history;
 mod host;
+mod metrics;
 mod rows;
 mod status;
 mod stream;
@@ -16,15 +17,15 @@ use serde_json::value::RawValue;
 use self::groups::Group;
 pub(super) use self::history::History;
 use self::host::Host;
-use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Metric, Process, Run, Time};
-use self::rows::{event, mib, one_decimal, raw, seconds};
+use self::metrics::{AgentMetrics, Metric};
+use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Process, Run, Time};
+use self::rows::{error, event, mib, raw, seconds};
 pub(super) use self::status::{Refused, Status};
 pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};
-use super::{ErrorRow, ListedError};
 use crate::feed::Present;
 use crate::model::{
     AgentView, AlertEpisode, ErrorGroup, HostMinute, HostReading, LeftoverRow, Leftovers, ListedLeftover, ListedRun,
-    Metrics, Pid, ProcessView, Receipt, Recorded, RunRow, Sample,
+    Metrics, Pid, ProcessView, Receipt, Recorded, Retold, RunRow,
 };
 
 /// Any of these shapes as text.
@@ -106,9 +107,9 @@ pub(super) struct AgentPage<'a> {
 /// What the database has of an agent.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Kept<'a> {
-    pub(super) metrics: &'a [Sample],
+    pub(super) metrics: &'a [Metrics],
     pub(super) events: &'a [Recorded],
-    pub(super) errors: &'a [ErrorRow],
+    pub(super) errors: &'a [Retold],
     pub(super) runs: &'a [RunRow],
     pub(super) host: &'a [Option<HostMinute>],
 }
@@ -130,16 +131,15 @@ impl<'a> AgentPage<'a> {
     ) -> AgentPage<'a> {
         let Agent { head, metrics: latest, leftovers: leftover_totals, alerts } = Agent::from(view);
         let id = Id(&view.id);
-        let metric = |sample: &'a Sample| Metric::new(id, &sample.metrics);
         let process = |one: &'a ProcessView| Process::new(one, one.uid.map(&mut users));
         AgentPage {
             head,
             latest,
             leftover_totals,
             alerts,
-            metrics: kept.map(|kept| kept.metrics.iter().map(metric).collect()),
+            metrics: kept.map(|kept| kept.metrics.iter().map(|metrics| Metric::new(id, metrics)).collect()),
             events: kept.map(|kept| kept.events.iter().filter_map(event).collect()),
-            errors: kept.map(|kept| kept.errors.iter().map(|row| ErrorShape::new(Some(id), row)).collect()),
+            errors: kept.map(|kept| kept.errors.iter().filter_map(error).collect()),
             runs: kept.map(|kept| kept.runs.iter().map(|row| Run::new(id, row)).collect()),
             host: kept.map(|kept| kept.host.iter().map(|minute| minute.as_ref().map(Host::from)).collect()),
             processes: living.map(|now| now.processes.iter().map(process).collect()),
@@ -178,42 +178,6 @@ impl<'a> From<&'a AgentView> for AgentHead<'a> {
             started_at: view.started_at.map(Time),
             restarts: view.restarts,
             metadata: raw(&view.metadata),
-        }
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct AgentMetrics<'a> {
-    timestamp: Time,
-    cpu_percent: Option<f64>,
-    memory_mb: Option<f64>,
-    memory_method: &'static str,
-    process_count: Option<u32>,
-    thread_count: Option<u32>,
-    cpu_seconds: Option<f64>,
-    read_bytes: Option<u64>,
-    written_bytes: Option<u64>,
-    status: &'a str,
-    error_count: u64,
-    message_count: Option<u64>,
-}
-
-impl<'a> From<&'a Metrics> for AgentMetrics<'a> {
-    fn from(metrics: &'a Metrics) -> AgentMetrics<'a> {
-        AgentMetrics {
-            timestamp: Time(metrics.at),
-            cpu_percent: metrics.cpu_percent.map(one_decimal),
-            memory_mb: metrics.memory_bytes.map(mib),
-            memory_method: metrics.memory_method.word(),
-            process_count: metrics.process_count,
-            thread_count: metrics.thread_count,
-            cpu_seconds: metrics.cpu_us.map(seconds),
-            read_bytes: metrics.io.map(|io| io.read_bytes),
-            written_bytes: metrics.io.map(|io| io.written_bytes),
-            status: &metrics.status,
-            error_count: metrics.error_count,
-            message_count: metrics.message_count,
         }
     }
 }
@@ -272,9 +236,8 @@ pub(super) fn events(rows: &[Recorded], next: Option<String>) -> Vec<u8> {
 }
 
 /// `GET /api/monitoring/errors`.
-pub(super) fn errors(rows: &[ListedError], next: Option<String>) -> Vec<u8> {
-    let items = rows.iter().map(|ListedError { agent, row }| ErrorShape::new(agent.as_ref().map(Id), row));
-    text(&List { items: items.collect(), next })
+pub(super) fn errors(rows: &[Retold], next: Option<String>) -> Vec<u8> {
+    text(&List { items: rows.iter().filter_map(error).collect(), next })
 }
 
 /// `GET /api/monitoring/error-groups`.
@@ -292,6 +255,12 @@ pub(super) fn runs(rows: &[ListedRun], next: Option<String>) -> Vec<u8> {
     text(&List { items: rows.iter().map(|listed| Run::new(Id(&listed.agent), &listed.run)).collect(), next })
 }
 
+/// `GET /api/monitoring/leftovers`.
+pub(super) fn leftovers(rows: &[ListedLeftover], next: Option<String>) -> Vec<u8> {
+    let items = rows.iter().map(|listed| Leftover::new(Id(&listed.agent), &listed.leftover));
+    text(&List { items: items.collect(), next })
+}
+
 /// 201: a report is on disk.
 #[derive(Serialize)]
 pub(super) struct Created {
@@ -306,12 +275,6 @@ impl From<Receipt> for Created {
     fn from(Receipt { id, duplicate }: Receipt) -> Created {
         Created { success: true, id, duplicate }
     }
-}
-
-/// `GET /api/monitoring/leftovers`.
-pub(super) fn leftovers(rows: &[ListedLeftover], next: Option<String>) -> Vec<u8> {
-    let items = rows.iter().map(|listed| Leftover::new(Id(&listed.agent), &listed.leftover));
-    text(&List { items: items.collect(), next })
 }
 
 /// `GET /readyz`, when it is 200.

@@ -27,7 +27,7 @@ use crate::model::{AgentId, ErrorReport, EventReport, JsonObject, Receipt, Repor
 use crate::monitor::NotRecorded;
 
 /// How long the disk may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const DISK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where what is told goes. Plain closures, as for what is asked.
 #[derive(Clone)]
@@ -147,7 +147,7 @@ async fn resolve_error(
     State(shared): State<Arc<Shared>>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let Path(text) = id.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Path(text) = id?;
     let id = text.parse().map_err(|_| Problem::bad_request("the id of an error is a number"))?;
     resolve(&shared, Resolve::Error { id }).await
 }
@@ -163,8 +163,8 @@ async fn resolve_group(
     fingerprint: Result<Path<String>, PathRejection>,
     whose: Result<Query<Whose>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Path(fingerprint) = fingerprint.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-    let Query(whose) = whose.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Path(fingerprint) = fingerprint?;
+    let Query(whose) = whose?;
     let agent = whose.agent.map(|text| AgentId::new(&text)).transpose();
     let agent = agent.map_err(|error| Problem::bad_request(format!("agent: {error}")))?;
     resolve(&shared, Resolve::Group { fingerprint: fingerprint.into(), agent }).await
@@ -177,7 +177,7 @@ async fn resolve(shared: &Shared, what: Resolve) -> Result<Response, Problem> {
 
 /// Waits for the disk; says no where it will not come to that, and counts it.
 async fn on_disk<T>(shared: &Shared, pending: Pending<T>) -> Result<T, Problem> {
-    let (count, problem) = match tokio::time::timeout(PATIENCE, pending).await {
+    let (count, problem) = match tokio::time::timeout(DISK_TIMEOUT, pending).await {
         Ok(Ok(written)) => return Ok(written),
         Ok(Err(NotRecorded::Invalid(invalid))) => {
             let is_id = matches!(invalid, Invalid::Name { field: "id", .. });

@@ -19,162 +19,165 @@ use crate::supervise::{Failure, PartError, Parts};
 
 /// Where readings come in and are given the place that their source has now. The heart hears of a new configuration
 /// here too: so no reading is ever taken for that of another source, however late its reader is.
-pub(super) struct Desk {
+pub(super) struct Discovery {
     inbox: SyncSender<Message>,
-    posts: Mutex<Posts>,
-    posted: watch::Sender<Vec<Post>>,
+    jobs: Mutex<Jobs>,
+    changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct Posts {
+struct Jobs {
     /// The sources by their places.
-    list: Vec<Post>,
+    list: Vec<Job>,
     /// The number of the next new one.
     next: u64,
 }
 
 /// What one reader reads.
 #[derive(Clone)]
-struct Post {
+struct Job {
     /// Never given twice.
     number: u64,
     source: Source,
     refresh: Duration,
 }
 
-impl Desk {
+impl Discovery {
     /// For the sources the heart begins with.
-    pub(super) fn new(config: &Config, inbox: SyncSender<Message>) -> Desk {
-        let desk = Desk { inbox, posts: Mutex::default(), posted: watch::Sender::new(Vec::new()) };
-        desk.fill(&mut desk.lock(), config);
-        desk
+    pub(super) fn new(config: &Config, inbox: SyncSender<Message>) -> Discovery {
+        let discovery = Discovery { inbox, jobs: Mutex::default(), changed: watch::Sender::new(()) };
+        discovery.fill(&mut discovery.lock(), config);
+        discovery
     }
 
-    /// Tells the heart of a new configuration, and readers of new posts. A source that stays keeps its reader.
+    /// Tells the heart of a new configuration, and readers of new jobs. A source that stays keeps its reader.
     ///
     /// # Errors
     /// When the heart cannot be told now: then nothing has changed.
     pub(super) fn change(&self, config: &Arc<Config>) -> Result<(), NotRecorded> {
-        let mut posts = self.lock();
+        let mut jobs = self.lock();
         self.inbox.try_send(Message::Input(Input::Settings(Arc::clone(config)))).map_err(|error| match error {
             TrySendError::Full(_) => NotRecorded::Busy,
             TrySendError::Disconnected(_) => NotRecorded::Stopped,
         })?;
-        self.fill(&mut posts, config);
+        self.fill(&mut jobs, config);
         Ok(())
     }
 
-    fn fill(&self, posts: &mut Posts, config: &Config) {
+    fn fill(&self, jobs: &mut Jobs, config: &Config) {
         let refresh = config.registry.refresh;
-        let mut before = std::mem::take(&mut posts.list);
+        let mut before = std::mem::take(&mut jobs.list);
         for (index, source) in config.registry.sources.iter().enumerate() {
-            let same = |post: &Post| post.source == *source && post.refresh == refresh;
-            let post = before.iter().position(same).map(|place| before.remove(place)).unwrap_or_else(|| {
-                posts.next += 1;
-                Post { number: posts.next, source: source.clone(), refresh }
+            let same = |job: &Job| job.source == *source && job.refresh == refresh;
+            let job = before.iter().position(same).map(|place| before.remove(place)).unwrap_or_else(|| {
+                jobs.next += 1;
+                Job { number: jobs.next, source: source.clone(), refresh }
             });
             if let Source::Flags(agents) = source {
                 let reading = Ok(discovery::flags(agents));
                 // Room is there: at the start the inbox is empty, and later these never change.
                 let _ = self.inbox.try_send(Message::Input(Input::Source { index, reading }));
             }
-            posts.list.push(post);
+            jobs.list.push(job);
         }
-        self.posted.send_replace(posts.list.clone());
+        self.changed.send_replace(());
     }
 
     /// Takes in what a reader read. Never waits: what does not fit now comes again at the next refresh.
     fn take(&self, number: u64, reading: Reading) {
-        let posts = self.lock();
+        let jobs = self.lock();
         // One that was replaced and does not know it yet has nothing to say.
-        let Some(index) = posts.list.iter().position(|post| post.number == number) else { return };
+        let Some(index) = jobs.list.iter().position(|job| job.number == number) else { return };
         let _ = self.inbox.try_send(Message::Input(Input::Source { index, reading }));
     }
 
-    fn lock(&self) -> MutexGuard<'_, Posts> {
-        self.posts.lock().expect("no holder of this lock panics")
-    }
-}
-
-/// Runs the readers until `stop` fires.
-///
-/// # Errors
-/// When one of them fails, or cannot be started.
-pub(super) async fn discover(desk: Arc<Desk>, stop: CancellationToken) -> Result<(), Failure> {
-    let mut posted = desk.posted.subscribe();
-    let mut asked: HashMap<u64, CancellationToken> = HashMap::new();
-    let mut readers = JoinSet::new();
-    while !stop.is_cancelled() {
-        let posts = posted.borrow_and_update().clone();
-        asked.retain(|number, asked| {
-            let stays = posts.iter().any(|post| post.number == *number);
-            if !stays {
-                asked.cancel();
-            }
-            stays
-        });
-        for post in posts {
-            if let Entry::Vacant(place) = asked.entry(post.number) {
-                let stop = place.insert(stop.child_token()).clone();
-                readers.spawn(read(post, Arc::clone(&desk), stop));
-            }
-        }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = posted.changed() => break,
-                Some(ended) = readers.join_next() => match ended? {
-                    (_, Ok(())) => {}
-                    (number, Err(error)) if asked.contains_key(&number) => return Err(error),
-                    (_, Err(error)) => tracing::warn!(%error, "a reader of a former registry source did not end well"),
-                },
-            }
-        }
-    }
-    while let Some(ended) = readers.join_next().await {
-        ended?.1?;
-    }
-    Ok(())
-}
-
-/// Reads one source until asked to stop.
-async fn read(post: Post, desk: Arc<Desk>, stop: CancellationToken) -> (u64, Result<(), Failure>) {
-    let number = post.number;
-    let ended = match start(post, desk, &stop) {
-        Ok(Some(reader)) => reader.run(GRACE).await.map_err(PartError::into),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error.into()),
-    };
-    (number, ended)
-}
-
-/// Starts the parts of a reader; `None` for a source that nobody need read.
-fn start(post: Post, desk: Arc<Desk>, stop: &CancellationToken) -> std::io::Result<Option<Parts>> {
-    let Post { number, source, refresh } = post;
-    let mut parts = Parts::new(stop.clone());
-    let stop = stop.clone();
-    let take = move |reading| desk.take(number, reading);
-    match source {
-        Source::File { path } => {
-            let (open, stopped) = sync_channel(0);
-            parts.spawn_thread("registry", move || {
-                discovery::poll_file(&path, refresh, &stopped, take);
-                Ok::<(), Failure>(())
-            })?;
-            parts.spawn("registry-stop", async move {
-                stop.cancelled().await;
-                drop(open);
-                Ok::<(), Failure>(())
+    /// Runs the readers until `stop` fires.
+    ///
+    /// # Errors
+    /// When one of them fails, or cannot be started.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), Failure> {
+        let mut changed = self.changed.subscribe();
+        let mut asked: HashMap<u64, CancellationToken> = HashMap::new();
+        let mut readers = JoinSet::new();
+        while !stop.is_cancelled() {
+            changed.mark_unchanged();
+            let jobs = self.lock().list.clone();
+            asked.retain(|number, asked| {
+                let stays = jobs.iter().any(|job| job.number == *number);
+                if !stays {
+                    asked.cancel();
+                }
+                stays
             });
+            for job in jobs {
+                if let Entry::Vacant(place) = asked.entry(job.number) {
+                    let stop = place.insert(stop.child_token()).clone();
+                    readers.spawn(job.read(Arc::clone(&self), stop));
+                }
+            }
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = changed.changed() => break,
+                    Some(ended) = readers.join_next() => match ended? {
+                        (_, Ok(())) => {}
+                        (number, Err(error)) if asked.contains_key(&number) => return Err(error),
+                        (_, Err(error)) => tracing::warn!(%error, "a reader of a former registry source did not end well"),
+                    },
+                }
+            }
         }
-        Source::Http { url, token_file, timeout } => {
-            let seed = u64::from(std::process::id()) + number;
-            parts.spawn("registry", async move {
-                discovery::poll_http(HttpSource { url, token_file, timeout }, refresh, seed, stop, take).await;
-                Ok::<(), Failure>(())
-            });
+        while let Some(ended) = readers.join_next().await {
+            ended?.1?;
         }
-        Source::Flags(_) | Source::Match { .. } => return Ok(None),
+        Ok(())
     }
-    Ok(Some(parts))
+
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl Job {
+    /// Reads one source until asked to stop.
+    async fn read(self, readings: Arc<Discovery>, stop: CancellationToken) -> (u64, Result<(), Failure>) {
+        let number = self.number;
+        let ended = match self.start(readings, &stop) {
+            Ok(Some(reader)) => reader.run(GRACE).await.map_err(PartError::into),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        (number, ended)
+    }
+
+    /// Starts the parts of a reader; `None` for a source that nobody need read.
+    fn start(self, readings: Arc<Discovery>, stop: &CancellationToken) -> std::io::Result<Option<Parts>> {
+        let Job { number, source, refresh } = self;
+        let mut parts = Parts::new(stop.clone());
+        let stop = stop.clone();
+        let take = move |reading| readings.take(number, reading);
+        match source {
+            Source::File { path } => {
+                let (open, stopped) = sync_channel(0);
+                parts.spawn_thread("registry", move || {
+                    discovery::poll_file(&path, refresh, &stopped, take);
+                    Ok::<(), Failure>(())
+                })?;
+                parts.spawn("registry-stop", async move {
+                    stop.cancelled().await;
+                    drop(open);
+                    Ok::<(), Failure>(())
+                });
+            }
+            Source::Http { url, token_file, timeout } => {
+                let seed = u64::from(std::process::id()) + number;
+                parts.spawn("registry", async move {
+                    discovery::poll_http(HttpSource { url, token_file, timeout }, refresh, seed, stop, take).await;
+                    Ok::<(), Failure>(())
+                });
+            }
+            Source::Flags(_) | Source::Match { .. } => return Ok(None),
+        }
+        Ok(Some(parts))
+    }
 }

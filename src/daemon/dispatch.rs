@@ -9,13 +9,11 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::config::Receiver;
-use crate::delivery::{Outbox, Progress, Tap, Worker};
-use crate::feed::Feed;
+use crate::delivery::{Context, Cursor, Outbox, Progress, Worker};
 use crate::model::{Batch, Delivered, in_one_line};
-use crate::notify::{self, Courier, Origin};
-use crate::store::{Op, Reader, WriteHandle};
+use crate::notify::{self, Notifier, NotifyError};
+use crate::store::{Op, WriteHandle};
 use crate::supervise::Failure;
 
 /// The receivers in force, and how far each has come.
@@ -32,16 +30,7 @@ pub(super) struct Route {
     key: Arc<str>,
     pub(super) progress: Arc<Progress>,
     /// Its place in the outbox, which outlives its workers: what could not be stored is nowhere else.
-    tap: Arc<AsyncMutex<Tap>>,
-}
-
-/// What workers need.
-pub(super) struct Depot {
-    pub(super) origin: Origin,
-    pub(super) journal: Reader,
-    pub(super) store: WriteHandle,
-    pub(super) feed: Feed,
-    pub(super) clock: Arc<dyn Clock>,
+    cursor: Arc<AsyncMutex<Cursor>>,
 }
 
 impl Dispatch {
@@ -78,6 +67,67 @@ impl Dispatch {
         self.lock().clone()
     }
 
+    /// Runs the workers until `stop` fires.
+    ///
+    /// # Errors
+    /// When one of them panics.
+    pub(super) async fn run(self: Arc<Self>, context: Context, stop: CancellationToken) -> Result<(), Failure> {
+        let context = Arc::new(context);
+        let mut changed = self.changed.subscribe();
+        let mut asked: HashMap<Arc<str>, (Receiver, CancellationToken)> = HashMap::new();
+        let mut workers = JoinSet::new();
+        let mut seed = u64::from(std::process::id());
+        let mut first = true;
+        while !stop.is_cancelled() {
+            changed.mark_unchanged();
+            let routes = self.routes();
+            let mut gone = Vec::new();
+            asked.retain(|key, (receiver, asked)| {
+                let same = routes.iter().find(|route| route.key == *key);
+                if same.is_none() {
+                    gone.push(Arc::clone(key));
+                }
+                let stays = same.is_some_and(|route| route.receiver == *receiver);
+                if !stays {
+                    asked.cancel();
+                }
+                stays
+            });
+            if !std::mem::take(&mut first) {
+                note(&context.store, &routes, gone.into_iter());
+            }
+            for route in routes {
+                let Entry::Vacant(place) = asked.entry(Arc::clone(&route.key)) else { continue };
+                let stop = stop.child_token();
+                place.insert((route.receiver.clone(), stop.clone()));
+                seed += 1;
+                match route.worker(&context, seed) {
+                    Ok(worker) => {
+                        workers.spawn(async move {
+                            stop.run_until_cancelled(worker.run()).await;
+                        });
+                    }
+                    Err(error) => {
+                        let (receiver, reason) = (Notifier::name(&route.receiver), in_one_line(&error));
+                        tracing::error!(receiver, %reason, "a receiver cannot be used");
+                        route.progress.set_trouble(Some(reason));
+                    }
+                }
+            }
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    _ = changed.changed() => break,
+                    Some(ended) = workers.join_next() => ended?,
+                }
+            }
+        }
+        while let Some(ended) = workers.join_next().await {
+            ended?;
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Route>> {
         self.routes.lock().expect("no holder of this lock panics")
     }
@@ -86,8 +136,13 @@ impl Dispatch {
 impl Route {
     /// To one that was told everything up to this entry of the journal, and hears what is put into the outbox from now on.
     fn new(receiver: Receiver, key: Arc<str>, up_to: i64, outbox: &Outbox) -> Route {
-        let (progress, tap) = (Arc::new(Progress::new(up_to)), Arc::new(AsyncMutex::new(outbox.tap())));
-        Route { receiver, key, progress, tap }
+        let (progress, cursor) = (Arc::new(Progress::new(up_to)), Arc::new(AsyncMutex::new(outbox.cursor())));
+        Route { receiver, key, progress, cursor }
+    }
+
+    fn worker(&self, context: &Arc<Context>, seed: u64) -> Result<Worker, NotifyError> {
+        let (progress, cursor) = (Arc::clone(&self.progress), Arc::clone(&self.cursor));
+        Worker::new(self.receiver.clone(), Arc::clone(&self.key), progress, cursor, Arc::clone(context), seed)
     }
 }
 
@@ -115,80 +170,4 @@ fn note(store: &WriteHandle, routes: &[Route], gone: impl Iterator<Item = Arc<st
         // What the store cannot take now it remembers.
         let _ = store.submit(Op::Store { batch: Batch { delivered, ..Batch::default() }, reply: None });
     }
-}
-
-/// Runs the workers until `stop` fires.
-///
-/// # Errors
-/// When one of them panics.
-pub(super) async fn dispatch(dispatch: Arc<Dispatch>, depot: Depot, stop: CancellationToken) -> Result<(), Failure> {
-    let mut changed = dispatch.changed.subscribe();
-    let mut asked: HashMap<Arc<str>, (Receiver, CancellationToken)> = HashMap::new();
-    let mut workers = JoinSet::new();
-    let mut seed = u64::from(std::process::id());
-    let mut first = true;
-    while !stop.is_cancelled() {
-        changed.mark_unchanged();
-        let routes = dispatch.routes();
-        let mut gone = Vec::new();
-        asked.retain(|key, (receiver, asked)| {
-            let same = routes.iter().find(|route| route.key == *key);
-            if same.is_none() {
-                gone.push(Arc::clone(key));
-            }
-            let stays = same.is_some_and(|route| route.receiver == *receiver);
-            if !stays {
-                asked.cancel();
-            }
-            stays
-        });
-        if !std::mem::take(&mut first) {
-            note(&depot.store, &routes, gone.into_iter());
-        }
-        for route in routes {
-            let Entry::Vacant(place) = asked.entry(Arc::clone(&route.key)) else { continue };
-            let stop = stop.child_token();
-            place.insert((route.receiver.clone(), stop.clone()));
-            seed += 1;
-            match worker(&route, &depot, seed) {
-                Ok(worker) => {
-                    workers.spawn(async move {
-                        stop.run_until_cancelled(worker.run()).await;
-                    });
-                }
-                Err(error) => {
-                    let (receiver, reason) = (Courier::name(&route.receiver), in_one_line(&error));
-                    tracing::error!(receiver, %reason, "a receiver cannot be used");
-                    route.progress.set_trouble(Some(reason));
-                }
-            }
-        }
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                _ = changed.changed() => break,
-                Some(ended) = workers.join_next() => ended?,
-            }
-        }
-    }
-    while let Some(ended) = workers.join_next().await {
-        ended?;
-    }
-    Ok(())
-}
-
-fn worker(route: &Route, depot: &Depot, seed: u64) -> Result<Worker, notify::NotifyError> {
-    Ok(Worker {
-        courier: Courier::new(route.receiver.clone(), depot.origin.clone())?,
-        name: Courier::name(&route.receiver).into(),
-        key: Arc::clone(&route.key),
-        progress: Arc::clone(&route.progress),
-        tap: Arc::clone(&route.tap),
-        journal: depot.journal.clone(),
-        store: depot.store.clone(),
-        feed: depot.feed.clone(),
-        clock: Arc::clone(&depot.clock),
-        seed,
-        behind: true,
-    })
 }

@@ -1,11 +1,11 @@
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::ingest::SocketError;
 use crate::monitor::NotRecorded;
 use crate::store::StoreError;
 use crate::supervise::{Failure, PartError};
+use crate::web::SecretError;
 
 /// Why a daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +24,9 @@ pub enum StartError {
     /// The Unix socket cannot be had.
     #[error("no socket")]
     Socket(#[from] SocketError),
-    /// The endpoint's token cannot be read.
-    #[error("cannot read the token of the endpoint from {}", path.display())]
-    Token {
-        /// Where it should be.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    /// The endpoint's token cannot be had.
+    #[error("no token for the endpoint")]
+    Token(#[from] SecretError),
     /// The database cannot be used.
     #[error("cannot use the database")]
     Store(#[source] StoreError),
@@ -72,14 +67,9 @@ pub enum ReloadError {
     /// The daemon has ended.
     #[error("the daemon has ended")]
     Stopped,
-    /// The endpoint's token cannot be read.
-    #[error("cannot read the token of the endpoint from {}", path.display())]
-    Token {
-        /// Where it should be.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
+    /// The endpoint's token cannot be had.
+    #[error("no token for the endpoint")]
+    Token(#[from] SecretError),
     /// Without its token the endpoint would stand open: it goes on listening where it does until the next start.
     #[error("{listen} can be reached from beyond this host until the next start: keep api.token_file, or restart")]
     Unguarded {

@@ -14,6 +14,7 @@ use crate::intake;
 use crate::model::{AgentId, ErrorReport, EventReport, Now, Receipt, Report, Resolve, Snapshot, Submission};
 use crate::monitor::{Answer, Input, NotRecorded, Reply, Stored};
 use crate::store::{Reader, StoreError};
+use crate::supervise::blocking;
 
 /// Asks and tells a daemon. Cheap to clone; stays valid after the daemon has ended, and then says so.
 #[derive(Clone)]
@@ -71,7 +72,7 @@ impl Handle {
     /// When the database cannot be read, or takes longer than two seconds.
     pub async fn history(&self, agent: AgentId) -> Result<Option<AgentHistory>, StoreError> {
         let (reader, now) = (self.reader.clone(), self.clock.now().wall);
-        api::elsewhere(move || sources::history(&reader, &agent, now)).await
+        blocking(move || sources::agent_history(&reader, &agent, now)).await
     }
 
     /// What happens from now on: metrics, events, errors, alerts. Who is more than 256 messages behind loses the oldest,

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use tokio::sync::watch;
 
-use super::discover::Desk;
+use super::ReloadError;
+use super::discover::Discovery;
 use super::dispatch::{Dispatch, Route};
-use super::{ReloadError, token};
 use crate::api::{Guard, ReceiverFacts, Reloads};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::ingest::Socket;
 use crate::model::in_one_line;
-use crate::notify::Courier;
+use crate::notify::Notifier;
+use crate::web::read_secret;
 
 /// The configuration in force, and those who hear of another one.
 pub(super) struct Live {
@@ -23,7 +24,7 @@ pub(super) struct Live {
     turn: Mutex<()>,
     reloads: Mutex<Reloads>,
     clock: Arc<dyn Clock>,
-    desk: Arc<Desk>,
+    discovery: Arc<Discovery>,
     dispatch: Arc<Dispatch>,
     guard: Guard,
     /// The broker's database in which messages are counted.
@@ -37,7 +38,7 @@ impl Live {
     pub(super) fn new(
         config: Arc<Config>,
         clock: Arc<dyn Clock>,
-        desk: Arc<Desk>,
+        discovery: Arc<Discovery>,
         dispatch: Arc<Dispatch>,
         guard: Guard,
         socket: &Arc<Socket>,
@@ -50,7 +51,7 @@ impl Live {
             turn: Mutex::default(),
             reloads,
             clock,
-            desk,
+            discovery,
             dispatch,
             guard,
             messages,
@@ -100,13 +101,13 @@ impl Live {
         keep(&mut config.storage.directory, &running.storage.directory, "storage.directory", &mut need_restart);
         keep(&mut config.api.listen, &running.api.listen, "api.listen", &mut need_restart);
         keep(&mut config.ingest.socket, &running.ingest.socket, "ingest.socket", &mut need_restart);
-        let token = token(&config.api).map_err(|(path, source)| ReloadError::Token { path, source })?;
+        let token = config.api.token_file.as_deref().map(read_secret).transpose()?;
         if token.is_none() && !config.api.listen.ip().to_canonical().is_loopback() {
             return Err(ReloadError::Unguarded { listen: config.api.listen });
         }
         socket.permit(config.ingest.mode, config.ingest.group.as_deref())?;
         let config = Arc::new(config);
-        self.desk.change(&config)?;
+        self.discovery.change(&config)?;
         self.dispatch.change(&config.alerts.receivers);
         self.guard.change(&config.api.allowed_hosts, token);
         self.messages.send_if_modified(|database| {
@@ -126,7 +127,7 @@ impl Live {
     /// How delivery of alerts is doing, receiver by receiver.
     pub(super) fn receivers(&self) -> Vec<ReceiverFacts> {
         let facts = |route: Route| ReceiverFacts {
-            name: Courier::name(&route.receiver),
+            name: Notifier::name(&route.receiver),
             error: route.progress.trouble(),
             delivered: route.progress.delivered.load(Ordering::Relaxed),
             retried: route.progress.retried.load(Ordering::Relaxed),

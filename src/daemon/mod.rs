@@ -10,7 +10,7 @@ mod messages;
 mod sources;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Api, Guard, Limits, Listener};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config};
-use crate::delivery::Outbox;
+use crate::config::Config;
+use crate::delivery::{self, Outbox};
 use crate::engine::{self, INBOX, Message};
 use crate::feed::{Episodes, Feed, RECENT_EVENTS};
 use crate::ingest::Socket;
@@ -29,12 +29,13 @@ use crate::model::{AlertKey, Recorded, Resume, Snapshot};
 use crate::monitor::{Input, Monitor};
 use crate::notify::Origin;
 use crate::process::{ProcessSource, here};
-use crate::store::{self, Committed, JournalPage, Opened, Reader, StateLock};
+use crate::store::{self, Committed, Opened, Reader, StateLock};
 use crate::supervise;
+use crate::web::read_secret;
 
 use check::Checks;
-use discover::Desk;
-use dispatch::{Depot, Dispatch};
+use discover::Discovery;
+use dispatch::Dispatch;
 use live::Live;
 
 pub use crate::monitor::NotRecorded;
@@ -74,9 +75,9 @@ pub struct Daemon {
     api: Api,
     limits: Limits,
     guard: Guard,
-    desk: Arc<Desk>,
+    discovery: Arc<Discovery>,
     dispatch: Arc<Dispatch>,
-    depot: Depot,
+    delivery: delivery::Context,
     checks: Checks,
     monitor: Monitor,
     inbox: Receiver<Message>,
@@ -99,7 +100,7 @@ impl Daemon {
         let address = tcp.local_addr().map_err(|source| StartError::Listen { listen, source })?;
         let socket = Socket::bind(&config.ingest.socket, config.ingest.mode, config.ingest.group.as_deref())?;
         let socket = Arc::new(socket);
-        let token = token(&config.api).map_err(|(path, source)| StartError::Token { path, source })?;
+        let token = config.api.token_file.as_deref().map(read_secret).transpose()?;
         let guard = Guard::new(&config.api.allowed_hosts, token);
 
         let clock = parts.clock;
@@ -120,12 +121,12 @@ impl Daemon {
         let waker: Waker = Arc::new(move || drop(wake.try_send(Message::Wake)));
         let source = (parts.processes)(waker).map_err(|source| StartError::Processes { source })?;
         let monitor = Monitor::new(Arc::clone(&config), source, resume, now);
-        let desk = Arc::new(Desk::new(&config, sender.clone()));
+        let discovery = Arc::new(Discovery::new(&config, sender.clone()));
         let live = {
-            let (desk, dispatch) = (Arc::clone(&desk), Arc::clone(&dispatch));
-            Live::new(Arc::clone(&config), Arc::clone(&clock), desk, dispatch, guard.clone(), &socket)
+            let (discovery, dispatch) = (Arc::clone(&discovery), Arc::clone(&dispatch));
+            Live::new(Arc::clone(&config), Arc::clone(&clock), discovery, dispatch, guard.clone(), &socket)
         };
-        let depot = Depot {
+        let delivery = delivery::Context {
             origin: Origin { url: url(address), instance: host_name() },
             journal: reader.clone(),
             store: store.clone(),
@@ -145,9 +146,9 @@ impl Daemon {
             api,
             limits,
             guard,
-            desk,
+            discovery,
             dispatch,
-            depot,
+            delivery,
             checks,
             monitor,
             inbox,
@@ -196,9 +197,9 @@ impl Daemon {
             api,
             limits,
             guard,
-            desk,
+            discovery,
             dispatch,
-            depot,
+            delivery,
             checks,
             monitor,
             inbox,
@@ -216,11 +217,11 @@ impl Daemon {
         })?;
         let feed = handle.feed().clone();
         parts.spawn_thread("engine", move || engine::run(monitor, &*clock, &inbox, &store, &feed))?;
-        parts.spawn("discovery", discover::discover(desk, stop.clone()));
+        parts.spawn("discovery", discovery.run(stop.clone()));
         let (broker, told) = (handle.live().message_database(), handle.inbox().clone());
         parts.spawn("messages", messages::count(broker, told, stop.clone()));
         parts.spawn("check", checks.run(stop.clone()));
-        parts.spawn("delivery", dispatch::dispatch(dispatch, depot, stop.clone()));
+        parts.spawn("delivery", dispatch.run(delivery, stop.clone()));
 
         let counts = api.counts();
         let over_tcp = api.over_tcp(guard);
@@ -268,8 +269,8 @@ fn listener(feed: Feed, outbox: Outbox, inbox: SyncSender<Message>) -> store::Li
 
 /// The latest events, oldest first.
 fn recent_events(reader: &Reader) -> Result<Vec<Recorded>, StartError> {
-    let page = JournalPage { agent: None, before: None, limit: u32::try_from(RECENT_EVENTS).expect("a small number") };
-    let mut recent = reader.events(page).map_err(StartError::Store)?;
+    let limit = u32::try_from(RECENT_EVENTS).expect("a small number");
+    let mut recent = reader.latest_events(None, limit).map_err(StartError::Store)?;
     recent.reverse();
     Ok(recent)
 }
@@ -296,17 +297,6 @@ pub fn host_name() -> String {
 
 fn url(address: SocketAddr) -> String {
     format!("http://{address}/")
-}
-
-/// The endpoint's token, if it has one; else from which file it could not be read, and why.
-fn token(api: &config::Api) -> Result<Option<String>, (PathBuf, std::io::Error)> {
-    let Some(path) = &api.token_file else { return Ok(None) };
-    let failed = |source| (path.clone(), source);
-    let text = std::fs::read_to_string(path).map_err(failed)?;
-    match text.trim() {
-        "" => Err(failed(std::io::Error::other("it holds no token"))),
-        token => Ok(Some(token.to_owned())),
-    }
 }
 
 #[cfg(test)]

@@ -3,14 +3,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::unistd::User;
+
 use super::{Handle, host_name, url};
-use crate::api::{self, AgentHistory, DatabaseFacts, ListedError, Lists, Look, OwnFacts, Past, Sources, Writes};
+use crate::api::{AgentHistory, DatabaseFacts, HistoryQuery, Lists, Look, OwnFacts, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
 use crate::engine::Message;
-use crate::model::{AgentId, Rows, Sample, Timestamp};
+use crate::model::{AgentId, Timestamp};
 use crate::monitor::Input;
 use crate::process::here::own_memory_bytes;
-use crate::store::{self, JournalPage, Reader, StoreError, StoreStats};
+use crate::store::{self, Reader, StoreError, StoreStats};
 
 /// How far back an agent's page shows every sample, and at most how many.
 const METRICS: (Duration, u32) = (Duration::from_secs(3600), 3600);
@@ -33,14 +35,15 @@ pub(super) fn sources(
         clock: Arc::clone(clock),
         interval: Arc::new(move || live.config().sampling.interval),
         storage: Arc::new(move || storage.trouble().map_or(Ok(()), Err)),
-        past: look(&reader, |reader, past: &Past| {
-            let Some(agent) = reader.agent(&past.agent)? else { return Ok(None) };
-            reader.history(agent.number, past.from, past.to, past.step).map(Some)
+        history: look(&reader, |reader, query: &HistoryQuery| {
+            let Some(agent) = reader.agent(&query.agent)? else { return Ok(None) };
+            reader.history(agent.number, query.from, query.to, query.step).map(Some)
         }),
         lists: lists(&reader),
         writes: writes(handle),
         replay: look(&reader, Reader::replay),
-        history: Arc::new(move |id| history(&reader, id, now.now().wall).map_err(|error| error.chain())),
+        agent: Arc::new(move |id| agent_history(&reader, id, now.now().wall).map_err(|error| error.chain())),
+        user_name: Arc::new(|uid| User::from_uid(uid.into()).ok().flatten().map(|user| user.name)),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
             drop(inbox.try_send(Message::Input(Input::Inspect { agent, answer })));
@@ -67,14 +70,7 @@ fn writes(handle: &Handle) -> Writes {
 fn lists(reader: &Reader) -> Lists {
     Lists {
         events: look(reader, Reader::list_events),
-        errors: look(reader, |reader, page| {
-            let listed = |row: store::ErrorRow| ListedError {
-                agent: row.agent.as_ref().map(|(_, id)| id.clone()),
-                row: error_row(row),
-            };
-            let Rows { rows, more } = reader.list_errors(page)?;
-            Ok(Rows { rows: rows.into_iter().map(listed).collect(), more })
-        }),
+        errors: look(reader, Reader::list_errors),
         groups: look(reader, Reader::list_groups),
         alerts: look(reader, Reader::list_alerts),
         runs: look(reader, Reader::list_runs),
@@ -131,25 +127,18 @@ fn own(
 }
 
 /// What is kept of one agent.
-pub(super) fn history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<AgentHistory>, StoreError> {
+pub(super) fn agent_history(reader: &Reader, id: &AgentId, now: Timestamp) -> Result<Option<AgentHistory>, StoreError> {
     let Some(agent) = reader.agent(id)? else { return Ok(None) };
     let number = agent.number;
-    let page = |limit| JournalPage { agent: Some(number), before: None, limit };
     let runs = reader.runs(number, RUNS)?;
     let ends: Vec<Option<Timestamp>> = runs.iter().map(|run| run.end.as_ref().map(|end| end.at)).collect();
-    let metrics = reader.metrics(number, now - METRICS.0, METRICS.1)?;
     Ok(Some(AgentHistory {
-        metrics: metrics.into_iter().map(|metrics| Sample { agent: number, metrics }).collect(),
-        events: reader.events(page(EVENTS))?,
-        errors: reader.errors(page(ERRORS))?.into_iter().map(error_row).collect(),
+        metrics: reader.metrics(number, now - METRICS.0, METRICS.1)?,
+        events: reader.latest_events(Some(id), EVENTS)?,
+        errors: reader.latest_errors(id, ERRORS)?,
         host: reader.host_at(&ends)?,
         runs,
         unresolved: reader.unresolved(number)?,
         agent,
     }))
-}
-
-fn error_row(row: store::ErrorRow) -> api::ErrorRow {
-    let store::ErrorRow { id, agent: _, at, report, resolved } = row;
-    api::ErrorRow { id, at, report, resolved }
 }

@@ -7,8 +7,8 @@ mod worker;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use outbox::{Next, Outbox, Tap};
-pub use worker::Worker;
+pub use outbox::{Cursor, Next, Outbox};
+pub use worker::{Context, Worker};
 
 /// How delivery to one receiver is doing. Counters since the start of the daemon, or since the receiver was configured.
 #[derive(Debug)]

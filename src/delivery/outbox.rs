@@ -15,13 +15,13 @@ pub struct Outbox(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    shelf: Mutex<Shelf>,
-    /// How much was put in ever.
-    put: watch::Sender<u64>,
+    queue: Mutex<Queue>,
+    /// Something was put in.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
-struct Shelf {
+struct Queue {
     items: VecDeque<Item>,
     /// How much was put in ever.
     put: u64,
@@ -42,9 +42,9 @@ struct Item {
 }
 
 /// One receiver's place in the outbox.
-pub struct Tap {
+pub struct Cursor {
     shared: Arc<Shared>,
-    changed: watch::Receiver<u64>,
+    changed: watch::Receiver<()>,
     next: u64,
     /// What was shown and not passed yet.
     shown: Option<Arc<Recorded>>,
@@ -74,26 +74,26 @@ impl Outbox {
 
     /// Takes in what went through the store, as far as it is about alerts. Never waits for anyone.
     pub fn put(&self, entries: &[Recorded]) {
-        let mut shelf = self.0.lock();
-        let before = shelf.put;
+        let mut queue = self.0.lock();
+        let before = queue.put;
         for told in entries.iter().filter(|told| matches!(told.entry.body, Body::Alert(_))) {
             if let Some(id) = told.id {
                 // The database was lost, and another one begun.
-                shelf.journal += u32::from(id <= shelf.last_entry);
-                shelf.last_entry = id;
+                queue.journal += u32::from(id <= queue.last_entry);
+                queue.last_entry = id;
             }
-            let item = Item { told: Arc::new(told.clone()), unstored_before: shelf.unstored, journal: shelf.journal };
-            shelf.unstored += u64::from(told.id.is_none());
-            if shelf.items.len() == LIMIT {
-                shelf.items.pop_front();
+            let item = Item { told: Arc::new(told.clone()), unstored_before: queue.unstored, journal: queue.journal };
+            queue.unstored += u64::from(told.id.is_none());
+            if queue.items.len() == LIMIT {
+                queue.items.pop_front();
             }
-            shelf.items.push_back(item);
-            shelf.put += 1;
+            queue.items.push_back(item);
+            queue.put += 1;
         }
-        let put = shelf.put;
-        drop(shelf);
-        if put != before {
-            self.0.put.send_replace(put);
+        let changed = queue.put != before;
+        drop(queue);
+        if changed {
+            self.0.changed.send_replace(());
         }
     }
 
@@ -103,22 +103,22 @@ impl Outbox {
     }
 
     /// A place at the end: what is put in from now on.
-    pub fn tap(&self) -> Tap {
-        let shelf = self.0.lock();
-        Tap {
+    pub fn cursor(&self) -> Cursor {
+        let queue = self.0.lock();
+        Cursor {
             shared: Arc::clone(&self.0),
-            changed: self.0.put.subscribe(),
-            next: shelf.put,
+            changed: self.0.changed.subscribe(),
+            next: queue.put,
             shown: None,
-            unstored: shelf.unstored,
-            journal: shelf.journal,
+            unstored: queue.unstored,
+            journal: queue.journal,
         }
     }
 }
 
-impl Tap {
+impl Cursor {
     /// Waits for what comes next. Nothing is lost when the waiting is given up, nor when who was told ends before it has
-    /// [`passed`](Tap::pass) what it was told: that comes next again.
+    /// [`passed`](Cursor::pass) what it was told: that comes next again.
     pub async fn next(&mut self) -> Next {
         loop {
             if let Some(next) = self.look() {
@@ -145,19 +145,19 @@ impl Tap {
         if let Some(told) = &self.shown {
             return Some(Next::Told(Arc::clone(told)));
         }
-        let shelf = self.shared.lock();
+        let queue = self.shared.lock();
         self.changed.mark_unchanged();
-        if self.next == shelf.put {
+        if self.next == queue.put {
             return None;
         }
-        let first = shelf.put - shelf.items.len() as u64;
+        let first = queue.put - queue.items.len() as u64;
         let Some(place) = self.next.checked_sub(first) else {
-            let front = shelf.items.front().expect("it is full");
+            let front = queue.items.front().expect("it is full");
             let unstored = front.unstored_before - self.unstored;
             (self.next, self.unstored) = (first, front.unstored_before);
             return Some(Next::Missed { unstored });
         };
-        let item = &shelf.items[usize::try_from(place).expect("a place among few")];
+        let item = &queue.items[usize::try_from(place).expect("a place among few")];
         if item.journal != self.journal {
             self.journal = item.journal;
             return Some(Next::Anew);
@@ -170,8 +170,8 @@ impl Tap {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().expect("no holder of this lock panics")
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -195,29 +195,29 @@ mod tests {
         Recorded { id, entry: Entry { agent: None, at, body: Body::Alert(note) } }
     }
 
-    fn ids(tap: &mut Tap) -> Vec<Option<Option<i64>>> {
-        let next = |tap: &mut Tap| {
-            let next = tap.look()?;
-            tap.pass();
+    fn ids(cursor: &mut Cursor) -> Vec<Option<Option<i64>>> {
+        let next = |cursor: &mut Cursor| {
+            let next = cursor.look()?;
+            cursor.pass();
             match next {
                 Next::Told(told) => Some(Some(told.id)),
                 Next::Missed { .. } | Next::Anew => Some(None),
             }
         };
-        std::iter::from_fn(|| next(tap)).collect()
+        std::iter::from_fn(|| next(cursor)).collect()
     }
 
     #[test]
-    fn each_tap_sees_all_from_its_beginning_on() {
+    fn each_cursor_sees_all_from_its_beginning_on() {
         let outbox = Outbox::default();
         outbox.go_on(7);
-        let mut first = outbox.tap();
+        let mut first = outbox.cursor();
         let event = EventReport { event_type: "x".into(), message: "x".into(), metadata: JsonObject::default() };
         let event = Recorded { id: Some(8), entry: Entry { body: Body::Event(event), ..told(None).entry } };
         outbox.put(&[event]);
         assert_eq!((first.look(), outbox.last_entry()), (None, 7), "only alerts");
         outbox.put(&[told(Some(9)), told(None)]);
-        let mut second = outbox.tap();
+        let mut second = outbox.cursor();
         outbox.put(&[told(Some(10))]);
         assert_eq!(first.waiting(), 3);
         assert_eq!(ids(&mut first), [Some(Some(9)), Some(None), Some(Some(10))]);
@@ -228,35 +228,35 @@ mod tests {
     #[test]
     fn who_is_too_far_behind_hears_what_is_lost() {
         let outbox = Outbox::default();
-        let mut tap = outbox.tap();
+        let mut cursor = outbox.cursor();
         outbox.put(&[told(None), told(Some(1)), told(None)]);
-        assert_eq!(ids(&mut tap).len(), 3);
+        assert_eq!(ids(&mut cursor).len(), 3);
         let many: Vec<Recorded> = (2..).map(|id| told((id % 4 > 0).then_some(id))).take(LIMIT + 8).collect();
         outbox.put(&many);
-        assert_eq!(tap.look(), Some(Next::Missed { unstored: 2 }), "of the first eight");
-        assert_eq!(ids(&mut tap), many[8..].iter().map(|told| Some(told.id)).collect::<Vec<_>>());
+        assert_eq!(cursor.look(), Some(Next::Missed { unstored: 2 }), "of the first eight");
+        assert_eq!(ids(&mut cursor), many[8..].iter().map(|told| Some(told.id)).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_journal_that_begins_anew_is_noticed_in_its_place() {
         let outbox = Outbox::default();
         outbox.go_on(100);
-        let mut tap = outbox.tap();
+        let mut cursor = outbox.cursor();
         outbox.put(&[told(Some(101)), told(Some(1)), told(Some(2))]);
-        assert_eq!(ids(&mut tap), [Some(Some(101)), None, Some(Some(1)), Some(Some(2))]);
+        assert_eq!(ids(&mut cursor), [Some(Some(101)), None, Some(Some(1)), Some(Some(2))]);
     }
 
     #[test]
-    fn what_was_not_passed_comes_again_even_after_the_shelf_has_let_it_go() {
+    fn what_was_not_passed_comes_again_even_after_the_queue_has_let_it_go() {
         let outbox = Outbox::default();
-        let mut tap = outbox.tap();
+        let mut cursor = outbox.cursor();
         outbox.put(&[told(None), told(Some(1))]);
         let first = Some(Next::Told(Arc::new(told(None))));
-        assert_eq!((tap.look(), tap.waiting()), (first, 1));
+        assert_eq!((cursor.look(), cursor.waiting()), (first, 1));
         outbox.put(&vec![told(Some(2)); LIMIT]);
         let again = Some(Next::Told(Arc::new(told(None))));
-        assert_eq!(tap.look(), again);
-        tap.pass();
-        assert_eq!(tap.look(), Some(Next::Missed { unstored: 0 }), "the first is not among what is lost");
+        assert_eq!(cursor.look(), again);
+        cursor.pass();
+        assert_eq!(cursor.look(), Some(Next::Missed { unstored: 0 }), "the first is not among what is lost");
     }
 }

@@ -6,14 +6,15 @@ use tokio::sync::Mutex;
 use tokio::time::{self, MissedTickBehavior, interval};
 
 use super::Progress;
-use super::outbox::{Next, Tap};
+use super::outbox::{Cursor, Next};
 use crate::clock::Clock;
+use crate::config::Receiver;
 use crate::feed::Feed;
 use crate::model::{Batch, Delivered, Recorded};
-use crate::notify::{Answer, Courier, Notification};
+use crate::notify::{Notification, Notifier, NotifyError, Origin, Outcome};
 use crate::store::{Op, Reader, WriteHandle};
+use crate::supervise::blocking;
 use crate::timers::back_off;
-use crate::web::aside;
 
 /// The first wait after a failure; each further failure doubles it, …
 const BACK_OFF_FIRST: Duration = Duration::from_secs(1);
@@ -36,66 +37,87 @@ const REFRESH_AT_ONCE: usize = 500;
 /// So many entries of the journal are read at once.
 const PAGE: u32 = 100;
 
-/// Delivers to one receiver. Whatever that does, it is waited for here alone.
-pub struct Worker {
-    /// The way there.
-    pub courier: Courier,
-    /// What the log calls it.
-    pub name: Arc<str>,
-    /// What the database calls it.
-    pub key: Arc<str>,
-    /// How far it is.
-    pub progress: Arc<Progress>,
-    /// What is told from now on; what was told before is read in the journal. The receiver's, not this worker's: the one
-    /// that replaces it begins with what this one has not passed, once this one has let go of it.
-    pub tap: Arc<Mutex<Tap>>,
+/// What the workers have in common.
+pub struct Context {
+    /// Who tells.
+    pub origin: Origin,
     /// The journal.
     pub journal: Reader,
-    /// Where its progress is kept.
+    /// Where progress is kept.
     pub store: WriteHandle,
     /// What fires now.
     pub feed: Feed,
     /// For the age of what waits.
     pub clock: Arc<dyn Clock>,
-    /// Decides how waits are spread.
-    pub seed: u64,
-    /// Whether the journal may have what this receiver was not told and the tap will not show; so at the beginning.
-    pub behind: bool,
+}
+
+/// Delivers to one receiver. Whatever that does, it is waited for here alone.
+pub struct Worker {
+    notifier: Notifier,
+    /// What the log calls the receiver.
+    name: String,
+    /// What the database calls it.
+    key: Arc<str>,
+    progress: Arc<Progress>,
+    cursor: Arc<Mutex<Cursor>>,
+    context: Arc<Context>,
+    seed: u64,
+    /// Whether the journal may have what this receiver was not told and the cursor will not show; so at the beginning.
+    behind: bool,
 }
 
 impl Worker {
+    /// For the receiver that the database calls `key`. `cursor` shows what is told from now on; what was told before is read
+    /// in the journal. It is the receiver's, not this worker's: the one that replaces it begins with what this one has not
+    /// passed, once this one has let go of it. `seed` decides how waits are spread.
+    ///
+    /// # Errors
+    /// When there is no way to the receiver.
+    pub fn new(
+        receiver: Receiver,
+        key: Arc<str>,
+        progress: Arc<Progress>,
+        cursor: Arc<Mutex<Cursor>>,
+        context: Arc<Context>,
+        seed: u64,
+    ) -> Result<Worker, NotifyError> {
+        let name = Notifier::name(&receiver);
+        let notifier = Notifier::new(receiver, context.origin.clone())?;
+        Ok(Worker { notifier, name, key, progress, cursor, context, seed, behind: true })
+    }
+
     /// Delivers for ever. May be given up at any moment: what was not noted as delivered is delivered again.
     pub async fn run(mut self) {
-        let tap = Arc::clone(&self.tap);
-        let mut tap = tap.lock().await;
+        let cursor = Arc::clone(&self.cursor);
+        let mut cursor = cursor.lock().await;
         let mut refresh = interval(REFRESH);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         refresh.reset_after(FIRST_REFRESH);
         let mut unread = 0;
         loop {
             if self.behind {
-                self.behind = !self.catch_up(&tap).await;
+                self.behind = !self.catch_up(&cursor).await;
                 unread = if self.behind { unread + 1 } else { 0 };
             }
             let (behind, wait) = (self.behind, self.wait(unread));
             let next = tokio::select! {
                 biased; // what happened goes before what goes on
-                next = tap.next() => next,
+                next = cursor.next() => next,
                 () = time::sleep(wait), if behind => continue,
-                _ = refresh.tick(), if self.courier.wants_refreshing() => {
+                _ = refresh.tick(), if self.notifier.wants_refreshing() => {
                     self.refresh().await;
                     continue;
                 }
             };
-            self.count_waiting(&tap);
+            self.count_waiting(&cursor);
             match next {
                 Next::Told(told) => {
                     // It was read in the journal already, or will be.
-                    let elsewhere = told.id.is_some_and(|id| self.behind || id <= self.up_to());
-                    if !elsewhere {
-                        self.deliver(&told, &tap).await;
+                    let in_journal = told.id.is_some_and(|id| self.behind || id <= self.up_to());
+                    if !in_journal {
+                        self.deliver(&told, &cursor).await;
                     }
-                    tap.pass();
+                    cursor.pass();
                 }
                 Next::Missed { unstored } => {
                     add(&self.progress.lost, unstored);
@@ -106,8 +128,8 @@ impl Worker {
         }
     }
 
-    fn count_waiting(&self, tap: &Tap) {
-        self.progress.waiting.store(tap.waiting(), Ordering::Relaxed);
+    fn count_waiting(&self, cursor: &Cursor) {
+        self.progress.waiting.store(cursor.waiting(), Ordering::Relaxed);
     }
 
     fn wait(&self, failures: u32) -> Duration {
@@ -120,14 +142,14 @@ impl Worker {
 
     /// Delivers what the journal has and this receiver was not told. False if the journal cannot be read now: what is
     /// in no journal must not wait for that.
-    async fn catch_up(&mut self, tap: &Tap) -> bool {
+    async fn catch_up(&mut self, cursor: &Cursor) -> bool {
         loop {
-            let (journal, up_to) = (self.journal.clone(), self.up_to());
-            match aside(move || journal.alerts_after(up_to, PAGE)).await {
+            let (journal, up_to) = (self.context.journal.clone(), self.up_to());
+            match blocking(move || journal.alerts_after(up_to, PAGE)).await {
                 Ok(page) if page.is_empty() => return true,
                 Ok(page) => {
                     for told in page {
-                        self.deliver(&told, tap).await;
+                        self.deliver(&told, cursor).await;
                     }
                 }
                 Err(error) => {
@@ -140,26 +162,26 @@ impl Worker {
     }
 
     /// Tells one thing until it is taken, refused, or a day old.
-    async fn deliver(&mut self, told: &Recorded, tap: &Tap) {
+    async fn deliver(&mut self, told: &Recorded, cursor: &Cursor) {
         let Some(notification) = Notification::of(told) else { return };
         let mut failures = 0;
         loop {
-            self.count_waiting(tap);
-            match self.courier.tell(&notification, self.clock.now().wall).await {
-                Answer::Taken(_) => {
+            self.count_waiting(cursor);
+            match self.notifier.tell(&notification, self.context.clock.now().wall).await {
+                Outcome::Taken(_) => {
                     self.works();
                     add(&self.progress.delivered, 1);
                     break;
                 }
-                Answer::Refused(reason) => {
+                Outcome::Refused(reason) => {
                     self.fails(&reason, "a receiver refuses what it is told");
                     add(&self.progress.refused, 1);
                     break;
                 }
-                Answer::Failed { reason, retry_after } => {
+                Outcome::Failed { reason, retry_after } => {
                     failures += 1;
                     self.fails(&reason, "a receiver cannot be told; it is tried again");
-                    if self.clock.now().wall.since(notification.at) >= GIVEN_UP {
+                    if self.context.clock.now().wall.since(notification.at) >= GIVEN_UP {
                         tracing::warn!(receiver = %self.name, alert = %notification.rule, "given up after a day");
                         add(&self.progress.lost, 1);
                         break;
@@ -173,19 +195,20 @@ impl Worker {
             self.progress.up_to.store(id, Ordering::Relaxed);
             let delivered = vec![Delivered { receiver: Arc::clone(&self.key), up_to: Some(id) }];
             // What the store cannot take now it remembers.
-            let _ = self.store.submit(Op::Store { batch: Batch { delivered, ..Batch::default() }, reply: None });
+            let _ =
+                self.context.store.submit(Op::Store { batch: Batch { delivered, ..Batch::default() }, reply: None });
         }
     }
 
     /// Tells what fires, once: in a minute it is told again in any case.
     async fn refresh(&mut self) {
-        let now = self.clock.now().wall;
-        let snapshot = self.feed.present().snapshot;
+        let now = self.context.clock.now().wall;
+        let snapshot = self.context.feed.present().snapshot;
         for some in snapshot.alerts.chunks(REFRESH_AT_ONCE) {
             let firing: Vec<Notification> = some.iter().map(|alert| Notification::still(alert, now)).collect();
-            match self.courier.refresh(&firing, now).await {
-                Answer::Taken(_) => self.works(),
-                Answer::Refused(reason) | Answer::Failed { reason, .. } => {
+            match self.notifier.refresh(&firing, now).await {
+                Outcome::Taken(_) => self.works(),
+                Outcome::Refused(reason) | Outcome::Failed { reason, .. } => {
                     self.fails(&reason, "a receiver cannot be told what fires; it is tried again");
                     return;
                 }

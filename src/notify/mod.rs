@@ -2,8 +2,8 @@
 //! order is for others to decide.
 
 mod alertmanager;
-mod courier;
 mod message;
+mod notifier;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{ActiveAlert, AgentId, Body, Recorded, Severity, Timestamp, Turn};
 
-pub use courier::{Answer, Courier, NotifyError, TIMEOUT, key};
+pub use notifier::{Notifier, NotifyError, Outcome, TIMEOUT, key};
 
 /// Who tells.
 #[derive(Clone, PartialEq, Eq, Debug)]

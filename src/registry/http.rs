@@ -10,6 +10,7 @@ use super::record::{self, InvalidDocument};
 use super::{LIMIT_BYTES, mebibytes, printable};
 use crate::config::public_url;
 use crate::monitor::SourceReading;
+use crate::supervise::blocking;
 use crate::web::{self, SecretError};
 
 /// Why an answer could not be had or used. The URL is in the message, without user and query.
@@ -117,7 +118,7 @@ impl HttpRegistry {
             Err(_) => return Err(HttpError::Timeout { url: self.name.clone(), timeout: self.timeout }),
         };
         // 16 MiB of JSON take long enough to be felt by everything else on this thread.
-        let parsed = web::aside(move || record::parse(&body)).await;
+        let parsed = blocking(move || record::parse(&body)).await;
         parsed.map_err(|source| HttpError::Invalid { url: self.name.clone(), source })
     }
 

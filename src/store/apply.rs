@@ -1,32 +1,34 @@
 //! Everything that changes the database, one function a statement.
 
 mod accounts;
+mod alerts;
 mod expire;
+mod groups;
 mod host;
 mod rollup;
 mod samples;
+mod writes;
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, ToSql, params};
 
+use super::StoreError;
+use super::columns::EVENT;
 use super::mark::Reached;
-use super::writes::Outcome;
-use super::{StoreError, alerts, groups, writes};
 use crate::model::{
-    AgentNumber, Batch, Body, Entry, ExitStatus, JsonObject, LeftoverRow, RunRow, StoredAgent, Timestamp, Usage,
+    AgentNumber, Batch, Body, Entry, EventReport, ExitStatus, JsonObject, LeftoverRow, Recorded, RunRow, StoredAgent,
+    Timestamp, Usage,
 };
 
 pub(super) use expire::{
     believed, delete_agents, delete_entries, delete_leftovers, delete_minutes, delete_rollups, delete_runs,
     delete_ticks, give_back,
 };
+pub(super) use groups::delete_groups;
 pub(super) use rollup::{end_stretch, reach, rollups};
-pub(super) use samples::Words;
-
-/// Journal kinds, as in the schema.
-pub(super) const EVENT: i64 = 0;
-pub(super) const ERROR: i64 = 1;
+pub(super) use samples::StatusNumbers;
+pub(super) use writes::Outcome;
 
 /// What a batch did that others want to know.
 pub(super) struct Applied {
@@ -38,15 +40,21 @@ pub(super) struct Applied {
     pub(super) hour_over: bool,
     /// What became of what came from outside.
     pub(super) outcome: Option<Outcome>,
+    /// How far the database has come with it.
+    pub(super) reached: Reached,
 }
 
 /// Stores all of a batch, in the caller's transaction.
-pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -> Result<Applied, StoreError> {
+pub(super) fn batch(
+    connection: &Connection,
+    statuses: &mut StatusNumbers,
+    batch: &Batch,
+) -> Result<Applied, StoreError> {
     for stored in &batch.agents {
         agent(connection, stored)?;
     }
     let hour_over = match batch.tick {
-        Some(tick) => samples::samples(connection, words, tick, &batch.samples)?,
+        Some(tick) => samples::samples(connection, statuses, tick, &batch.samples)?,
         None => false,
     };
     for row in &batch.runs {
@@ -62,7 +70,10 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
         host::minute(connection, minute)?;
     }
     let ids = Vec::with_capacity(batch.entries.len());
-    let mut applied = Applied { ids, errors_of: BTreeSet::new(), hour_over, outcome: None };
+    // A pass without samples leaves no trace by which the next start could tell that it is missing.
+    let tick = batch.tick.filter(|_| !batch.samples.is_empty()).map_or(0, |tick| tick.ordinal);
+    let reached = Reached { entry: 0, tick };
+    let mut applied = Applied { ids, errors_of: BTreeSet::new(), hour_over, outcome: None, reached };
     for item in &batch.entries {
         applied.ids.push(entry(connection, item)?);
         if let (Body::Error(_), Some((number, _))) = (&item.body, &item.agent) {
@@ -79,7 +90,28 @@ pub(super) fn batch(connection: &Connection, words: &mut Words, batch: &Batch) -
     if let Some(write) = &batch.write {
         applied.outcome = Some(writes::write(connection, write, &mut applied.errors_of)?);
     }
+    let new = applied.outcome.and_then(Outcome::new_entry);
+    applied.reached.entry = applied.ids.iter().copied().chain(new).max().unwrap_or(0);
     Ok(applied)
+}
+
+/// Entries that were stored, with their ids.
+pub(super) fn recorded(ids: Vec<i64>, entries: Vec<Entry>) -> impl Iterator<Item = Recorded> {
+    ids.into_iter().zip(entries).map(|(id, entry)| Recorded { id: Some(id), entry })
+}
+
+/// Tells in the journal what became of the database itself.
+pub(super) fn warning<const N: usize>(
+    connection: &Connection,
+    at: Timestamp,
+    message: &str,
+    facts: [(&str, serde_json::Value); N],
+) -> Result<Recorded, StoreError> {
+    let metadata = facts.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let metadata = metadata.collect::<serde_json::Map<_, _>>().into();
+    let body = Body::Event(EventReport { event_type: "warning".into(), message: message.into(), metadata });
+    let warning = Entry { agent: None, at, body };
+    Ok(Recorded { id: Some(entry(connection, &warning)?), entry: warning })
 }
 
 fn agent(connection: &Connection, agent: &StoredAgent) -> Result<(), StoreError> {
@@ -168,7 +200,7 @@ fn leftover(connection: &Connection, leftover: &LeftoverRow) -> Result<(), Store
     execute(connection, sql, values).map(drop)
 }
 
-pub(super) fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
+fn entry(connection: &Connection, entry: &Entry) -> Result<i64, StoreError> {
     let number = entry.agent.as_ref().map(|(number, _)| *number);
     let (at, agent) = (entry.at.sql(), number.map(AgentNumber::get));
     match &entry.body {
@@ -201,10 +233,10 @@ pub(super) fn skip_to(connection: &Connection, reached: Reached, now: Timestamp)
     execute(connection, sql, params![now.sql(), reached.tick]).map(drop)
 }
 
-pub(super) fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {
+fn execute(connection: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<usize, StoreError> {
     Ok(connection.prepare_cached(sql)?.execute(values)?)
 }
 
-pub(super) fn unless_empty(metadata: &JsonObject) -> Option<&str> {
+fn unless_empty(metadata: &JsonObject) -> Option<&str> {
     Some(metadata.as_str()).filter(|text| *text != "{}")
 }

@@ -127,14 +127,17 @@ impl Backlog {
         self.entries.len()
     }
 
-    /// Whether nothing waits; `spare`: passes aside.
-    pub(super) fn is_empty(&self, spare: bool) -> bool {
-        self.owed.is_empty() && self.entries.is_empty() && self.minutes.is_empty() && (spare || self.passes.is_empty())
+    /// Whether nothing waits; `without_samples`: sampling passes aside.
+    pub(super) fn is_empty(&self, without_samples: bool) -> bool {
+        self.owed.is_empty()
+            && self.entries.is_empty()
+            && self.minutes.is_empty()
+            && (without_samples || self.passes.is_empty())
     }
 
     /// Takes out what is to be stored next, how things are before all else, since everything refers to it; nothing when
-    /// nothing waits. With `spare`, passes stay.
-    pub(super) fn next(&mut self, portion: Portion, spare: bool) -> Vec<Batch> {
+    /// nothing waits. With `without_samples`, sampling passes stay.
+    pub(super) fn next(&mut self, portion: Portion, without_samples: bool) -> Vec<Batch> {
         let mut batch = Batch::default();
         let all = portion == Portion::Much;
         if !self.owed.is_empty() {
@@ -151,7 +154,7 @@ impl Backlog {
         if !batch.is_empty() {
             return vec![batch];
         }
-        let count = if spare { 0 } else { self.passes.len().min(if all { PASSES } else { 1 }) };
+        let count = if without_samples { 0 } else { self.passes.len().min(if all { PASSES } else { 1 }) };
         let passes: Vec<Batch> = self.passes.drain(..count).collect();
         self.samples -= passes.iter().map(|pass| pass.samples.len()).sum::<usize>();
         passes

@@ -11,7 +11,7 @@ impl Reader {
     /// [`StoreError::Damaged`] with what was found first; when the database cannot be read, or is closed or replaced
     /// meanwhile.
     pub fn check(&self) -> Result<(), StoreError> {
-        self.ask_apart(|connection| {
+        self.read_apart(|connection| {
             tables(connection)?.iter().try_for_each(|table| {
                 // https://sqlite.org/pragma.html#pragma_quick_check
                 let mut check = connection.prepare("select * from pragma_quick_check(?1)")?;

@@ -1,8 +1,35 @@
 //! How numbers stand in the database.
 
+use rusqlite::Row;
+use rusqlite::types::Type;
+
 use super::StoreError;
-use crate::model::{AgentNumber, Io, Timestamp};
+use crate::model::{AgentNumber, Io, Severity, Timestamp};
 use crate::rollup::Resolution;
+
+/// Kinds of the journal's entries, as in the schema.
+pub(super) const EVENT: i64 = 0;
+pub(super) const ERROR: i64 = 1;
+pub(super) const FIRED: i64 = 2;
+pub(super) const ENDED: i64 = 3;
+pub(super) const REPEATED: i64 = 4;
+
+/// The order of `Severity` is the order of their numbers in the schema.
+pub(super) fn severity_number(severity: Severity) -> i64 {
+    severity as i64
+}
+
+pub(super) fn severity(row: &Row<'_>, column: usize) -> rusqlite::Result<Severity> {
+    match row.get(column)? {
+        0 => Ok(Severity::Info),
+        1 => Ok(Severity::Warning),
+        2 => Ok(Severity::Critical),
+        other => {
+            let error = format!("{other} is no severity");
+            Err(rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, error.into()))
+        }
+    }
+}
 
 /// The kernel counts storage I/O in sectors, proc_pid_io(5): a third of the digits.
 const SECTOR: u64 = 512;
@@ -47,6 +74,30 @@ pub(super) fn key_agent(key: u64) -> u32 {
 pub(super) fn tenths(percent: f64) -> Option<u64> {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float's `as` saturates")]
     percent.is_finite().then(|| (percent * 10.0).round() as u64)
+}
+
+pub(super) fn from_tenths(tenths: Option<i64>) -> Option<f64> {
+    tenths.map(|tenths| tenths as f64 / 10.0)
+}
+
+/// A load or a percentage in hundredths; what is no number is not known.
+pub(super) fn hundredths(number: f64) -> Option<i64> {
+    #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates")]
+    number.is_finite().then(|| (number * 100.0).round() as i64)
+}
+
+pub(super) fn from_hundredths(hundredths: Option<i64>) -> Option<f64> {
+    hundredths.map(|hundredths| hundredths as f64 / 100.0)
+}
+
+/// Memory in KiB.
+pub(super) fn kib(bytes: u64) -> u64 {
+    bytes / 1024
+}
+
+/// Memory in bytes.
+pub(super) fn from_kib(kib: Option<u64>) -> Option<u64> {
+    kib.map(|kib| kib.saturating_mul(1024))
 }
 
 /// Bits below the span in the key of a rollup.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::ToSqlOutput;
 use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 
-use super::database::{self, FILE_NAME};
+use super::database::{self, FILE_NAME, with_suffix};
 use super::{StoreError, apply};
 use crate::clock::{Clock, SystemClock};
-use crate::model::{Batch, Body, Entry, EventReport, Recorded};
+use crate::model::Recorded;
 
 /// Rows that are copied in one transaction.
 const ROWS_PER_COPY: u64 = 20_000;
@@ -31,17 +31,17 @@ pub(super) fn was_ours(path: &Path) -> bool {
 }
 
 /// Makes a new database of what can be read of the damaged one, puts that aside with its log as `…corrupt-<UTC>`, and
-/// the new one in its place. It is told in the journal, where what was stored last is returned from.
+/// the new one in its place. Returns what the new one's journal tells of it.
 ///
 /// # Errors
 /// When the new one cannot be made: then the damaged one is left where it is.
-pub(super) fn replace(directory: &Path, why: &str) -> Result<Vec<Recorded>, StoreError> {
+pub(super) fn replace(directory: &Path, why: &str) -> Result<Recorded, StoreError> {
     let path = directory.join(FILE_NAME);
     let at = SystemClock.now().wall;
-    let new = with(&path, "-new");
+    let new = with_suffix(&path, "-new");
     remove_all(&new)?;
     tracing::error!(path = %path.display(), %why, "the database is damaged: what can be read of it is saved");
-    let connection = database::create(&new)?;
+    let connection = database::open(&new)?;
     let headed = with_header(&path);
     let saved = salvage(headed.as_deref().unwrap_or(&path), &connection);
     if let Some(copy) = headed {
@@ -53,40 +53,30 @@ pub(super) fn replace(directory: &Path, why: &str) -> Result<Vec<Recorded>, Stor
     let message =
         format!("the database was damaged ({why}) and is kept as {}: {rows} rows were saved{lost}", aside.display());
     let facts = [
-        ("reason".to_owned(), "database_damaged".into()),
-        ("kept_as".to_owned(), aside.display().to_string().into()),
-        ("rows_saved".to_owned(), rows.into()),
+        ("reason", "database_damaged".into()),
+        ("kept_as", aside.display().to_string().into()),
+        ("rows_saved", rows.into()),
     ];
-    let metadata = serde_json::Map::from_iter(facts).into();
-    let body = Body::Event(EventReport { event_type: "warning".into(), message: message.as_str().into(), metadata });
-    let entry = Entry { agent: None, at, body };
-    let batch = Batch { entries: vec![entry.clone()], ..Batch::default() };
-    let stored = apply::batch(&connection, &mut apply::Words::default(), &batch)?;
+    let told = apply::warning(&connection, at, &message, facts)?;
     database::close(connection)?;
 
     // The log, or the journal, first: beside the new database it would be taken for that one's.
     for rest in ["-wal", "-journal"] {
-        rename(&with(&path, rest), &with(&aside, rest))?;
+        rename(&with_suffix(&path, rest), &with_suffix(&aside, rest))?;
     }
-    remove(&with(&path, "-shm"))?;
+    remove(&with_suffix(&path, "-shm"))?;
     rename(&path, &aside)?;
     rename(&new, &path)?;
     let _ = fs::File::open(directory).and_then(|directory| directory.sync_all());
     tracing::error!(kept_as = %aside.display(), rows, "the damaged database was replaced");
-    Ok(stored.ids.into_iter().map(|id| Recorded { id: Some(id), entry: entry.clone() }).collect())
+    Ok(told)
 }
 
 /// A name that is free.
 fn aside(path: &Path, when: &str) -> PathBuf {
-    let name = with(path, &format!(".corrupt-{when}"));
-    let numbered = (2..).map(|n| with(&name, &format!("-{n}")));
+    let name = with_suffix(path, &format!(".corrupt-{when}"));
+    let numbered = (2..).map(|n| with_suffix(&name, &format!("-{n}")));
     std::iter::once(name.clone()).chain(numbered).find(|name| !name.exists()).unwrap_or(name)
-}
-
-pub(super) fn with(path: &Path, rest: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(rest);
-    name.into()
 }
 
 /// Of a database that has lost its header, a copy with another one: all else may be whole. None when it has one, or there is
@@ -97,10 +87,11 @@ fn with_header(path: &Path) -> Option<PathBuf> {
     if magic == *database::MAGIC {
         return None;
     }
-    let copy = with(path, "-headed");
+    let copy = with_suffix(path, "-headed");
     let made = remove_all(&copy).is_ok()
         && fs::copy(path, &copy).is_ok()
-        && (fs::copy(with(path, "-wal"), with(&copy, "-wal")).is_ok() || !with(path, "-wal").exists());
+        && (fs::copy(with_suffix(path, "-wal"), with_suffix(&copy, "-wal")).is_ok()
+            || !with_suffix(path, "-wal").exists());
     let headed = made.then(|| fs::File::options().write(true).open(&copy)).and_then(Result::ok).is_some_and(|file| {
         let length = file.metadata().map_or(0, |metadata| metadata.len());
         file.write_all_at(&database::header(length), 0).is_ok()
@@ -113,7 +104,7 @@ fn with_header(path: &Path) -> Option<PathBuf> {
 
 /// Removes a database, with what belongs to it.
 fn remove_all(path: &Path) -> Result<(), StoreError> {
-    ["", "-wal", "-journal", "-shm"].iter().try_for_each(|rest| remove(&with(path, rest)))
+    ["", "-wal", "-journal", "-shm"].iter().try_for_each(|rest| remove(&with_suffix(path, rest)))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
@@ -149,9 +140,8 @@ fn salvage(damaged: &Path, into: &Connection) -> Result<(u64, Vec<String>), Stor
     let Ok(from) = readable else { return Ok((0, tables.into_iter().map(|(name, _)| name).collect())) };
     let (mut rows, mut incomplete) = (0, Vec::new());
     for (name, without_rowid) in tables {
-        let columns = columns(into, &name)?;
-        let known = columns_of(&from, &name).unwrap_or_default();
-        let shared: Vec<&str> = columns.iter().map(String::as_str).filter(|name| known.contains(*name)).collect();
+        let known = columns(&from, &name).unwrap_or_default();
+        let shared = columns(into, &name)?.into_iter().filter(|column| known.contains(column)).collect();
         let mut copy = Copy { from: &from, into, table: &name, columns: shared, rows: 0 };
         let whole = copy.run(without_rowid)?;
         rows += copy.rows;
@@ -173,16 +163,12 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>
         .collect()
 }
 
-fn columns_of(connection: &Connection, table: &str) -> rusqlite::Result<std::collections::BTreeSet<String>> {
-    Ok(columns(connection, table)?.into_iter().collect())
-}
-
 /// The copying of one table.
 struct Copy<'c> {
     from: &'c Connection,
     into: &'c Connection,
     table: &'c str,
-    columns: Vec<&'c str>,
+    columns: Vec<String>,
     rows: u64,
 }
 

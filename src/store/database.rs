@@ -19,7 +19,7 @@ use crate::retention::Limits;
 pub const FILE_NAME: &str = "agent-monitor.db";
 
 /// How long a lock of somebody else is waited for: who looks at the database with sqlite3 may hold one for a moment.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many instructions of SQLite's machine go by before a copy says again how far it has come.
 const INSTRUCTIONS_PER_WORD: i32 = 100_000;
@@ -89,14 +89,11 @@ impl Contents {
     }
 }
 
-/// Opens the database in `directory` for writing; makes it if it is missing or empty.
-pub(super) fn open(directory: &Path) -> Result<Connection, StoreError> {
-    create(&directory.join(FILE_NAME))
-}
-
-/// Opens this file as our database; makes it if it is missing or empty.
-pub(super) fn create(path: &Path) -> Result<Connection, StoreError> {
-    let new = inspect(path)?;
+/// Opens this file as our database, for writing; makes it if it is missing or empty.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    // Looked at before SQLite does, since opening can already change a database that has a log.
+    let file = open_private(path).map_err(|source| StoreError::Io { doing: "open", path: path.to_owned(), source })?;
+    let new = judge(path, file, nix::unistd::Uid::effective().as_raw())?;
     connect(path, new)
 }
 
@@ -111,11 +108,16 @@ pub(super) fn cut_log(connection: &Connection) -> Result<(), StoreError> {
     Ok(connection.pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))?)
 }
 
+/// The path of a file beside another one: its log, a copy.
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// What a copy is called while it is being written.
 fn part_of(to: &Path) -> PathBuf {
-    let mut part = to.as_os_str().to_owned();
-    part.push(format!("-part-{}", std::process::id()));
-    part.into()
+    with_suffix(to, &format!("-part-{}", std::process::id()))
 }
 
 /// Has `progress` hear, from time to time while this connection copies to `to`, how many bytes are written, and how many
@@ -160,12 +162,11 @@ pub(super) fn copy(connection: &Connection, to: &Path) -> Result<(), StoreError>
 /// Opens it once more, while this process may have other connections to it. Those hold POSIX locks, which a process
 /// loses when it closes any descriptor of the file: so here nobody but SQLite opens it,
 /// <https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>.
-pub(super) fn reopen(directory: &Path) -> Result<Connection, StoreError> {
-    let path = directory.join(FILE_NAME);
-    match std::fs::symlink_metadata(&path) {
-        Ok(metadata) => connect(&path, metadata.len() == 0),
-        Err(error) if error.kind() == ErrorKind::NotFound => open(directory),
-        Err(source) => Err(StoreError::Io { doing: "open", path, source }),
+pub(super) fn reopen(path: &Path) -> Result<Connection, StoreError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => connect(path, metadata.len() == 0),
+        Err(error) if error.kind() == ErrorKind::NotFound => open(path),
+        Err(source) => Err(StoreError::Io { doing: "open", path: path.to_owned(), source }),
     }
 }
 
@@ -217,7 +218,7 @@ pub(super) fn limit_log(connection: &Connection, limits: Limits) -> rusqlite::Re
 }
 
 fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     // A 2xx means that it is on disk: NORMAL would lose the last commits with the power.
     connection.pragma_update(None, "synchronous", "full")?;
     // What is in the file, put there by whomever, calls no function that could do harm.
@@ -240,22 +241,13 @@ fn configure(connection: &Connection, new: bool) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Looks at the file before SQLite does, since opening can already change a database that has a log. Makes it if it is
-/// missing. Tells whether it is new.
-fn inspect(path: &Path) -> Result<bool, StoreError> {
-    let failed = |source| StoreError::Io { doing: "open", path: path.to_owned(), source };
-    let file = open_private(path).map_err(failed)?;
-    judge(path, file, nix::unistd::Uid::effective().as_raw())
-}
-
 /// Looks at the database in `directory` and changes nothing, as a doctor does. Tells whether there is one.
 ///
 /// # Errors
 /// As [`open`](super::open) would refuse it in a daemon of this user.
 pub fn examine(directory: &Path, user: u32) -> Result<bool, StoreError> {
     let path = directory.join(FILE_NAME);
-    let options = || OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
-    match options() {
+    match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
         Ok(file) => judge(&path, file, user).map(|new| !new),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(source) => Err(StoreError::Io { doing: "open", path, source }),

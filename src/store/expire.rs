@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::query::{self, JournalCursor};
-use super::{StoreError, apply, groups};
+use super::{StoreError, apply};
 use crate::model::{AgentNumber, Timestamp};
 use crate::retention::{self, Cutoffs, Limits, Share};
 use crate::rollup::Resolution;
@@ -75,14 +75,14 @@ impl Pruning {
                     let rows = apply::delete_entries(connection, &ids)?;
                     if !spare_unresolved {
                         // With their last occurrence, or all occurrences would go before the first problem does.
-                        gone.problems_of = groups::expire(connection, cutoff, false)?;
+                        gone.problems_of = apply::delete_groups(connection, cutoff, false)?;
                     }
                     (rows + gone.problems_of.len(), None)
                 }
                 None => (0, Some(Stage::Groups)),
             },
             Stage::Groups => {
-                gone.problems_of = groups::expire(connection, cutoff, spare_unresolved)?;
+                gone.problems_of = apply::delete_groups(connection, cutoff, spare_unresolved)?;
                 let rows = gone.problems_of.len();
                 (rows, (rows == 0).then_some(Stage::Runs))
             }

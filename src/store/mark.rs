@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::{StoreError, apply, query};
 use crate::clock::{Clock, SystemClock};
-use crate::model::{Batch, Body, Entry, EventReport, Recorded};
+use crate::model::Recorded;
 
 const FILE_NAME: &str = "agent-monitor.mark";
 
@@ -85,10 +85,10 @@ fn read(file: &File) -> Option<Reached> {
 
 /// Holds the database against the note. What is missing is told in the journal, and its numbers are not used again: others
 /// may have heard of them. Returns what was told.
-pub(super) fn go_on(connection: &Connection, reached: Reached) -> Result<Vec<Recorded>, StoreError> {
+pub(super) fn go_on(connection: &Connection, reached: Reached) -> Result<Option<Recorded>, StoreError> {
     let have = query::reached(connection)?;
     if have.max(reached) == have {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let entries = reached.entry.saturating_sub(have.entry).max(0);
     let passes = reached.tick.saturating_sub(have.tick);
@@ -97,21 +97,13 @@ pub(super) fn go_on(connection: &Connection, reached: Reached) -> Result<Vec<Rec
         "the database is older than it was, since its log was lost or cut: {entries} entries of the journal and up to \
          {passes} sampling passes that had been stored are gone"
     );
-    let facts = [
-        ("reason".to_owned(), "data_gap".into()),
-        ("entries_lost".to_owned(), entries.into()),
-        ("passes_lost".to_owned(), passes.into()),
-    ];
-    let metadata = serde_json::Map::from_iter(facts).into();
-    let body = Body::Event(EventReport { event_type: "warning".into(), message: message.into(), metadata });
+    let facts = [("reason", "data_gap".into()), ("entries_lost", entries.into()), ("passes_lost", passes.into())];
     let at = SystemClock.now().wall;
-    let entry = Entry { agent: None, at, body };
     let transaction = connection.unchecked_transaction()?;
     apply::skip_to(&transaction, reached, at)?;
-    let batch = Batch { entries: vec![entry], ..Batch::default() };
-    let stored = apply::batch(&transaction, &mut apply::Words::default(), &batch)?;
+    let told = apply::warning(&transaction, at, &message, facts)?;
     transaction.commit()?;
-    Ok(stored.ids.into_iter().zip(batch.entries).map(|(id, entry)| Recorded { id: Some(id), entry }).collect())
+    Ok(Some(told))
 }
 
 #[cfg(test)]

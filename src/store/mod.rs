@@ -3,7 +3,6 @@
 //! The order of a start is [`StateLock::acquire`], then [`open`]; the [`Writer`] goes to a thread of its own, and the
 //! lock with it.
 
-mod alerts;
 mod apply;
 mod backlog;
 mod check;
@@ -11,7 +10,6 @@ mod columns;
 mod damage;
 mod database;
 mod expire;
-mod groups;
 mod lock;
 mod mark;
 mod migrate;
@@ -23,7 +21,6 @@ mod reserve;
 mod rolling;
 mod stats;
 mod writer;
-mod writes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,7 +33,7 @@ use reserve::Reserve;
 
 pub use database::{FILE_NAME, examine};
 pub use lock::StateLock;
-pub use query::{ErrorRow, ExportPage, JournalPage, Selection};
+pub use query::{ExportPage, Selection};
 pub use queue::{NotTaken, Op, WriteHandle};
 pub use reader::Reader;
 pub use stats::StoreStats;
@@ -85,16 +82,16 @@ pub type Listener = Box<dyn Fn(Committed) + Send + Sync>;
 /// the rights to it.
 pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
     let mark = mark::Mark::open(lock.directory());
-    let (connection, resume) = match read(&lock, &mark) {
+    let (connection, resume) = match open_and_resume(&lock, &mark) {
         // The index of the log alone takes space.
         Err(error) if (error.is_full() || error.is_io()) && Reserve::find(lock.directory()).give_up() => {
             tracing::warn!(reason = error.chain(), "the database cannot be opened: space held in reserve is used");
-            read(&lock, &mark)?
+            open_and_resume(&lock, &mark)?
         }
         Err(error) => {
             let Some(what) = error.damage() else { return Err(error) };
             damage::replace(lock.directory(), &what)?;
-            read(&lock, &mark)?
+            open_and_resume(&lock, &mark)?
         }
         Ok(opened) => opened,
     };
@@ -120,8 +117,8 @@ pub fn backup(directory: &Path, to: &Path, progress: impl FnMut(u64, u64) + Send
     database::copy(&connection, to)
 }
 
-fn read(lock: &StateLock, mark: &mark::Mark) -> Result<(Connection, Resume), StoreError> {
-    let connection = database::open(lock.directory())?;
+fn open_and_resume(lock: &StateLock, mark: &mark::Mark) -> Result<(Connection, Resume), StoreError> {
+    let connection = database::open(&lock.directory().join(FILE_NAME))?;
     mark::go_on(&connection, mark.reached())?;
     let resume = query::resume(&connection)
         .map_err(|source| StoreError::Sqlite { doing: "read what the last daemon left behind", source })?;

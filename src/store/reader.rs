@@ -31,7 +31,7 @@ struct Pool {
 
 #[derive(Default)]
 struct State {
-    idle: Vec<Source>,
+    idle: Vec<Pooled>,
     lent: usize,
     /// Connections of an earlier generation are not used again.
     generation: u64,
@@ -42,7 +42,8 @@ struct State {
     suspected: bool,
 }
 
-struct Source {
+/// A connection of the pool.
+struct Pooled {
     connection: Connection,
     generation: u64,
     deadline_ns: Arc<AtomicU64>,
@@ -88,8 +89,8 @@ impl Reader {
         self.0.lock().damage.take()
     }
 
-    /// If the error is of damage, tells the writer so, unless the file was replaced meanwhile.
-    fn told(&self, generation: u64, error: StoreError) -> StoreError {
+    /// Keeps what the error says of damage for the writer, unless the file was replaced meanwhile.
+    fn note_damage(&self, generation: u64, error: StoreError) -> StoreError {
         let damage = error.damage();
         let mut state = self.0.lock();
         if damage.is_some() && state.generation == generation {
@@ -100,44 +101,42 @@ impl Reader {
 
     /// Asks something long of a connection that is none of those that answer questions. It is given up when the file is
     /// replaced.
-    pub(super) fn ask_apart<T>(
+    pub(super) fn read_apart<T>(
         &self,
         question: impl FnOnce(&Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (closed, generation) = {
+        let generation = {
             let state = self.0.lock();
-            (state.closed, state.generation)
+            if state.closed {
+                return Err(StoreError::Closed);
+            }
+            state.generation
         };
-        if closed {
-            return Err(StoreError::Closed);
-        }
-        let answer = self.apart(generation).map_err(failed).and_then(|connection| question(&connection));
-        answer.map_err(|error| self.told(generation, error))
-    }
-
-    fn apart(&self, generation: u64) -> rusqlite::Result<Connection> {
-        let mut source = open(&self.0.path, generation)?;
         let pool = Arc::clone(&self.0);
         let given_up = move || {
             let state = pool.lock();
             state.closed || state.generation != generation
         };
-        source.connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up))?;
-        Ok(source.connection)
+        let connected = open(&self.0.path, generation).and_then(|mut pooled| {
+            pooled.connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up))?;
+            Ok(pooled.connection)
+        });
+        let answer = connected.map_err(failed).and_then(|connection| question(&connection));
+        answer.map_err(|error| self.note_damage(generation, error))
     }
 
     /// Asks one question, as one transaction.
     pub(super) fn read<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut loan = self.0.lend()?;
-        let source = loan.source.take().map_or_else(|| open(&self.0.path, loan.generation), Ok);
-        let answer = source.and_then(|source| {
-            source.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
+        let pooled = loan.pooled.take().map_or_else(|| open(&self.0.path, loan.generation), Ok);
+        let answer = pooled.and_then(|pooled| {
+            pooled.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
             // After trouble a new connection is worth more than this one.
-            let answer = transaction(&source.connection, question)?;
-            loan.source = Some(source);
+            let answer = transaction(&pooled.connection, question)?;
+            loan.pooled = Some(pooled);
             Ok(answer)
         });
-        answer.map_err(|error| self.told(loan.generation, failed(error)))
+        answer.map_err(|error| self.note_damage(loan.generation, failed(error)))
     }
 }
 
@@ -151,7 +150,7 @@ fn transaction<T>(
     Ok(answer)
 }
 
-fn open(path: &Path, generation: u64) -> rusqlite::Result<Source> {
+fn open(path: &Path, generation: u64) -> rusqlite::Result<Pooled> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags)?;
     // A second bar beside the way it was opened.
@@ -167,7 +166,7 @@ fn open(path: &Path, generation: u64) -> rusqlite::Result<Source> {
     let deadline = Arc::clone(&deadline_ns);
     let late = move || monotonic().0 > deadline.load(Ordering::Relaxed);
     connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(late))?;
-    Ok(Source { connection, generation, deadline_ns })
+    Ok(Pooled { connection, generation, deadline_ns })
 }
 
 fn failed(source: rusqlite::Error) -> StoreError {
@@ -181,7 +180,7 @@ fn failed(source: rusqlite::Error) -> StoreError {
 struct Loan<'p> {
     pool: &'p Pool,
     generation: u64,
-    source: Option<Source>,
+    pooled: Option<Pooled>,
 }
 
 impl Pool {
@@ -196,7 +195,7 @@ impl Pool {
             return Err(StoreError::Deadline);
         }
         state.lent += 1;
-        Ok(Loan { pool: self, generation: state.generation, source: state.idle.pop() })
+        Ok(Loan { pool: self, generation: state.generation, pooled: state.idle.pop() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -207,8 +206,8 @@ impl Pool {
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
-        let source = self.source.take().filter(|source| !state.closed && source.generation == state.generation);
-        state.idle.extend(source);
+        let pooled = self.pooled.take().filter(|pooled| !state.closed && pooled.generation == state.generation);
+        state.idle.extend(pooled);
         state.lent -= 1;
         drop(state);
         // All: besides those who wait for a connection, there may be one who waits for all of them.

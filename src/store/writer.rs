@@ -1,3 +1,4 @@
+mod log;
 mod outage;
 mod upkeep;
 
@@ -17,7 +18,7 @@ use super::queue::{Op, Shared};
 use super::reserve::Reserve;
 use super::rolling::Rolling;
 use super::stats::add;
-use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, query, writes};
+use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, database, query};
 use crate::clock::monotonic;
 use crate::model::{AgentNumber, Batch, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply, Stored};
@@ -26,7 +27,7 @@ use crate::retention::{Believed, Limits};
 use outage::{Doubt, Outage};
 
 /// Operations that share a transaction at most, so that the first of them is answered soon.
-const GROUP: usize = 64;
+const OPS_PER_TRANSACTION: usize = 64;
 
 /// The only one who writes. Trouble with the database never ends it: what is to be stored waits in memory, the database is
 /// opened again, and it goes on.
@@ -36,11 +37,11 @@ const GROUP: usize = 64;
 ///  well ────────────────────► outage ──► recovering ──────────────────────────────────────────► well
 ///    │  a reader or a check meets damage    │ full: gives up the reserve · damaged: a new file
 ///    │                                      └─► outage, for twice as long
-///    └──────► sparing: somebody keeps the log from being written back: samples wait, all else is stored
+///    └──────► samples wait: somebody keeps the log from being written back, all else is stored
 /// ```
 pub struct Writer {
     connection: Option<Connection>,
-    words: apply::Words,
+    statuses: apply::StatusNumbers,
     queue: Receiver<Op>,
     shared: Arc<Shared>,
     reader: Reader,
@@ -50,7 +51,7 @@ pub struct Writer {
     /// What may be on disk or not.
     doubt: Option<Doubt>,
     /// Whether samples wait although the database works, since its log is too long.
-    spare: bool,
+    samples_wait: bool,
     /// Which file is written.
     file: Option<FileId>,
     /// How it was after the last transaction: only those change it.
@@ -59,7 +60,7 @@ pub struct Writer {
     mark: Mark,
     reserve: Reserve,
     /// Whether the reserve was given up, and is to be made again before all is well.
-    strained: bool,
+    reserve_used: bool,
     believed: Option<Believed>,
     /// Whether there may be hours that are over and have no rows yet.
     hour_over: bool,
@@ -84,6 +85,8 @@ struct AppliedAll {
     unresolved: Vec<(AgentNumber, u64)>,
     /// Whether an hour is over.
     hour_over: bool,
+    /// How far the database has come with them.
+    reached: Reached,
 }
 
 /// A transaction that failed.
@@ -111,19 +114,19 @@ impl Writer {
         let path = lock.directory().join(FILE_NAME);
         let mut writer = Writer {
             connection: Some(connection),
-            words: apply::Words::default(),
+            statuses: apply::StatusNumbers::default(),
             queue,
             shared,
             reader,
             backlog: Backlog::default(),
             outage: None,
             doubt: None,
-            spare: false,
+            samples_wait: false,
             file: FileId::of(&path),
             contents: None,
             mark,
             reserve: Reserve::find(lock.directory()),
-            strained: false,
+            reserve_used: false,
             believed: None,
             hour_over: true,
             rolling: None,
@@ -139,18 +142,18 @@ impl Writer {
     /// Works until every handle is gone and the queue is empty, then closes the database, for reading too.
     pub fn run(mut self) {
         let mut group = Vec::new();
-        while self.take(&mut group) {
+        while self.receive(&mut group) {
             self.look_for_damage();
-            self.mend();
+            self.recover();
             if !group.is_empty() {
                 self.perform(&mut group);
             }
-            self.collect();
+            self.take_overflow();
             // Between any two groups at most one slice, so that this holds up nobody. Rows are made first: what is
             // deleted before is in none.
             if self.busy() {
                 let begun = monotonic();
-                if !self.backlog.is_empty(self.spare) {
+                if !self.backlog.is_empty(self.samples_wait) {
                     self.write_back(Portion::Much);
                 } else if self.hour_over {
                     self.roll();
@@ -170,12 +173,12 @@ impl Writer {
     /// Whether there is more to do than what is asked for.
     fn busy(&self) -> bool {
         // Neither makes a log shorter that somebody holds up.
-        let upkeep = !self.spare && (self.hour_over || self.pruning.is_some());
-        self.outage.is_none() && (upkeep || !self.backlog.is_empty(self.spare))
+        let upkeep = !self.samples_wait && (self.hour_over || self.pruning.is_some());
+        self.outage.is_none() && (upkeep || !self.backlog.is_empty(self.samples_wait))
     }
 
     /// Waits for operations: as long as it takes, or until there is something else to do. False after the last.
-    fn take(&mut self, group: &mut Vec<Op>) -> bool {
+    fn receive(&mut self, group: &mut Vec<Op>) -> bool {
         let first = if self.busy() {
             match self.queue.try_recv() {
                 Ok(op) => Some(op),
@@ -197,7 +200,7 @@ impl Writer {
         group.extend(first);
         // What came while the last transaction was synced shares the next one.
         while !group.is_empty()
-            && group.len() < GROUP
+            && group.len() < OPS_PER_TRANSACTION
             && let Ok(op) = self.queue.try_recv()
         {
             group.push(op);
@@ -221,7 +224,7 @@ impl Writer {
     }
 
     /// Takes in what found the queue full.
-    fn collect(&mut self) {
+    fn take_overflow(&mut self) {
         let mut overflow = self.shared.take_overflow();
         while !overflow.is_empty(false) {
             for batch in overflow.next(Portion::Much, false) {
@@ -240,10 +243,10 @@ impl Writer {
     /// Stores batches in one transaction; one by one if one of them cannot be stored.
     fn store(&mut self, mut batches: Vec<Awaited>) {
         // What waits is older.
-        while self.outage.is_none() && !self.backlog.is_empty(self.spare) {
+        while self.outage.is_none() && !self.backlog.is_empty(self.samples_wait) {
             self.write_back(Portion::Much);
         }
-        if self.spare {
+        if self.samples_wait {
             for (batch, _) in &mut batches {
                 let dropped = self.backlog.absorb_pass(batch);
                 self.shared.count(dropped);
@@ -254,8 +257,8 @@ impl Writer {
                 return;
             }
         }
-        let stored =
-            self.write(|transaction, words| store_all(transaction, words, batches.iter().map(|(batch, _)| batch)));
+        let stored = self
+            .write(|transaction, statuses| store_all(transaction, statuses, batches.iter().map(|(batch, _)| batch)));
         match stored {
             Err(Failed { error, .. }) if error.blames_data() && batches.len() > 1 => {
                 for one in batches {
@@ -263,22 +266,20 @@ impl Writer {
                 }
             }
             Err(Failed { error, done }) => {
-                let waiting = batches.iter().filter(|(_, reply)| reply.is_none()).map(|(batch, _)| batch.entries.len());
-                let (all, waiting): (Vec<&Batch>, usize) =
-                    (batches.iter().map(|(batch, _)| batch).collect(), waiting.sum());
                 if let Some(done) = done {
-                    self.doubt = Some(Doubt::new(&all, &done.applied, waiting));
+                    let waiting = batches.iter().filter(|(_, reply)| reply.is_none());
+                    let waiting = waiting.map(|(batch, _)| batch.entries.len()).sum();
+                    self.doubt = Some(Doubt::new(batches.iter().map(|(batch, _)| batch), &done, waiting));
                 }
                 self.defer(batches, &error);
             }
-            Ok(AppliedAll { applied, unresolved, hour_over }) => {
+            Ok(AppliedAll { applied, unresolved, hour_over, reached }) => {
                 self.hour_over |= hour_over;
-                self.press();
-                if self.strained {
-                    self.provide();
+                self.prune_if_full();
+                if self.reserve_used {
+                    self.keep_reserve();
                 }
-                let reached = batches.iter().map(|(batch, _)| batch).zip(&applied).map(reached);
-                self.mark.reach(reached.fold(Reached::default(), Reached::max));
+                self.mark.reach(reached);
                 self.answer(batches, applied, unresolved);
             }
         }
@@ -289,11 +290,10 @@ impl Writer {
         let mut all = Vec::new();
         let mut replies = Vec::new();
         for ((batch, reply), applied) in batches.into_iter().zip(applied) {
-            let recorded = applied.ids.into_iter().zip(batch.entries);
-            let recorded = recorded.map(|(id, entry)| Recorded { id: Some(id), entry });
+            let recorded = apply::recorded(applied.ids, batch.entries);
             let answer = match batch.write.zip(applied.outcome) {
                 Some((write, outcome)) => {
-                    let (new, answer) = writes::tell(*write, outcome);
+                    let (new, answer) = outcome.told(*write);
                     all.extend(recorded.chain(new));
                     answer
                 }
@@ -343,15 +343,16 @@ impl Writer {
     /// Does `work` as one transaction. Trouble with the database begins an outage.
     fn write<T>(
         &mut self,
-        work: impl FnOnce(&Transaction<'_>, &mut apply::Words) -> Result<T, StoreError>,
+        work: impl FnOnce(&Transaction<'_>, &mut apply::StatusNumbers) -> Result<T, StoreError>,
     ) -> Result<T, Failed<T>> {
-        if self.connection.is_some() && self.file != FileId::of(&self.path()) {
+        let path = self.path();
+        if self.connection.is_some() && self.file != FileId::of(&path) {
             let moved = self.put_back();
-            self.interrupt(&moved);
+            self.begin_outage(&moved);
             return Err(moved.into());
         }
         let Some(connection) = &mut self.connection else { return Err(StoreError::Closed.into()) };
-        if self.contents != Contents::of(&self.lock.directory().join(FILE_NAME)) {
+        if self.contents != Contents::of(&path) {
             self.reader.suspect();
         }
         let done = connection
@@ -359,7 +360,7 @@ impl Writer {
             .map_err(|error| Failed::from(StoreError::from(error)))
             // Dropped when `work` fails, and thereby rolled back.
             .and_then(|transaction| {
-                let done = work(&transaction, &mut self.words)?;
+                let done = work(&transaction, &mut self.statuses)?;
                 match transaction.commit() {
                     Ok(()) => Ok(done),
                     Err(error) => Err(Failed { error: error.into(), done: Some(done) }),
@@ -374,9 +375,9 @@ impl Writer {
             }
             Err(Failed { error, .. }) => {
                 // Some of them may have been made in what was rolled back.
-                self.words = apply::Words::default();
+                self.statuses = apply::StatusNumbers::default();
                 if !error.blames_data() {
-                    self.interrupt(error);
+                    self.begin_outage(error);
                 }
             }
         }
@@ -389,12 +390,12 @@ impl Writer {
 
     /// Stores what still waits, writes the log back into the database and removes it, so that the file alone is a copy.
     fn close(mut self) {
-        self.collect();
+        self.take_overflow();
         if let Some(outage) = &mut self.outage {
             outage.try_now();
-            self.mend();
+            self.recover();
         }
-        self.spare = false;
+        self.samples_wait = false;
         while self.outage.is_none() && !self.backlog.is_empty(false) {
             self.write_back(Portion::Much);
         }
@@ -406,38 +407,34 @@ impl Writer {
         }
         let Some(connection) = self.connection.take() else { return };
         self.reader.close();
-        let closed = connection
-            .pragma_update_and_check(None, "wal_checkpoint", "truncate", |_| Ok(()))
-            .and_then(|()| connection.close().map_err(|(_, error)| error));
-        if let Err(error) = closed {
-            tracing::warn!(%error, "the database was not closed in order; nothing is lost, the next start reads its log");
+        if let Err(error) = database::close(connection) {
+            let reason = error.chain();
+            tracing::warn!(
+                reason,
+                "the database was not closed in order; nothing is lost, the next start reads its log"
+            );
         }
     }
 }
 
-/// How far the database has come with a batch.
-fn reached((batch, applied): (&Batch, &apply::Applied)) -> Reached {
-    let told = applied.outcome.and_then(writes::Outcome::new_entry);
-    let entry = applied.ids.iter().copied().chain(told).max().unwrap_or(0);
-    // A pass without samples leaves no trace by which the next start could tell that it is missing.
-    let tick = batch.tick.filter(|_| !batch.samples.is_empty()).map_or(0, |tick| tick.ordinal);
-    Reached { entry, tick }
-}
-
 fn store_all<'b>(
     transaction: &Transaction<'_>,
-    words: &mut apply::Words,
+    statuses: &mut apply::StatusNumbers,
     batches: impl Iterator<Item = &'b Batch>,
 ) -> Result<AppliedAll, StoreError> {
-    let mut all = Vec::new();
-    let mut errors_of = BTreeSet::new();
-    let mut hour_over = false;
+    let (mut applied, mut errors_of) = (Vec::new(), BTreeSet::new());
+    let (mut hour_over, mut reached) = (false, Reached::default());
     for batch in batches {
-        let mut applied = apply::batch(transaction, words, batch)?;
-        hour_over |= applied.hour_over;
-        errors_of.append(&mut applied.errors_of);
-        all.push(applied);
+        let mut one = apply::batch(transaction, statuses, batch)?;
+        errors_of.append(&mut one.errors_of);
+        hour_over |= one.hour_over;
+        reached = reached.max(one.reached);
+        applied.push(one);
     }
-    let counted = errors_of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
-    Ok(AppliedAll { applied: all, unresolved: counted.collect::<rusqlite::Result<_>>()?, hour_over })
+    Ok(AppliedAll { applied, unresolved: unresolved(transaction, errors_of)?, hour_over, reached })
+}
+
+/// How many errors of each of these agents are unresolved.
+fn unresolved(connection: &Connection, agents: BTreeSet<AgentNumber>) -> rusqlite::Result<Vec<(AgentNumber, u64)>> {
+    agents.into_iter().map(|agent| Ok((agent, query::unresolved(connection, agent)?))).collect()
 }

@@ -174,8 +174,8 @@ fn one_connection_answers_in_order() {
 #[test]
 fn a_panic_is_one_answer_only() {
     let storage = Arc::new(|| panic!("storage went wild"));
-    let history = Arc::new(|_: &_| panic!("history went wild"));
-    let server = Server::start(Sources { storage, history, ..sources() });
+    let agent = Arc::new(|_: &_| panic!("history went wild"));
+    let server = Server::start(Sources { storage, agent, ..sources() });
     let mut stream = server.connect();
     for (panics, target) in [(1, "/readyz"), (2, "/api/monitoring/agents/coder-1")] {
         stream.write_all(&request(target)).unwrap();
@@ -195,12 +195,12 @@ fn a_stop_lets_requests_finish() {
     let (go, gate) = mpsc::channel::<()>();
     let (entered, inside) = mpsc::channel();
     let gate = Mutex::new(gate);
-    let history = Arc::new(move |_: &_| {
+    let agent = Arc::new(move |_: &_| {
         entered.send(()).unwrap();
         gate.lock().unwrap().recv_timeout(GENEROUS).unwrap();
         Ok(None)
     });
-    let server = Server::start(Sources { history, ..sources() });
+    let server = Server::start(Sources { agent, ..sources() });
     let mut idle = server.connect();
     idle.write_all(&request("/healthz")).unwrap();
     assert_eq!(answer(&mut idle).status, 200);
@@ -224,7 +224,7 @@ fn a_stop_lets_requests_finish() {
 fn a_stop_does_not_wait_for_clients_that_stall() {
     let mut large = snapshot();
     large.agents = (0..2_000).map(|n| unknown(&format!("agent-{n}")).into()).collect();
-    let limits = Limits { farewell: SHORT, ..Limits::default() };
+    let limits = Limits { shutdown_grace: SHORT, ..Limits::default() };
     let server = Server::with(Sources { feed: feed(large), ..sources() }, limits, Guard::new(&[], None));
     let mut deaf = server.connect();
     // More than the buffers of both ends can hold.
@@ -239,6 +239,6 @@ fn a_stop_does_not_wait_for_clients_that_stall() {
     let took = monotonic().since(began);
     assert!(took >= SHORT, "they have their time: {took:?}");
     assert!(took < Limits::default().body_timeout / 2, "{took:?}");
-    assert_eq!(Limits::default().farewell, Duration::from_secs(5), "within the ten seconds of the whole daemon");
+    assert_eq!(Limits::default().shutdown_grace, Duration::from_secs(5), "within the ten seconds of the whole daemon");
     drop((deaf, mute));
 }

@@ -96,7 +96,7 @@ fn answers_are_as_described() {
     let unheard = Sources {
         feed: feed(bare),
         clock: Arc::new(ManualClock::new(NEW_YEAR)),
-        history: Arc::new(|_| Err("disk".into())),
+        agent: Arc::new(|_| Err("disk".into())),
         inspect: Arc::new(|_, unanswered| drop(unanswered)),
         ..sources()
     };

@@ -1,6 +1,6 @@
 //! What the routes answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use agent_monitor::api::Sources;
@@ -29,10 +29,29 @@ fn agent() {
 }
 
 #[test]
+fn a_directory_that_hangs_costs_the_names_of_accounts_and_nothing_else() {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let user_name = Arc::new(move |_| {
+        let _ = gate.lock().unwrap().recv();
+        None
+    });
+    let server = Server::start(Sources { user_name, ..sources() });
+    let _release = release; // before the server, which waits for what it began
+    // More often than answers are made at once.
+    for _ in 0..4 {
+        let answer = server.get("/api/monitoring/agents/coder-1");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json()["processes"][0]["user"], "0");
+    }
+    assert_eq!(server.get("/metrics").status, 200);
+}
+
+#[test]
 fn an_agent_that_is_gone_can_still_be_read() {
     let gone = |source: &'static str| Sources {
         inspect: Arc::new(|_, answer| answer.send(None)),
-        history: Arc::new(move |_| {
+        agent: Arc::new(move |_| {
             let mut kept = history();
             kept.agent.source = source.into();
             Ok(Some(kept))
@@ -54,7 +73,7 @@ fn an_agent_that_is_gone_can_still_be_read() {
 
 #[test]
 fn watching_and_history_go_on_without_each_other() {
-    let no_history = || Sources { history: Arc::new(|_| Err("disk I/O error".into())), ..sources() };
+    let no_history = || Sources { agent: Arc::new(|_| Err("disk I/O error".into())), ..sources() };
     let no_heart = || Sources { inspect: Arc::new(|_, unanswered| drop(unanswered)), ..sources() };
     let lists = |answer: &Answer| {
         let shape = answer.json();
@@ -69,7 +88,7 @@ fn watching_and_history_go_on_without_each_other() {
     assert_eq!(answer.json()["pid"], 4242, "from the snapshot");
 
     // Seen a moment ago, not stored yet: its lists are known to be empty.
-    let new = Sources { history: Arc::new(|_| Ok(None)), ..sources() };
+    let new = Sources { agent: Arc::new(|_| Ok(None)), ..sources() };
     let answer = Server::start(new).get("/api/monitoring/agents/coder-1");
     assert_eq!(lists(&answer), [Some(0), Some(0), Some(0), Some(0), Some(0), Some(3), Some(1)]);
 
@@ -77,7 +96,7 @@ fn watching_and_history_go_on_without_each_other() {
     assert_eq!(Server::start(no_history()).get("/api/monitoring/agents/other").status, 503);
     let answer = Server::start(no_heart()).get("/api/monitoring/agents/other");
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    let neither = Sources { history: no_history().history, ..no_heart() };
+    let neither = Sources { agent: no_history().agent, ..no_heart() };
     let answer = Server::start(neither).get("/api/monitoring/agents/coder-1");
     assert_eq!((answer.status, lists(&answer)), (200, [None; 7]));
 }
@@ -182,11 +201,11 @@ fn problems() {
 fn an_id_may_hold_a_slash() {
     let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
     let seen = Arc::clone(&asked);
-    let history = Arc::new(move |id: &AgentId| {
+    let agent = Arc::new(move |id: &AgentId| {
         seen.lock().unwrap().push(id.to_string());
         Ok(None)
     });
-    let server = Server::start(Sources { history, ..sources() });
+    let server = Server::start(Sources { agent, ..sources() });
     for segment in ["a%2Fb", "%2e%2e%2Fx", "agents", "%25"] {
         assert_eq!(server.get(&format!("{AGENTS}/{segment}")).status, 404);
     }

@@ -125,7 +125,7 @@ fn entry(id: Option<i64>, body: Body) -> Recorded {
 }
 
 fn failure(id: Option<i64>) -> Recorded {
-    entry(id, Body::Error(history().errors[0].report.clone()))
+    entry(id, history().errors[0].recorded.entry.body.clone())
 }
 
 fn turn(id: Option<i64>, rule: &str, firing: bool) -> Recorded {

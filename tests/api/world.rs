@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use agent_monitor::api::{
-    AgentHistory, Api, Counts, DatabaseFacts, ErrorRow, Guard, Limits, ListedError, Listener, Lists, OwnFacts,
-    ReceiverFacts, Reloads, Sources, Writes, serve,
+    AgentHistory, Api, Counts, DatabaseFacts, Guard, Limits, Listener, Lists, OwnFacts, ReceiverFacts, Reloads,
+    Sources, Writes, serve,
 };
 use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::feed::{Episodes, Feed};
@@ -120,6 +120,11 @@ pub(crate) fn event(seq: Option<i64>, agent: Option<&str>, message: &str) -> Rec
     Recorded { id: seq, entry: Entry { agent: agent.map(|text| (number(1), id(text))), at: after(7), body } }
 }
 
+fn error(seq: i64, agent: Option<&str>, at: Timestamp, report: ErrorReport, resolved: bool) -> Retold {
+    let entry = Entry { agent: agent.map(|text| (number(1), id(text))), at, body: Body::Error(report) };
+    Retold { recorded: Recorded { id: Some(seq), entry }, resolved, fired: None }
+}
+
 /// One agent of each kind, an alert of each kind, a host of which all is known; the first tick ended at the new year.
 pub(crate) fn snapshot() -> Snapshot {
     let alert = |rule: &str, agent: Option<&str>, value, threshold| ActiveAlert {
@@ -217,14 +222,11 @@ pub(crate) fn history() -> AgentHistory {
             io: Io::default(),
         },
         unresolved: 2,
-        metrics: vec![
-            Sample { agent: number(1), metrics: known().metrics },
-            Sample { agent: number(1), metrics: unknown("x").metrics },
-        ],
+        metrics: vec![known().metrics, unknown("x").metrics],
         events: vec![event(Some(12), Some("coder-1"), "started")],
         errors: vec![
-            ErrorRow { id: 31, at: after(4), report, resolved: false },
-            ErrorRow { id: 30, at: after(3), report: bare, resolved: true },
+            error(31, Some("coder-1"), after(4), report, false),
+            error(30, Some("coder-1"), after(3), bare, true),
         ],
         runs: vec![
             run(None),
@@ -301,14 +303,15 @@ pub(crate) fn sources() -> Sources {
         clock: Arc::new(clock()),
         interval: Arc::new(|| Duration::from_secs(10)),
         storage: Arc::new(|| Ok(())),
-        history: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
+        agent: Arc::new(|id| Ok((id.as_str() == "coder-1").then(history))),
+        user_name: Arc::new(|uid| (uid == 0).then(|| "root".to_owned())),
         inspect: Arc::new(|id, answer| answer.send((id.as_str() == "coder-1").then(detail))),
         lists: lists(),
         writes: Writes {
             record: Arc::new(|_| Box::pin(async { Ok(Receipt { id: 40, duplicate: false }) })),
             resolve: Arc::new(|_| Box::pin(async { Ok(()) })),
         },
-        past: Arc::new(|past| Ok((past.agent.as_str() == "coder-1").then(past_of_known))),
+        history: Arc::new(|query| Ok((query.agent.as_str() == "coder-1").then(past_of_known))),
         replay: Arc::new(|missed| Ok(replay(missed, 7))),
         own: Arc::new(own),
     }
@@ -352,15 +355,16 @@ fn first<R>(limit: u32, mut ids: impl Iterator<Item = i64>, row: impl FnMut(i64)
 /// A database with seven of everything, which looks at nothing but the page's place and length.
 fn lists() -> Lists {
     let kept = history();
-    let report = ErrorReport { fingerprint: None, ..kept.errors[0].report.clone() };
+    let Body::Error(report) = kept.errors[0].recorded.entry.body.clone() else { panic!("no error") };
+    let report = ErrorReport { fingerprint: None, ..report };
     let run = kept.runs[1].clone();
     let left = detail().leftovers.remove(0);
     Lists {
         events: Arc::new(|page| Ok(rows(page, 7, |id| event(Some(id), Some("coder-1"), "started")))),
         errors: Arc::new(move |page| {
-            let row = |row_id| ErrorRow { id: row_id, at: after(4), report: report.clone(), resolved: row_id % 2 == 0 };
-            let listed = |row_id| ListedError { agent: (row_id != 6).then(|| id("coder-1")), row: row(row_id) };
-            Ok(rows(page, 7, listed))
+            let whose = |row_id| (row_id != 6).then_some("coder-1");
+            let row = |row_id| error(row_id, whose(row_id), after(4), report.clone(), row_id % 2 == 0);
+            Ok(rows(page, 7, row))
         }),
         groups: Arc::new(|page| Ok(groups(page))),
         alerts: Arc::new(|page| {

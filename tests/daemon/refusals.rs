@@ -93,3 +93,22 @@ fn what_cannot_be_used_is_78() {
     refused(&mut place.command(), 78, &[database.to_str().unwrap(), "another program's database", "--state-dir"]);
     assert_eq!(place.count("select count(*) from recipes"), 1);
 }
+
+/// As for the tokens that are sent: what hangs, never ends or is more than a line is no token.
+#[test]
+fn a_token_that_nobody_could_send_is_78() {
+    let place = Place::new();
+    let token = place.path("token");
+    place.configure(&format!("[api]\ntoken_file = {token:?}\n"));
+    let path = token.to_str().unwrap();
+    refused(&mut place.command(), 78, &["no token", path, "No such file"]);
+    for text in ["", " \n", "two\nlines\n", "two words", "café"] {
+        fs::write(&token, text).unwrap();
+        refused(&mut place.command(), 78, &["no token", path, "one line of printable ASCII"]);
+    }
+    fs::write(&token, "x".repeat(9 << 10)).unwrap();
+    refused(&mut place.command(), 78, &["no token", path, "8192 bytes"]);
+    fs::remove_file(&token).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &token, rustix::fs::Mode::RUSR).unwrap();
+    refused(&mut place.command(), 78, &["no token", path, "only regular files"]);
+}

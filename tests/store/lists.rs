@@ -84,7 +84,7 @@ fn lists_say_what_the_views_say() {
         let errors = reader.list_errors(&page(None, Some("TypeError"), open)).unwrap().rows;
         assert!(errors.iter().all(|row| open.is_none_or(|open| row.resolved != open)), "{errors:?}");
         let sql = format!("select id from error_logs where {state} order by id desc");
-        compare(&errors.iter().map(|row| row.id).collect::<Vec<_>>(), &path, &sql, 1);
+        compare(&errors.iter().map(|row| row.recorded.id.unwrap()).collect::<Vec<_>>(), &path, &sql, 1);
     }
     for (open, state) in [(None, "1"), (Some(true), "state = 'firing'"), (Some(false), "state = 'resolved'")] {
         for (kind, rule) in [(None, "1"), (Some("high_cpu"), "type = 'high_cpu'")] {

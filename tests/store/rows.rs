@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use agent_monitor::model::{
     AccountRow, AgentId, AlertKey, AlertState, Batch, Body, Delivered, Entry, EventReport, ExitStatus, HostMinute,
-    HostPressure, HostReading, Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Mono, Pid, ProcessKey, Recorded,
-    Resume, ResumedAgent, RunEnd, RunRow, Sample, Severity, StoredAgent, StoredAlert, Sums, Tick,
+    HostPressure, HostReading, Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Mono, Page, Pid, ProcessKey,
+    Recorded, Resume, ResumedAgent, Retold, Rows, RunEnd, RunRow, Sample, Severity, StoredAgent, StoredAlert, Sums,
+    Tick,
 };
-use agent_monitor::store::JournalPage;
 
 use crate::support::{
     NOON, Store, account_of, after, agent, ask, error, event, metrics, number, of_agent, pass, run_of, turn,
@@ -387,18 +387,19 @@ fn questions() {
     assert_eq!(oldest, Metrics { cpu_percent: Some(400.0), cpu_us: Some(12_345_000), ..stored.clone() });
     assert_eq!(store.reader.metrics(number(2), NOON, 50).unwrap(), [batch.samples[1].metrics.clone()]);
 
-    let all = JournalPage { agent: None, before: None, limit: 50 };
     let stored = |index: usize| Recorded { id: Some(index as i64 + 1), entry: batch.entries[index].clone() };
-    assert_eq!(store.reader.events(all).unwrap(), [stored(5), stored(0)]);
-    assert_eq!(store.reader.events(JournalPage { limit: 1, ..all }).unwrap(), [stored(5)]);
-    assert_eq!(store.reader.events(JournalPage { before: Some(6), ..all }).unwrap(), [stored(0)]);
-    assert_eq!(store.reader.events(JournalPage { agent: Some(number(2)), ..all }).unwrap(), []);
-    assert_eq!(store.reader.events(JournalPage { agent: Some(number(1)), ..all }).unwrap(), [stored(0)]);
+    let events = |agent: Option<&str>, limit| {
+        store.reader.latest_events(agent.map(|id| AgentId::new(id).unwrap()).as_ref(), limit).unwrap()
+    };
+    assert_eq!(events(None, 50), [stored(5), stored(0)]);
+    assert_eq!(events(None, 1), [stored(5)]);
+    assert_eq!(events(Some("agent-2"), 50), []);
+    assert_eq!(events(Some("agent-1"), 50), [stored(0)]);
+    let page = Page { before: Some(6), limit: 50, ..Page::default() };
+    assert_eq!(store.reader.list_events(&page).unwrap(), Rows { rows: vec![stored(0)], more: false });
 
-    let errors = store.reader.errors(JournalPage { agent: Some(number(2)), ..all }).unwrap();
-    let [found] = &errors[..] else { panic!("one error: {errors:?}") };
-    assert_eq!((found.id, found.at, found.resolved), (2, after(2), false));
-    assert_eq!(Body::Error(found.report.clone()), batch.entries[1].body);
+    let errors = store.reader.latest_errors(&AgentId::new("agent-2").unwrap(), 50).unwrap();
+    assert_eq!(errors, [Retold { recorded: stored(1), resolved: false, fired: None }]);
 
     let mut runs = batch.runs[1..].to_vec();
     runs.reverse();

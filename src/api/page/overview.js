@@ -170,4 +170,3 @@ export function renderEvents(list, events, named) {
     list.replaceChildren(...nodes);
   }
 }
-

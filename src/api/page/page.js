@@ -1,17 +1,17 @@
-// The page: which view is shown, the line to the daemon, and how sure one can be of what is shown.
+// The page: which view is shown, the connection to the daemon, and how sure one can be of what is shown.
 
 import { AgentView } from "./agent.js";
 import { mark, refreshAges, say, span } from "./dom.js";
 import { Model } from "./model.js";
 import { Overview } from "./overview.js";
-import { Line, ask } from "./stream.js";
+import { Connection, ask } from "./stream.js";
 
 const STATUS_MS = 10_000;
 const REFRESH_MS = 15_000;
 const node = (id) => document.getElementById(id);
 
 const model = new Model();
-let line = "connecting";
+let connected = "connecting";
 let heardAt = null;
 let view = null;
 
@@ -46,14 +46,14 @@ function isStale() {
 function sayConnection() {
   const stale = !model.isEmpty && isStale();
   const last = model.at === null ? "" : new Date(model.at).toLocaleTimeString();
-  const state = stale ? "stale" : line;
+  const state = stale ? "stale" : connected;
   mark(document.documentElement, "data-connection", state);
   mark(node("connection"), "data-state", state);
   const words = { live: "Live", reconnecting: "Reconnecting", connecting: "Connecting", stale: `Stale since ${last}` };
   say(node("connection").firstElementChild, words[state]);
   node("connection").title = last === "" ? "" : `data of ${last}`;
-  const worst = model.alerts.some(({ severity }) => severity === "critical") ? "bad" : "icon";
-  mark(node("icon"), "href", state === "stale" ? "/page/icon-stale.svg" : worst === "bad" ? "/page/icon-bad.svg" : "/page/icon.svg");
+  const critical = model.alerts.some(({ severity }) => severity === "critical");
+  mark(node("icon"), "href", `/page/icon${stale ? "-stale" : critical ? "-bad" : ""}.svg`);
 }
 
 let refreshing = null;
@@ -79,7 +79,13 @@ function refresh() {
 
 const quietly = () => refresh().catch(() => {});
 
-const told = {
+/** Something happened to an agent, or to the daemon itself. */
+function changed({ agent_id: id }) {
+  quietly();
+  if (id === view.id) view.reload?.();
+}
+
+const messages = {
   hello({ interval }) {
     model.intervalMs = interval * 1000;
     quietly();
@@ -93,13 +99,9 @@ const told = {
   },
   event(event) {
     model.addEvents([event]);
-    quietly();
-    if (event.agent_id === view.id) view.reload?.();
+    changed(event);
   },
-  agent_error: (error) => {
-    quietly();
-    if (error.agent_id === view.id) view.reload?.();
-  },
+  agent_error: changed,
   alert: quietly,
   gap: () => askEvents(),
 };
@@ -127,14 +129,14 @@ async function askStatus() {
   draw();
 }
 
-const connection = new Line({
-  told(kind, data) {
-    told[kind](data);
+const connection = new Connection({
+  onMessage(kind, data) {
+    messages[kind](data);
     draw();
   },
   refresh,
-  state(word) {
-    line = word;
+  onState(state) {
+    connected = state;
     draw();
   },
   intervalMs: () => model.intervalMs,

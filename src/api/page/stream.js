@@ -1,4 +1,4 @@
-// The line to the daemon: its stream, or questions at the daemon's own pace where it has no stream to give.
+// The connection to the daemon: its stream, or polling at the daemon's own pace where it has no stream to give.
 
 const AGAIN_MS = 2_000;
 const STREAM_AGAIN_MS = 30_000;
@@ -12,16 +12,16 @@ export async function ask(path, signal) {
 }
 
 /**
- * Keeps the line open. `told` hears each message of the stream as (kind, data); `refresh` is asked to fetch the document
- * after every (re)connection, and at each turn while there is no stream; `state` hears `live` or `reconnecting`.
+ * Keeps the connection open. `onMessage` hears each message of the stream as (kind, data); `refresh` is asked to fetch the
+ * document at each poll, while there is no stream; `onState` hears `live` or `reconnecting`.
  */
-export class Line {
+export class Connection {
   #source = null;
   #lastId = null;
-  #turns = null;
+  #polling = null;
 
-  constructor({ told, refresh, state, intervalMs }) {
-    Object.assign(this, { told, refresh, state, intervalMs });
+  constructor({ onMessage, refresh, onState, intervalMs }) {
+    Object.assign(this, { onMessage, refresh, onState, intervalMs });
   }
 
   open() {
@@ -32,50 +32,51 @@ export class Line {
       source.addEventListener(kind, (message) => {
         if (message.lastEventId !== "") this.#lastId = message.lastEventId;
         if (kind === "hello") {
-          this.#stopTurns();
-          this.state("live");
+          this.#stopPolling();
+          this.onState("live");
         }
-        this.told(kind, JSON.parse(message.data));
+        this.onMessage(kind, JSON.parse(message.data));
       });
     }
     source.addEventListener("error", () => {
       // While it is CONNECTING the browser comes back by itself, with the last id.
-      if (source.readyState === EventSource.CLOSED) this.#withoutStream();
-      else this.state("reconnecting");
+      if (source.readyState === EventSource.CLOSED) this.#poll();
+      else this.onState("reconnecting");
     });
   }
 
   /** A page that is put away keeps no connection; there are few of them in a browser. */
   close() {
     this.#source?.close();
-    this.#stopTurns();
+    this.#stopPolling();
   }
 
-  #withoutStream() {
-    if (this.#turns !== null) return;
-    const turns = { timer: 0, until: performance.now() + STREAM_AGAIN_MS };
-    this.#turns = turns;
-    const turn = async () => {
+  #poll() {
+    if (this.#polling !== null) return;
+    const polling = { timer: 0, until: performance.now() + STREAM_AGAIN_MS };
+    this.#polling = polling;
+    const poll = async () => {
       let wait = this.intervalMs();
       try {
         await this.refresh();
-        if (this.#turns === turns) this.state("live");
+        if (this.#polling === polling) this.onState("live");
       } catch {
-        if (this.#turns === turns) this.state("reconnecting");
-        turns.until = 0;
+        if (this.#polling === polling) this.onState("reconnecting");
+        polling.until = 0;
         wait = AGAIN_MS;
       }
-      if (this.#turns !== turns) return;
-      if (performance.now() >= turns.until) {
-        this.#turns = null;
-        turns.timer = setTimeout(() => this.open(), wait);
-      } else turns.timer = setTimeout(turn, wait);
+      if (this.#polling !== polling) return;
+      polling.timer = setTimeout(performance.now() >= polling.until ? again : poll, wait);
     };
-    turn();
+    const again = () => {
+      this.#polling = null;
+      this.open();
+    };
+    poll();
   }
 
-  #stopTurns() {
-    clearTimeout(this.#turns?.timer);
-    this.#turns = null;
+  #stopPolling() {
+    clearTimeout(this.#polling?.timer);
+    this.#polling = null;
   }
 }

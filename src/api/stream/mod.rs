@@ -17,11 +17,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::error::Problem;
-use super::render::elsewhere;
 use super::routes::Shared;
 use super::{Counts, Limits};
 use crate::feed::{Episodes, Feed, Present, Update};
 use crate::model::{Body, Recorded, Replay, Retold, Snapshot, Turn};
+use crate::supervise::blocking;
 use filter::Filter;
 use message::{Format, Message};
 
@@ -95,7 +95,7 @@ impl Hub {
         clients.list.push(client);
         if !std::mem::replace(&mut clients.told, true) {
             let (now, updates) = self.feed.follow();
-            tokio::spawn(Teller::new(Arc::clone(self), &now).run(updates));
+            tokio::spawn(Broadcaster::new(Arc::clone(self), &now).run(updates));
         }
         Ok(Subscription { filter, queue: receiver, waiting_bytes, seen: 0, _seat: seat })
     }
@@ -124,7 +124,7 @@ impl Hub {
     }
 
     /// Lets everyone go: something was missed, and who comes back is told it from the database.
-    fn let_all_go(&self) {
+    fn drop_all(&self) {
         let gone = std::mem::take(&mut self.lock().list);
         self.counts.streams_dropped.fetch_add(gone.len() as u64, Ordering::Relaxed);
     }
@@ -166,7 +166,7 @@ impl Subscription {
     async fn catch_up(&mut self, after: Option<i64>, format: Format, shared: &Shared) -> Result<Vec<Bytes>, Problem> {
         let Some(after) = after else { return Ok(Vec::new()) };
         let (look, missed) = (Arc::clone(&shared.sources.replay), self.filter.missed(after, REPLAY));
-        let rendered = shared.stock.look_up("what a stream missed", move || {
+        let rendered = shared.answers.look_up("what a stream missed", move || {
             let Replay { after, gap, told } = look(&missed)?;
             // The database knows of a line before the feed does: what the client has may be told again there.
             let last = told.last().and_then(|told| told.recorded.id).unwrap_or(after);
@@ -176,12 +176,12 @@ impl Subscription {
         });
         let (last, texts) = rendered.await?;
         self.seen = last;
-        shared.stock.admit(texts)
+        shared.answers.admit(texts)
     }
 }
 
 /// Tells the clients of a hub, as long as there are any.
-struct Teller {
+struct Broadcaster {
     hub: Arc<Hub>,
     /// What the clients know.
     known: Arc<Snapshot>,
@@ -189,9 +189,9 @@ struct Teller {
     episodes: Episodes,
 }
 
-impl Teller {
-    fn new(hub: Arc<Hub>, now: &Present) -> Teller {
-        Teller { hub, known: Arc::clone(&now.snapshot), episodes: Episodes::clone(&now.episodes) }
+impl Broadcaster {
+    fn new(hub: Arc<Hub>, now: &Present) -> Broadcaster {
+        Broadcaster { hub, known: Arc::clone(&now.snapshot), episodes: Episodes::clone(&now.episodes) }
     }
 
     async fn run(mut self, mut updates: broadcast::Receiver<Update>) {
@@ -203,7 +203,7 @@ impl Teller {
                 update = updates.recv() => match update {
                     Ok(Update::Snapshot(snapshot)) => self.tell_changes(snapshot).await,
                     Ok(Update::Recorded(entries)) => entries.iter().for_each(|entry| self.tell_entry(entry)),
-                    Err(RecvError::Lagged(_) | RecvError::Closed) => self.hub.let_all_go(),
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => self.hub.drop_all(),
                 },
                 _ = heartbeat.tick() => for format in Format::ALL {
                     self.hub.tell(format, Message::heartbeat(format));
@@ -225,7 +225,7 @@ impl Teller {
         let formats = Format::ALL.map(|format| self.hub.listens(format).then_some(format));
         let many = changes.agents.len() > MANY;
         let render = move || formats.map(|format| format.map(|format| (format, Message::changes(format, &changes))));
-        let messages = if many { elsewhere(render).await } else { render() };
+        let messages = if many { blocking(render).await } else { render() };
         for (format, message) in messages.into_iter().flatten() {
             self.hub.tell(format, message);
         }

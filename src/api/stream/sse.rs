@@ -19,17 +19,17 @@ use super::filter::Asked;
 use super::message::{Format, Kind, Message, hello};
 use crate::api::error::Problem;
 use crate::api::routes::Shared;
-use crate::api::serve::Stay;
+use crate::api::serve::Lease;
 use crate::api::wire::Hello;
 
 /// `GET /api/monitoring/stream`.
 pub(in crate::api) async fn sse(
     State(shared): State<Arc<Shared>>,
-    Extension(stay): Extension<Stay>,
+    Extension(lease): Extension<Lease>,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(asked) = asked?;
     let (filter, after) = (asked.filter()?, asked.after(&headers)?);
     // Before looking at what was missed, so that nothing falls between the two.
     let mut subscription = shared.hub.join(Format::Sse, filter)?;
@@ -39,8 +39,8 @@ pub(in crate::api) async fn sse(
     let frames = Frames {
         first: [first].into_iter().chain(missed).collect(),
         subscription,
-        stop: Box::pin(stay.stop.clone().cancelled_owned()),
-        _stay: stay,
+        stop: Box::pin(lease.stop.clone().cancelled_owned()),
+        _lease: lease,
     };
     // The last one is for a reverse proxy: nothing of this may wait in a buffer.
     let headers = [
@@ -56,7 +56,7 @@ struct Frames {
     first: VecDeque<Bytes>,
     subscription: Subscription,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    _stay: Stay,
+    _lease: Lease,
 }
 
 impl Frames {

@@ -16,9 +16,9 @@ use super::Subscription;
 use super::filter::Asked;
 use super::message::{Format, Kind, Message};
 use crate::api::error::Problem;
-use crate::api::front::caught;
+use crate::api::middleware::caught;
 use crate::api::routes::Shared;
-use crate::api::serve::Stay;
+use crate::api::serve::Lease;
 
 /// The longest message that a client may send, bytes. Nothing that it could say is listened to.
 const INCOMING: usize = 4096;
@@ -29,7 +29,7 @@ const UNANSWERED: u32 = 2;
 /// `GET /api/monitoring/ws`.
 pub(in crate::api) async fn ws(
     State(shared): State<Arc<Shared>>,
-    Extension(stay): Extension<Stay>,
+    Extension(lease): Extension<Lease>,
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -38,17 +38,17 @@ pub(in crate::api) async fn ws(
         let problem = Problem::new(StatusCode::UPGRADE_REQUIRED, rejection.body_text());
         problem.with(header::UPGRADE, "websocket")
     })?;
-    let Query(asked) = asked.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let Query(asked) = asked?;
     let (filter, after) = (asked.filter()?, asked.after(&headers)?);
     let mut subscription = shared.hub.join(Format::Ws, filter)?;
     let missed = subscription.catch_up(after, Format::Ws, &shared).await?;
     let counts = Arc::clone(&shared.counts);
     let upgrade = upgrade.max_message_size(INCOMING).max_frame_size(INCOMING).read_buffer_size(INCOMING);
     Ok(upgrade.write_buffer_size(16 * 1024).on_upgrade(move |socket| async move {
-        let last = stay.clone();
-        let talk = Talk { socket, subscription, stay, unanswered: 0 };
+        let last = lease.clone();
+        let session = Session { socket, subscription, lease, unanswered: 0 };
         let ended = tokio::select! {
-            ended = caught(talk.go_on(missed)) => ended,
+            ended = caught(session.run(missed)) => ended,
             () = last.is_over() => return,
         };
         if ended.is_err() {
@@ -58,18 +58,18 @@ pub(in crate::api) async fn ws(
     }))
 }
 
-struct Talk {
+struct Session {
     socket: WebSocket,
     subscription: Subscription,
-    stay: Stay,
+    lease: Lease,
     unanswered: u32,
 }
 
 /// The client is gone, or does not read.
 struct Gone;
 
-impl Talk {
-    async fn go_on(mut self, missed: Vec<Bytes>) {
+impl Session {
+    async fn run(mut self, missed: Vec<Bytes>) {
         let ended = self.tell_all(missed).await;
         if let Ok(code) = ended {
             let frame = CloseFrame { code, reason: Utf8Bytes::default() };
@@ -80,7 +80,7 @@ impl Talk {
     /// Until one side has enough: then the code to close with.
     async fn tell_all(&mut self, missed: Vec<Bytes>) -> Result<u16, Gone> {
         self.send(missed.into_iter().map(text)).await?;
-        let stop = self.stay.stop.clone();
+        let stop = self.lease.stop.clone();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(close_code::AWAY),
@@ -123,7 +123,7 @@ impl Talk {
             }
             self.socket.flush().await
         };
-        match tokio::time::timeout(self.stay.stall_timeout, all).await {
+        match tokio::time::timeout(self.lease.stall_timeout, all).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::rows::{Id, Time, mib, one_decimal};
-use crate::api::Past;
+use crate::api::HistoryQuery;
 use crate::model::{self, HistoryPoint};
 
 /// One list for each number, all as long as `t`. `null` where nothing was observed.
@@ -35,14 +35,14 @@ struct Most {
 
 impl<'a> History<'a> {
     /// Of an agent that is too young to have a past, there are no buckets.
-    pub(in crate::api) fn new(past: &'a Past, history: Option<&model::History>) -> History<'a> {
+    pub(in crate::api) fn new(query: &'a HistoryQuery, history: Option<&model::History>) -> History<'a> {
         fn list<T>(history: Option<&model::History>, of: impl Fn(&HistoryPoint) -> T) -> Vec<T> {
             history.map(|history| history.points.iter().map(of).collect()).unwrap_or_default()
         }
         History {
-            agent_id: Id(&past.agent),
-            from: Time(history.map_or(past.from, |history| history.from)),
-            to: Time(history.map_or(past.to, |history| history.to)),
+            agent_id: Id(&query.agent),
+            from: Time(history.map_or(query.from, |history| history.from)),
+            to: Time(history.map_or(query.to, |history| history.to)),
             step: history.map_or(1, |history| history.step.as_secs()),
             t: list(history, |point| point.at.unix_ms()),
             cpu_percent: Spread {

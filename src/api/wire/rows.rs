@@ -5,52 +5,11 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::AgentMetrics;
-use crate::api::ErrorRow;
 use crate::feed::Episodes;
 use crate::model::{
     ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, JsonObject,
-    LeftoverRow, Metrics, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
+    LeftoverRow, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
 };
-
-/// METRIC: the same numbers as a row.
-#[derive(Serialize)]
-pub(super) struct Metric<'a> {
-    agent_id: Id<'a>,
-    timestamp: Time,
-    cpu_percent: Option<f64>,
-    memory_mb: Option<f64>,
-    memory_method: &'static str,
-    status: &'a str,
-    error_count: u64,
-    message_count: Option<u64>,
-    process_count: Option<u32>,
-    thread_count: Option<u32>,
-    cpu_seconds: Option<f64>,
-    read_bytes: Option<u64>,
-    written_bytes: Option<u64>,
-}
-
-impl<'a> Metric<'a> {
-    pub(super) fn new(agent_id: Id<'a>, metrics: &'a Metrics) -> Metric<'a> {
-        let same = AgentMetrics::from(metrics);
-        Metric {
-            agent_id,
-            timestamp: same.timestamp,
-            cpu_percent: same.cpu_percent,
-            memory_mb: same.memory_mb,
-            memory_method: same.memory_method,
-            status: same.status,
-            error_count: same.error_count,
-            message_count: same.message_count,
-            process_count: same.process_count,
-            thread_count: same.thread_count,
-            cpu_seconds: same.cpu_seconds,
-            read_bytes: same.read_bytes,
-            written_bytes: same.written_bytes,
-        }
-    }
-}
 
 #[derive(Serialize)]
 pub(super) struct ActiveErrors<'a> {
@@ -103,36 +62,22 @@ pub(super) struct ErrorShape<'a> {
     fingerprint: Option<&'a str>,
 }
 
-impl<'a> ErrorShape<'a> {
-    pub(super) fn new(agent_id: Option<Id<'a>>, row: &'a ErrorRow) -> ErrorShape<'a> {
-        let ErrorReport { error_type, message, stack, metadata: _, fingerprint } = &row.report;
-        ErrorShape {
-            id: Some(row.id),
-            agent_id,
-            error_type,
-            message,
-            stack_trace: stack.as_deref(),
-            timestamp: Time(row.at),
-            resolved: row.resolved,
-            fingerprint: fingerprint.as_deref(),
-        }
-    }
-
-    /// As a stream tells it.
-    pub(super) fn told(told: &'a Retold, report: &'a ErrorReport) -> ErrorShape<'a> {
-        let ErrorReport { error_type, message, stack, metadata: _, fingerprint } = report;
-        let entry = &told.recorded.entry;
-        ErrorShape {
-            id: told.recorded.id,
-            agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
-            error_type,
-            message,
-            stack_trace: stack.as_deref(),
-            timestamp: Time(entry.at),
-            resolved: told.resolved,
-            fingerprint: fingerprint.as_deref(),
-        }
-    }
+/// `None` for entries of the journal that are no errors.
+pub(super) fn error(told: &Retold) -> Option<ErrorShape<'_>> {
+    let Recorded { id, entry } = &told.recorded;
+    let Body::Error(ErrorReport { error_type, message, stack, metadata: _, fingerprint }) = &entry.body else {
+        return None;
+    };
+    Some(ErrorShape {
+        id: *id,
+        agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
+        error_type,
+        message,
+        stack_trace: stack.as_deref(),
+        timestamp: Time(entry.at),
+        resolved: told.resolved,
+        fingerprint: fingerprint.as_deref(),
+    })
 }
 
 /// ALERT.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::rows::{Alert, ErrorShape, Event, Id, Time, event, mib, one_decimal};
-use super::{AgentMetrics, SystemMetrics};
+use super::SystemMetrics;
+use super::metrics::AgentMetrics;
+use super::rows::{Alert, ErrorShape, Event, Id, Time, error, event, mib, one_decimal};
 use crate::model::{AgentView, Body, HostReading, Retold, Timestamp};
 
 /// The first message of a stream of Server-Sent Events.
@@ -98,7 +99,7 @@ pub(in crate::api) fn system_metrics(host: &HostReading) -> impl Serialize {
 pub(in crate::api) fn told(told: &Retold) -> impl Serialize {
     match &told.recorded.entry.body {
         Body::Event(_) => Line::Event(event(&told.recorded)),
-        Body::Error(report) => Line::Error(ErrorShape::told(told, report)),
+        Body::Error(_) => Line::Error(error(told)),
         Body::Alert(note) => Line::Alert(Alert::turn(told, note)),
     }
 }
@@ -107,6 +108,6 @@ pub(in crate::api) fn told(told: &Retold) -> impl Serialize {
 #[serde(untagged)]
 enum Line<'a> {
     Event(Option<Event<'a>>),
-    Error(ErrorShape<'a>),
+    Error(Option<ErrorShape<'a>>),
     Alert(Alert<'a>),
 }

@@ -15,7 +15,7 @@ use crate::trouble::{self, Trouble};
 use crate::view::bars::squeezed;
 use crate::view::screen::{Look, Screen, between, bytes, rough};
 use crate::view::table::{Cell, Column, number, table, tenths, word};
-use crate::view::text::{UNKNOWN, counted, printable};
+use crate::view::text::{UNKNOWN, counted, figure, printable, shown};
 use crate::{agents, status};
 
 /// Problems that are shown, those seen last.
@@ -108,7 +108,7 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
         Some(_) => format!(", started {}", screen.moment(&agent["startedAt"])),
         None => String::new(),
     };
-    let process = if agent["pid"].is_null() { "none is known".to_owned() } else { plain(&agent["pid"]) };
+    let process = if agent["pid"].is_null() { "none is known".to_owned() } else { figure(&agent["pid"]) };
     let restarts = agent["restarts"].as_u64().map_or_else(|| UNKNOWN.to_owned(), |count| counted(count, "restart"));
     facts.push(("process", format!("{process}, {}{started}, {restarts}", shown(&agent["state"]))));
     let method = latest["memoryMethod"].as_str().map(|method| format!(" ({})", printable(method))).unwrap_or_default();
@@ -118,10 +118,10 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
             "now",
             format!(
                 "{} % CPU, {} MiB{method}, {} processes, {} threads",
-                plain(&latest["cpuPercent"]),
-                plain(&latest["memoryMb"]),
-                plain(&latest["processCount"]),
-                plain(&latest["threadCount"]),
+                figure(&latest["cpuPercent"]),
+                figure(&latest["memoryMb"]),
+                figure(&latest["processCount"]),
+                figure(&latest["threadCount"]),
             ),
         ));
     }
@@ -130,11 +130,11 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
         "in all",
         format!(
             "{} s CPU, {} read, {} written, {} unresolved errors, {} messages",
-            plain(&latest["cpuSeconds"]),
+            figure(&latest["cpuSeconds"]),
             size("readBytes"),
             size("writtenBytes"),
-            plain(&latest["errorCount"]),
-            plain(&latest["messageCount"]),
+            figure(&latest["errorCount"]),
+            figure(&latest["messageCount"]),
         ),
     ));
     // The last hour, newest first.
@@ -143,7 +143,7 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
         let values: Vec<Option<f64>> = samples.iter().rev().map(|sample| sample[key].as_f64()).collect();
         if let Some(most) = values.iter().flatten().copied().max_by(f64::total_cmp) {
             let said = format!(" up to {most:.1} {unit}");
-            let room = screen.less(12 + said.len()).width.unwrap_or(BARS).min(BARS);
+            let room = screen.width.map_or(BARS, |width| width.saturating_sub(12 + said.len())).min(BARS);
             facts.push((name, format!("{}{said}", squeezed(&values, room))));
         }
     }
@@ -151,14 +151,6 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
         facts.push(("metadata", printable(&agent["metadata"].to_string())));
     }
     facts
-}
-
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable)
-}
-
-fn plain(value: &Value) -> String {
-    if value.is_null() { UNKNOWN.to_owned() } else { printable(&value.to_string()) }
 }
 
 /// How the host was in the minute of an end.
@@ -232,10 +224,9 @@ const SECTIONS: [Section; 6] = [
         ],
         rows: |processes, screen| {
             let row = |(depth, process): (usize, &Value)| {
-                let command = process["command"].as_str().map_or_else(|| UNKNOWN.to_owned(), printable);
                 vec![
                     number(&process["pid"]),
-                    Cell::new(format!("{}{command}", "  ".repeat(depth.min(10)))),
+                    Cell::new(format!("{}{}", "  ".repeat(depth.min(10)), shown(&process["command"]))),
                     word(&process["state"]),
                     word(&process["user"]),
                     tenths(&process["cpuPercent"]),

@@ -21,8 +21,7 @@ pub(crate) fn agents(dashboard: &Value, screen: Screen) -> String {
     let Some(agents) = dashboard["agents"].as_array().filter(|agents| !agents.is_empty()) else {
         let hint = "No agents. Programs that are known as agents appear when they start, unless the daemon has a registry; \
                     `agent-monitor run` takes others with --agent ID=PID or --registry FILE-OR-URL.";
-        let room = screen.width.unwrap_or(usize::MAX).max(20);
-        return wrap(hint, room).into_iter().map(|line| line + "\n").collect();
+        return wrap(hint, screen.room(0)).into_iter().map(|line| line + "\n").collect();
     };
     let row = |agent: &Value| {
         let metrics = &agent["metrics"];

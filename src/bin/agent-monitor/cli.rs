@@ -6,10 +6,9 @@ use std::sync::LazyLock;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use agent_monitor::config::{Overrides, Setting};
-use agent_monitor::model::{AgentId, Pid};
 use agent_monitor::store;
 
+use crate::configuration::{ConfigOptions, StateOptions};
 use crate::demo::Part;
 use crate::environment::variable;
 use crate::view::screen::Times;
@@ -98,8 +97,8 @@ pub(crate) enum Command {
     },
     /// Tell the daemon of an event of an agent; done when it is on disk
     Event {
-        #[command(flatten)]
-        agent: Teller,
+        /// The agent's id
+        id: String,
         /// `started`, `stopped`, `error`, `warning`, or any word
         #[arg(value_name = "TYPE")]
         kind: String,
@@ -111,8 +110,8 @@ pub(crate) enum Command {
     },
     /// Tell the daemon of an error inside an agent; done when it is on disk
     Error {
-        #[command(flatten)]
-        agent: Teller,
+        /// The agent's id
+        id: String,
         /// The error's class or name
         name: String,
         /// Its message
@@ -149,7 +148,7 @@ pub(crate) enum Command {
         /// Only of this agent
         #[arg(long, value_name = "ID")]
         agent: Option<String>,
-        /// From this moment: a time (RFC 3339), seconds since 1970, `now`, or how long ago, such as `-7d`
+        /// From this moment: a time (RFC 3339), seconds or milliseconds since 1970, `now`, or how long ago, such as `-7d`
         #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "0")]
         from: String,
         /// Up to this moment, which is not included
@@ -212,24 +211,6 @@ pub(crate) enum Format {
     Openmetrics,
 }
 
-/// Which database.
-#[derive(Args)]
-pub(crate) struct StateOptions {
-    /// The configuration file, which names the directory [env: AGENT_MONITOR_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// Where history is kept [env: AGENT_MONITOR_STATE_DIR]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-}
-
-impl From<StateOptions> for ConfigOptions {
-    fn from(StateOptions { config, state_dir }: StateOptions) -> ConfigOptions {
-        ConfigOptions { config, state_dir, ..ConfigOptions::default() }
-    }
-}
-
 #[derive(Args)]
 pub(crate) struct RunOptions {
     #[command(flatten)]
@@ -251,9 +232,8 @@ pub(crate) struct ClientOptions {
     #[arg(long, value_name = "URL", conflicts_with = "socket")]
     pub(crate) url: Option<String>,
 
-    /// The Unix socket of the daemon [env: AGENT_MONITOR_SOCKET]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) socket: SocketOption,
 
     /// Print the JSON document
     #[arg(long)]
@@ -267,20 +247,23 @@ pub(crate) struct ClientOptions {
 impl ClientOptions {
     /// The daemon at this socket.
     pub(crate) fn at(socket: PathBuf) -> ClientOptions {
-        ClientOptions { url: None, socket: Some(socket), json: false, times: None }
-    }
-
-    /// The socket that was named.
-    pub(crate) fn socket(&self) -> Option<PathBuf> {
-        self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))
+        ClientOptions { url: None, socket: SocketOption { socket: Some(socket) }, json: false, times: None }
     }
 }
 
-/// Who something is told of.
+/// Where the daemon may be asked and told.
 #[derive(Args)]
-pub(crate) struct Teller {
-    /// The agent's id
-    pub(crate) id: String,
+pub(crate) struct SocketOption {
+    /// The Unix socket of the daemon [env: AGENT_MONITOR_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl SocketOption {
+    /// The socket that was named.
+    pub(crate) fn named(&self) -> Option<PathBuf> {
+        self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))
+    }
 }
 
 /// What is told beside the message.
@@ -305,9 +288,8 @@ pub(crate) struct TellOptions {
 /// Which daemon is told, and what if none is there.
 #[derive(Args)]
 pub(crate) struct Reach {
-    /// The Unix socket of the daemon [env: AGENT_MONITOR_SOCKET]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) socket: SocketOption,
 
     /// Say nothing and succeed when no daemon takes it
     #[arg(long)]
@@ -316,13 +298,6 @@ pub(crate) struct Reach {
     /// Print the daemon's answer
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-impl Reach {
-    /// The socket that was named.
-    pub(crate) fn socket(&self) -> Option<PathBuf> {
-        self.socket.clone().or_else(|| variable("AGENT_MONITOR_SOCKET").map(PathBuf::from))
-    }
 }
 
 #[derive(Args)]
@@ -339,92 +314,8 @@ pub(crate) struct ListOptions {
     pub(crate) client: ClientOptions,
 }
 
-/// What decides about the configuration.
-#[derive(Args, Default)]
-pub(crate) struct ConfigOptions {
-    /// The configuration file [env: AGENT_MONITOR_CONFIG] [default: /etc/agent-monitor.toml if it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// A file, folder or URL that names the agents; replaces the sources of the file (repeatable)
-    /// [env: AGENT_MONITOR_REGISTRY]
-    #[arg(long, value_name = "FILE-OR-URL")]
-    registry: Vec<String>,
-
-    /// One agent and its process; replaces the sources of the file (repeatable)
-    #[arg(long, value_name = "ID=PID", value_parser = agent)]
-    agent: Vec<(AgentId, Pid)>,
-
-    /// Time from one sample to the next, 1s to 1h [env: AGENT_MONITOR_INTERVAL] [default: 10s]
-    #[arg(long, value_name = "TIME")]
-    interval: Option<String>,
-
-    /// Where the endpoint listens; port 0 picks one [env: AGENT_MONITOR_LISTEN] [default: 127.0.0.1:7717]
-    #[arg(long, value_name = "ADDR:PORT")]
-    listen: Option<String>,
-
-    /// The Unix socket [env: AGENT_MONITOR_SOCKET]
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
-
-    /// Where history is kept [env: AGENT_MONITOR_STATE_DIR]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
-
-    /// What is logged: error, warn, info, debug or trace [env: AGENT_MONITOR_LOG] [default: info]
-    #[arg(long, value_name = "LEVEL")]
-    log: Option<String>,
-}
-
-impl ConfigOptions {
-    /// Nothing but a configuration file.
-    pub(crate) fn of_file(config: Option<PathBuf>) -> ConfigOptions {
-        ConfigOptions { config, ..ConfigOptions::default() }
-    }
-
-    /// The configuration file that was named.
-    pub(crate) fn config(&self) -> Option<PathBuf> {
-        self.config.clone().or_else(|| variable("AGENT_MONITOR_CONFIG").map(PathBuf::from))
-    }
-
-    /// The state directory that a flag names.
-    pub(crate) fn state_dir(&self) -> Option<PathBuf> {
-        self.state_dir.clone()
-    }
-
-    /// What flags change in the configuration, and the environment where no flag does.
-    pub(crate) fn overrides(&self) -> Overrides {
-        let registry = self.registry.iter().map(|value| Setting::new(value.as_str(), "--registry"));
-        let mut registry: Vec<Setting> = registry.collect();
-        if registry.is_empty() {
-            registry.extend(setting(None::<String>, "", "AGENT_MONITOR_REGISTRY"));
-        }
-        Overrides {
-            registry,
-            agents: self.agent.clone(),
-            interval: setting(self.interval.clone(), "--interval", "AGENT_MONITOR_INTERVAL"),
-            listen: setting(self.listen.clone(), "--listen", "AGENT_MONITOR_LISTEN"),
-            socket: setting(self.socket.clone(), "--socket", "AGENT_MONITOR_SOCKET"),
-            state_dir: setting(self.state_dir.clone(), "--state-dir", "AGENT_MONITOR_STATE_DIR"),
-            log: setting(self.log.clone(), "--log", "AGENT_MONITOR_LOG"),
-        }
-    }
-}
-
-fn setting<T: From<String>>(value: Option<T>, flag: &'static str, name: &'static str) -> Option<Setting<T>> {
-    let given = value.map(|value| Setting::new(value, flag));
-    given.or_else(|| variable(name).map(|value| Setting::new(value, name)))
-}
-
 fn object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, String> {
     serde_json::from_str(text).map_err(|error| format!("not a JSON object: {error}"))
-}
-
-fn agent(text: &str) -> Result<(AgentId, Pid), String> {
-    let (id, pid) = text.rsplit_once('=').ok_or("write it as ID=PID, such as coder=4711")?;
-    let id = AgentId::new(id).map_err(|error| error.to_string())?;
-    let pid = pid.parse().ok().and_then(Pid::new).ok_or_else(|| format!("{pid:?} is not a process id"))?;
-    Ok((id, pid))
 }
 
 #[cfg(test)]
@@ -435,14 +326,5 @@ mod tests {
     fn the_definition_is_sound() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn agents() {
-        let (id, pid) = agent("a=b=7").unwrap();
-        assert_eq!((id.as_str(), pid.get()), ("a=b", 7));
-        for text in ["", "a", "a=", "=7", "a=0", "a=-1", "a=x", "a=99999999999"] {
-            assert!(agent(text).is_err(), "{text}");
-        }
     }
 }

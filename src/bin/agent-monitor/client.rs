@@ -19,9 +19,9 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::cli::ClientOptions;
-use crate::environment;
 use crate::failure::{Failure, Kind};
 use crate::view::text::printable;
+use crate::{environment, runtime};
 
 /// Where a daemon listens when nothing says otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:7717/";
@@ -30,7 +30,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:7717/";
 const SYSTEM_RUNTIME: &str = "/run/agent-monitor";
 
 /// For connecting, and for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest answer that is taken, bytes.
 const LIMIT_BYTES: usize = 256 << 20;
@@ -38,7 +38,7 @@ const LIMIT_BYTES: usize = 256 << 20;
 /// A daemon that answered the call, for those who wait for its answers.
 pub(crate) struct Client {
     runtime: Runtime,
-    line: Line,
+    connection: Connection,
 }
 
 impl Client {
@@ -47,10 +47,9 @@ impl Client {
     /// # Errors
     /// When none answers: says where was looked, and what to do.
     pub(crate) fn find(options: &ClientOptions) -> Result<Client, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("cannot start the runtime")?;
-        let line = runtime.block_on(Line::find(options, None))?;
-        Ok(Client { runtime, line })
+        let runtime = runtime()?;
+        let connection = runtime.block_on(Connection::find(options, None))?;
+        Ok(Client { runtime, connection })
     }
 
     /// Looks for the daemon again where this one was: after a restart.
@@ -58,8 +57,8 @@ impl Client {
     /// # Errors
     /// As of [`Client::find`].
     pub(crate) fn renew(&mut self, options: &ClientOptions) -> Result<(), Failure> {
-        let home = self.line.home().clone();
-        self.line = self.runtime.block_on(Line::find(options, Some(&home)))?;
+        let home = self.connection.home().clone();
+        self.connection = self.runtime.block_on(Connection::find(options, Some(&home)))?;
         Ok(())
     }
 
@@ -68,12 +67,12 @@ impl Client {
     /// # Errors
     /// When there is none, or it says no: with the reason that it gives.
     pub(crate) fn get(&mut self, route: &str) -> Result<Document, Failure> {
-        self.runtime.block_on(self.line.get(route))
+        self.runtime.block_on(self.connection.get(route))
     }
 }
 
 /// A connection to a daemon. Its answers are untrusted text.
-pub(crate) struct Line {
+pub(crate) struct Connection {
     sender: SendRequest<Body>,
     host: String,
     /// What stands before every route.
@@ -109,21 +108,21 @@ impl fmt::Display for Place {
     }
 }
 
-impl Line {
+impl Connection {
     /// See [`Client::find`]; `home`: where to look only.
     ///
     /// # Errors
     /// When none answers: says where was looked, and what to do.
-    pub(crate) async fn find(options: &ClientOptions, home: Option<&Home>) -> Result<Line, Failure> {
+    pub(crate) async fn find(options: &ClientOptions, home: Option<&Home>) -> Result<Connection, Failure> {
         let mut tried = Vec::new();
         for (found, place) in places(options, &mut tried)? {
             if home.is_some_and(|home| *home != found) {
                 continue;
             }
-            match tokio::time::timeout(PATIENCE, connect(&place)).await {
-                Ok(Ok(sender)) => return Ok(Line::new(sender, &place, found)),
+            match tokio::time::timeout(TIMEOUT, connect(&place)).await {
+                Ok(Ok(sender)) => return Ok(Connection::new(sender, &place, found)),
                 Ok(Err(error)) => tried.push(format!("{place}: {error:#}")),
-                Err(_) => tried.push(format!("{place}: nobody answered within {}s", PATIENCE.as_secs())),
+                Err(_) => tried.push(format!("{place}: nobody answered within {}s", TIMEOUT.as_secs())),
             }
         }
         let error = anyhow!(
@@ -138,17 +137,12 @@ impl Line {
         &self.home
     }
 
-    /// The daemon at this socket.
-    pub(crate) async fn at_socket(path: &Path) -> Result<SendRequest<Body>, anyhow::Error> {
-        connect(&Place::Socket(path.to_owned())).await
-    }
-
-    fn new(sender: SendRequest<Body>, place: &Place, home: Home) -> Line {
+    fn new(sender: SendRequest<Body>, place: &Place, home: Home) -> Connection {
         let (host, prefix) = match place {
             Place::Socket(_) => ("localhost".to_owned(), String::new()),
             Place::Url(url) => (authority(url), url.path().trim_end_matches('/').to_owned()),
         };
-        Line { sender, host, prefix, place: place.to_string(), home }
+        Connection { sender, host, prefix, place: place.to_string(), home }
     }
 
     /// See [`Client::get`].
@@ -157,9 +151,9 @@ impl Line {
     /// When there is none, or it says no: with the reason that it gives.
     pub(crate) async fn get(&mut self, route: &str) -> Result<Document, Failure> {
         let target = format!("{}{route}", self.prefix);
-        let answer = match tokio::time::timeout(PATIENCE, ask(&mut self.sender, &self.host, &target)).await {
+        let answer = match tokio::time::timeout(TIMEOUT, ask(&mut self.sender, &self.host, &target)).await {
             Ok(answer) => answer,
-            Err(_) => Err(anyhow!("no answer within {}s", PATIENCE.as_secs())),
+            Err(_) => Err(anyhow!("no answer within {}s", TIMEOUT.as_secs())),
         };
         let (status, text) = answer.with_context(|| self.asked(route)).map_err(unavailable)?;
         let value: Value = serde_json::from_str(&text)
@@ -171,7 +165,7 @@ impl Line {
     /// The body of an answer that goes on; `last`: the last message that was heard of it.
     ///
     /// # Errors
-    /// As of [`Line::get`].
+    /// As of [`Connection::get`].
     pub(crate) async fn stream(mut self, route: &str, last: Option<u64>) -> Result<Body, Failure> {
         let target = format!("{}{route}", self.prefix);
         let mut request =
@@ -190,9 +184,9 @@ impl Line {
             let problem = serde_json::from_slice(&to_bytes(body, LIMIT_BYTES).await?).unwrap_or_default();
             anyhow::Ok(Err(refusal(status, &problem)))
         };
-        let answer = match tokio::time::timeout(PATIENCE, answer).await {
+        let answer = match tokio::time::timeout(TIMEOUT, answer).await {
             Ok(answer) => answer,
-            Err(_) => Err(anyhow!("no answer within {}s", PATIENCE.as_secs())),
+            Err(_) => Err(anyhow!("no answer within {}s", TIMEOUT.as_secs())),
         };
         answer.with_context(|| self.asked(route)).map_err(unavailable)?
     }
@@ -224,11 +218,11 @@ fn places(options: &ClientOptions, passed: &mut Vec<String>) -> Result<Vec<(Home
     if let Some(url) = &options.url {
         return Ok(vec![(Home::Named, Place::Url(web_url(url)?))]);
     }
-    if let Some(socket) = options.socket() {
+    if let Some(socket) = options.socket.named() {
         return Ok(vec![(Home::Named, Place::Socket(socket))]);
     }
     let mut places = Vec::new();
-    for (directory, found) in announcements(passed) {
+    for (directory, found) in announced(passed) {
         let home = Home::Announced(directory);
         places.push((home.clone(), Place::Socket(found.socket)));
         places.extend(Url::parse(&found.url).map(|url| (home, Place::Url(url))));
@@ -240,13 +234,9 @@ fn places(options: &ClientOptions, passed: &mut Vec<String>) -> Result<Vec<(Home
     Ok(places)
 }
 
-/// The daemons that announced themselves and live. The others are explained in `passed`.
-pub(crate) fn announced(passed: &mut Vec<String>) -> Vec<Endpoint> {
-    announcements(passed).into_iter().map(|(_, endpoint)| endpoint).collect()
-}
-
-/// The same, with the directory that each is announced in.
-fn announcements(passed: &mut Vec<String>) -> Vec<(PathBuf, Endpoint)> {
+/// The daemons that announced themselves and live, each with the directory that it is announced in. The others are explained in
+/// `passed`.
+pub(crate) fn announced(passed: &mut Vec<String>) -> Vec<(PathBuf, Endpoint)> {
     let mut directories: Vec<PathBuf> = environment::directories(None).map(|found| found.runtime).into_iter().collect();
     if !directories.iter().any(|directory| directory == Path::new(SYSTEM_RUNTIME)) {
         directories.push(SYSTEM_RUNTIME.into());
@@ -323,12 +313,20 @@ async fn greet<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     Ok(sender)
 }
 
+/// Whether the daemon at this socket answers.
+///
+/// # Errors
+/// Why not.
+pub(crate) async fn answers(socket: &Path) -> Result<(), anyhow::Error> {
+    let mut sender = connect(&Place::Socket(socket.to_owned())).await?;
+    match ask(&mut sender, "localhost", "/healthz").await? {
+        (StatusCode::OK, _) => Ok(()),
+        (status, _) => Err(anyhow!("the API says {status}")),
+    }
+}
+
 /// Sends a GET; takes the whole answer.
-pub(crate) async fn ask(
-    sender: &mut SendRequest<Body>,
-    host: &str,
-    target: &str,
-) -> Result<(StatusCode, String), anyhow::Error> {
+async fn ask(sender: &mut SendRequest<Body>, host: &str, target: &str) -> Result<(StatusCode, String), anyhow::Error> {
     let request = Request::get(target).header(header::HOST, host).header(header::ACCEPT, "application/json");
     sender.ready().await?;
     let answer = sender.send_request(request.body(Body::empty())?).await?;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use agent_monitor::daemon::StartError;
+
 /// An error and the code it ends the program with.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -44,6 +46,18 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
         Failure::new(Kind::Failed, error)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Failure {
+        let kind = match &error {
+            StartError::Held(_) => Kind::Held,
+            StartError::Listen { .. } | StartError::Socket(_) => Kind::Unavailable,
+            StartError::Store(_) | StartError::Token(_) => Kind::Unusable,
+            StartError::Processes { .. } => Kind::Failed,
+        };
+        Failure::new(kind, error)
     }
 }
 

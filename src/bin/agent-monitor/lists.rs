@@ -12,7 +12,7 @@ use crate::output::{print, print_json};
 use crate::trouble::{self, Trouble};
 use crate::view::screen::{Look, Screen};
 use crate::view::table::{Cell, Column, number, table, tenths, word};
-use crate::view::text::{UNKNOWN, counted, printable};
+use crate::view::text::{UNKNOWN, counted, printable, shown};
 
 /// The latest events.
 pub(crate) fn events(options: &ListOptions, kind: Option<&str>, follows: bool) -> Result<(), Failure> {
@@ -159,7 +159,6 @@ pub(crate) fn items(document: &Value) -> &[Value] {
 }
 
 fn told(item: &Value, at: &str, kind: &Value, look: Look, message: &Value) -> Told {
-    let shown = |value: &Value| value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable);
     Told { at: shown(&item[at]), agent: shown(&item["agent_id"]), kind: shown(kind), look, message: shown(message) }
 }
 

@@ -4,6 +4,7 @@ mod agent;
 mod agents;
 mod cli;
 mod client;
+mod configuration;
 mod demo;
 mod doctor;
 mod environment;
@@ -30,9 +31,12 @@ mod welcome;
 use std::io::Write;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
 
-use cli::{Cli, Command, ConfigOptions};
+use cli::{Cli, Command};
+use configuration::ConfigOptions;
 use failure::Failure;
 
 fn main() -> ExitCode {
@@ -44,6 +48,14 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// For those who wait for something over the network.
+///
+/// # Errors
+/// When the system refuses what it needs.
+pub(crate) fn runtime() -> Result<Runtime, anyhow::Error> {
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
 fn perform(cli: Cli) -> Result<(), Failure> {
@@ -59,20 +71,20 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Errors { all, groups, follow, list } => lists::errors(&list, all, groups, follow),
         Command::Alerts { test: true, config, .. } => receivers::test(&ConfigOptions::of_file(config)),
         Command::Alerts { all, follow, list, .. } => lists::alerts(&list, all, follow),
-        Command::Event { agent, kind, message, tell } => tell::event(&agent.id, &kind, &message, tell),
-        Command::Error { agent, name, message, stack, fingerprint, tell } => {
-            tell::error(&agent.id, &name, &message, stack.as_deref(), fingerprint.as_deref(), tell)
+        Command::Event { id, kind, message, tell } => tell::event(&id, &kind, &message, tell),
+        Command::Error { id, name, message, stack, fingerprint, tell } => {
+            tell::error(&id, &name, &message, stack.as_deref(), fingerprint.as_deref(), tell)
         }
         Command::Resolve { what, group, agent, reach } => tell::resolve(&what, group, agent.as_deref(), &reach),
         Command::Export { format, agent, from, to, state } => {
-            export::export(format, agent.as_deref(), (&from, &to), &run::configuration(&state.into())?)
+            export::export(format, agent.as_deref(), (&from, &to), &ConfigOptions::from(state).read()?)
         }
-        Command::Backup { file, state } => export::backup(&file, &run::configuration(&state.into())?),
+        Command::Backup { file, state } => export::backup(&file, &ConfigOptions::from(state).read()?),
         Command::Doctor { config, json } => doctor::doctor(&config, json),
         Command::InstallService(options) => service::install(&options),
         Command::UninstallService(options) => service::uninstall(&options),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man => manual::page(),
-        Command::Check(options) => output::print(&run::configuration(&options)?.to_toml()),
+        Command::Check(options) => output::print(&options.read()?.to_toml()),
     }
 }

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use agent_monitor::daemon::Handle;
 use anyhow::anyhow;
-use axum::http::StatusCode;
 use sd_notify::NotifyState;
 
-use crate::client::{Line, ask};
+use crate::client::answers;
 use crate::environment::variable;
 use crate::view::text::counted;
 
@@ -17,7 +16,7 @@ use crate::view::text::counted;
 const REGULARLY: Duration = Duration::from_secs(30);
 
 /// How long the engine or the API may take to answer the watchdog.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// It is up, and can be asked.
 pub(crate) fn ready(handle: &Handle) {
@@ -46,7 +45,7 @@ pub(crate) async fn keep_telling(handle: Handle, socket: PathBuf) {
     let watchdog = sd_notify::watchdog_enabled();
     let mut moments = tokio::time::interval(watchdog.map_or(REGULARLY, |interval| interval / 2));
     moments.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let patience = watchdog.map_or(PATIENCE, |interval| PATIENCE.min(interval / 2));
+    let timeout = watchdog.map_or(TIMEOUT, |interval| TIMEOUT.min(interval / 2));
     let (mut told, mut well) = (String::new(), true);
     loop {
         moments.tick().await;
@@ -58,8 +57,8 @@ pub(crate) async fn keep_telling(handle: Handle, socket: PathBuf) {
         if watchdog.is_none() {
             continue;
         }
-        let alive = tokio::time::timeout(patience, alive(&handle, &socket)).await;
-        match alive.unwrap_or_else(|_| Err(anyhow!("no answer within {}s", patience.as_secs_f32()))) {
+        let alive = tokio::time::timeout(timeout, alive(&handle, &socket)).await;
+        match alive.unwrap_or_else(|_| Err(anyhow!("no answer within {}s", timeout.as_secs_f32()))) {
             Ok(()) => {
                 tell(&[NotifyState::Watchdog]);
                 if !std::mem::replace(&mut well, true) {
@@ -79,11 +78,7 @@ pub(crate) async fn keep_telling(handle: Handle, socket: PathBuf) {
 async fn alive(handle: &Handle, socket: &std::path::Path) -> Result<(), anyhow::Error> {
     handle.watching().await.map_err(anyhow::Error::msg)?;
     // A real request over the socket, whose permissions keep strangers from crowding us out.
-    let mut sender = Line::at_socket(socket).await?;
-    match ask(&mut sender, "localhost", "/healthz").await? {
-        (StatusCode::OK, _) => Ok(()),
-        (status, _) => Err(anyhow!("the API says {status}")),
-    }
+    answers(socket).await
 }
 
 /// The state in a few words.

@@ -20,14 +20,14 @@ use crate::client::Document;
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::view::screen::Screen;
-use crate::{agents, run};
+use crate::{agents, runtime};
 
 /// Time from the first reading to the second.
 const APART: Duration = Duration::from_secs(1);
 
 /// Reads twice and prints.
 pub(crate) fn once(options: &RunOptions) -> Result<(), Failure> {
-    let config = run::configuration(&options.config)?;
+    let config = options.config.read()?;
     let text = String::from_utf8(api::dashboard(&Present::alone(look(config)?))).context("no JSON")?;
     let value = serde_json::from_str(&text).context("no JSON")?;
     let document = Document { text, value };
@@ -88,8 +88,7 @@ pub(crate) fn read_source(source: &Source) -> Result<Option<Reading>, Failure> {
         Source::Flags(agents) => Ok(discovery::flags(agents)),
         Source::Http { url, token_file, timeout } => {
             let source = HttpSource { url: url.clone(), token_file: token_file.clone(), timeout: *timeout };
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.context("cannot start the runtime")?.block_on(discovery::read_http(&source))
+            runtime()?.block_on(discovery::read_http(&source))
         }
         Source::Match { .. } => return Ok(None),
     }))

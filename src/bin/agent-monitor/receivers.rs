@@ -5,13 +5,14 @@ use std::fmt::Write;
 use agent_monitor::clock::{Clock, SystemClock};
 use agent_monitor::config::Receiver;
 use agent_monitor::daemon::host_name;
-use agent_monitor::notify::{Answer, Courier, Notification, Origin};
-use anyhow::{Context, anyhow};
+use agent_monitor::model::in_one_line;
+use agent_monitor::notify::{Notification, Notifier, Origin, Outcome};
+use anyhow::anyhow;
 
-use crate::cli::ConfigOptions;
+use crate::configuration::ConfigOptions;
 use crate::failure::Failure;
 use crate::output::print;
-use crate::run::configuration;
+use crate::runtime;
 use crate::view::text::printable;
 
 /// Tells every receiver of the configuration that this is a test, and what came back. It is asked from here, with the
@@ -20,17 +21,16 @@ use crate::view::text::printable;
 /// # Errors
 /// When one of them does not take it, or there is none.
 pub(crate) fn test(options: &ConfigOptions) -> Result<(), Failure> {
-    let config = configuration(options)?;
+    let config = options.read()?;
     let receivers = config.alerts.receivers;
     if receivers.is_empty() {
         return Err(anyhow!("no receiver is configured: there is no [[alerts.notify]]").into());
     }
     let origin = Origin { url: format!("http://{}/", config.api.listen), instance: host_name() };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = runtime()?;
     let mut failed = 0;
     for receiver in receivers {
-        let name = Courier::name(&receiver);
+        let name = Notifier::name(&receiver);
         let outcome = runtime.block_on(tell(receiver, &origin));
         failed += usize::from(outcome.is_err());
         let (Ok(came_back) | Err(came_back)) = &outcome;
@@ -50,14 +50,13 @@ pub(crate) fn test(options: &ConfigOptions) -> Result<(), Failure> {
 
 /// What came back.
 async fn tell(receiver: Receiver, origin: &Origin) -> Result<String, String> {
-    let courier =
-        Courier::new(receiver, origin.clone()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+    let notifier = Notifier::new(receiver, origin.clone()).map_err(|error| in_one_line(&error).to_string())?;
     let now = SystemClock.now();
-    let answer = courier.tell(&Notification::test(now.wall), now.wall).await;
+    let answer = notifier.tell(&Notification::test(now.wall), now.wall).await;
     let took = SystemClock.now().mono.since(now.mono).as_millis();
     match answer {
-        Answer::Taken(status) => Ok(format!("{status} after {took} ms")),
-        Answer::Refused(reason) => Err(format!("{reason}; it would not be tried again")),
-        Answer::Failed { reason, .. } => Err(format!("{reason}; it would be tried again")),
+        Outcome::Taken(status) => Ok(format!("{status} after {took} ms")),
+        Outcome::Refused(reason) => Err(format!("{reason}; it would not be tried again")),
+        Outcome::Failed { reason, .. } => Err(format!("{reason}; it would be tried again")),
     }
 }

@@ -1,38 +1,35 @@
 //! `run`: the daemon in the foreground.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_monitor::config::{Config, Directories};
-use agent_monitor::daemon::{Daemon, Handle, Parts, StartError};
+use agent_monitor::config::Config;
+use agent_monitor::daemon::{Daemon, Handle, Parts};
 use agent_monitor::endpoint::{self, Announced, Endpoint};
 use agent_monitor::model::Pid;
 use agent_monitor::process::here::{identify, release_unused, spare_memory};
 use anyhow::{Context, anyhow};
 use futures_util::StreamExt;
 
-use crate::cli::ConfigOptions;
+use crate::configuration::{ConfigOptions, DEFAULT_FILE};
 use crate::failure::{Failure, Kind};
 use crate::logging::Logging;
 use crate::welcome::Welcome;
-use crate::{client, environment, logging, notify, signals};
-
-const DEFAULT_CONFIG: &str = "/etc/agent-monitor.toml";
+use crate::{client, logging, notify, runtime, signals};
 
 /// Runs the daemon until it is asked to stop.
 pub(crate) fn run(options: ConfigOptions) -> Result<(), Failure> {
     let sparing = spare_memory();
-    let config = configuration(&options)?;
+    let config = options.read()?;
     let log = logging::start(&config.log)
         .context("cannot start the log")
         .map_err(|error| Failure::new(Kind::Unusable, error))?;
     if !sparing {
         tracing::debug!("the allocator cannot be told to spare memory");
     }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = runtime()?;
     let log = Arc::new(Mutex::new(log));
     let outcome = runtime.block_on(serve(config, options, Arc::clone(&log)));
     // A file system that hangs under a reload must not hold up the end.
@@ -45,14 +42,14 @@ async fn serve(config: Config, options: ConfigOptions, log: Arc<Mutex<Logging>>)
     let reloads = signals::reloads().context("cannot handle signals")?;
     signals::survive_file_limits().context("cannot handle signals")?;
     let welcome = is_bare(&config, &options).then(|| config.clone());
-    let daemon = Daemon::bind(config, Parts::system()).await.map_err(start_failure)?;
+    let daemon = Daemon::bind(config, Parts::system()).await?;
     let shutdown = signals::shutdown().context("cannot handle signals")?;
     let handle = daemon.handle();
     let lost = log.lock().expect("no holder of this lock panics").lost();
     handle.count_lost_log_lines(move || lost.lines());
-    let announced = environment::directories(options.state_dir()).and_then(|found| announce(&daemon, &found.runtime));
+    let announced = options.directories().ok().and_then(|found| announce(&daemon, &found.runtime));
     let socket = daemon.socket_path().to_owned();
-    let welcome = welcome.map(|config| Welcome::new(DEFAULT_CONFIG, daemon.url(), daemon.state_directory(), &config));
+    let welcome = welcome.map(|config| Welcome::new(DEFAULT_FILE, daemon.url(), daemon.state_directory(), &config));
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         dashboard = %daemon.url(),
@@ -95,7 +92,7 @@ async fn keep_small() {
 
 /// Whether nobody said anything about which agents there are, or how to watch.
 fn is_bare(config: &Config, options: &ConfigOptions) -> bool {
-    options.config().is_none() && !Path::new(DEFAULT_CONFIG).exists() && config.registry.sources.is_empty()
+    options.file().is_none() && !Path::new(DEFAULT_FILE).exists() && config.registry.sources.is_empty()
 }
 
 async fn greet(welcome: Option<Welcome>, handle: Handle) {
@@ -161,7 +158,7 @@ async fn keep_reloading(
 }
 
 fn reload(handle: &Handle, options: &ConfigOptions, log: &Mutex<Logging>) {
-    let config = match configuration(options) {
+    let config = match options.read() {
         Ok(config) => config,
         Err(failure) => {
             let reason = failure.to_string();
@@ -191,35 +188,4 @@ fn reload(handle: &Handle, options: &ConfigOptions, log: &Mutex<Logging>) {
             tracing::error!("the configuration cannot be used, the old one stays in force: {reason}");
         }
     }
-}
-
-/// The configuration: flags over environment over file over defaults.
-pub(crate) fn configuration(options: &ConfigOptions) -> Result<Config, Failure> {
-    let unusable = |error| Failure::new(Kind::Unusable, error);
-    let directories = directories(options.state_dir())?;
-    let default = Path::new(DEFAULT_CONFIG);
-    let mut config = match options.config() {
-        Some(path) => Config::load(&path, &directories).map_err(unusable)?,
-        None if default.exists() => Config::load(default, &directories).map_err(unusable)?,
-        None => Config::defaults(&directories),
-    };
-    options.overrides().apply(&mut config).map_err(unusable)?;
-    Ok(config)
-}
-
-pub(crate) fn directories(state: Option<PathBuf>) -> Result<Directories, Failure> {
-    environment::directories(state).ok_or_else(|| {
-        let error = anyhow!("nowhere to keep history: neither XDG_STATE_HOME nor HOME is set; use --state-dir");
-        Failure::new(Kind::Unusable, error)
-    })
-}
-
-pub(crate) fn start_failure(error: StartError) -> Failure {
-    let kind = match &error {
-        StartError::Held(_) => Kind::Held,
-        StartError::Listen { .. } | StartError::Socket(_) => Kind::Unavailable,
-        StartError::Store(_) | StartError::Token { .. } => Kind::Unusable,
-        StartError::Processes { .. } => Kind::Failed,
-    };
-    Failure::new(kind, error)
 }

@@ -14,10 +14,7 @@ use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::trouble::{self, Trouble};
 use crate::view::screen::{Look, Screen, bytes, rough};
-use crate::view::text::{UNKNOWN, counted, printable, wrap};
-
-/// The narrowest a text is made to be, cells.
-const LEAST: usize = 20;
+use crate::view::text::{UNKNOWN, counted, figure, printable, shown, wrap};
 
 /// Asks and prints.
 pub(crate) fn status(options: &ClientOptions) -> Result<(), Failure> {
@@ -45,8 +42,7 @@ pub(crate) fn screenful(own: &Value, dashboard: &Value, screen: Screen) -> Strin
 /// A name and what is said of it, in as many lines as that takes.
 pub(crate) fn entry(name: &str, look: Look, said: &str, screen: Screen, text: &mut String) {
     const NAME: usize = 11;
-    let room = screen.less(NAME).width.map_or(usize::MAX, |room| room.max(LEAST));
-    for (place, line) in wrap(said, room).into_iter().enumerate() {
+    for (place, line) in wrap(said, screen.room(NAME)).into_iter().enumerate() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{:<NAME$}{}", if place == 0 { name } else { "" }, screen.paint(look, &line));
     }
@@ -166,13 +162,13 @@ fn daemon(own: &Value, screen: Screen) -> Vec<(&'static str, Look, String)> {
         "{}, version {}, process {}, up {up}",
         shown(&own["status"]),
         shown(&own["version"]),
-        unit(&own["pid"])
+        figure(&own["pid"])
     );
     let look = |of: &Value| if of["error"].is_string() { Look::Bad } else { Look::Plain };
     let mut said = vec![
         ("daemon", Look::Plain, daemon),
         ("dashboard", Look::Plain, shown(&own["url"])),
-        ("cost", Look::Plain, format!("{} s CPU, {} MiB", unit(&own["cpuSeconds"]), unit(&own["memoryMb"]))),
+        ("cost", Look::Plain, format!("{} s CPU, {} MiB", figure(&own["cpuSeconds"]), figure(&own["memoryMb"]))),
         ("sampling", Look::Plain, sampling(&own["sampling"], screen)),
         ("host", Look::Plain, host(&own["host"])),
     ];
@@ -207,8 +203,8 @@ fn host(host: &Value) -> String {
     let percent = |key: &str| host[key].as_f64().map_or_else(|| UNKNOWN.to_owned(), |percent| format!("{percent} %"));
     format!(
         "load {} on {} processors, {} of {} MiB available, pressure: processor {}, memory {}, storage {}",
-        unit(&host["load1"]),
-        unit(&host["cpuCount"]),
+        figure(&host["load1"]),
+        figure(&host["cpuCount"]),
         mib("memoryAvailableMb"),
         mib("memoryTotalMb"),
         percent("cpuPressure"),
@@ -273,14 +269,6 @@ fn lost(counters: &Value) -> String {
         Some(format!("{meaning}: {count}"))
     });
     counted.collect::<Vec<_>>().join(", ")
-}
-
-fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable)
-}
-
-fn unit(value: &Value) -> String {
-    if value.is_number() { value.to_string() } else { UNKNOWN.to_owned() }
 }
 
 /// Several lines on one.

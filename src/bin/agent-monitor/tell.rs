@@ -18,10 +18,10 @@ use crate::output::print;
 use crate::view::text::{harmless_json, printable};
 
 /// For the answer, which comes when what was told is on disk …
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// … and where it does not matter so much.
-const LITTLE_PATIENCE: Duration = Duration::from_secs(2);
+const SHORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest answer that is taken, bytes.
 const ANSWER_BYTES: u64 = 1 << 20;
@@ -94,9 +94,9 @@ fn ask(method: &str, route: &str, body: &str, reach: &Reach) -> Result<String, F
         );
         Failure::new(Kind::Unavailable, error)
     })?;
-    let patience = if reach.best_effort { LITTLE_PATIENCE } else { PATIENCE };
+    let timeout = if reach.best_effort { SHORT_TIMEOUT } else { TIMEOUT };
     let unavailable = |error: anyhow::Error| Failure::new(Kind::Unavailable, error);
-    let (status, answer) = exchange(&mut stream, method, route, body, patience)
+    let (status, answer) = exchange(&mut stream, method, route, body, timeout)
         .context("the daemon does not answer")
         .map_err(unavailable)?;
     if (200..300).contains(&status) {
@@ -115,10 +115,10 @@ fn exchange(
     method: &str,
     route: &str,
     body: &str,
-    patience: Duration,
+    timeout: Duration,
 ) -> anyhow::Result<(u16, String)> {
-    stream.set_read_timeout(Some(patience))?;
-    stream.set_write_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
     let length = body.len();
     let head = format!(
         "{method} {route} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
@@ -141,9 +141,9 @@ fn exchange(
 
 /// The first daemon that can be reached: the one that was named, else those that announced themselves.
 fn connect(reach: &Reach, passed: &mut Vec<String>) -> Option<UnixStream> {
-    let sockets: Vec<PathBuf> = match reach.socket() {
+    let sockets: Vec<PathBuf> = match reach.socket.named() {
         Some(named) => vec![named],
-        None => announced(passed).into_iter().map(|endpoint| endpoint.socket).collect(),
+        None => announced(passed).into_iter().map(|(_, endpoint)| endpoint.socket).collect(),
     };
     for path in sockets {
         match UnixStream::connect(&path) {

@@ -20,9 +20,6 @@ pub(crate) struct Trouble {
     remedy: Option<String>,
 }
 
-/// The narrowest a text is made to be, cells.
-const LEAST: usize = 24;
-
 impl Trouble {
     pub(crate) fn bad(what: impl Into<String>, why: impl Into<String>, remedy: &str) -> Trouble {
         Trouble { look: Look::Bad, what: what.into(), why: why.into(), remedy: Some(remedy.to_owned()) }
@@ -56,8 +53,7 @@ impl Trouble {
         let _ = writeln!(text, "  {}", screen.paint(self.look, &self.what));
         let remedy = self.remedy.as_deref().map(|remedy| format!("→ {remedy}"));
         for said in [Some(self.why.as_str()), remedy.as_deref()].into_iter().flatten().filter(|said| !said.is_empty()) {
-            let room = screen.less(4).width.map_or(usize::MAX, |room| room.max(LEAST));
-            for line in wrap(said, room) {
+            for line in wrap(said, screen.room(4)) {
                 let _ = writeln!(text, "    {line}");
             }
         }
@@ -68,8 +64,7 @@ impl Trouble {
 pub(crate) fn write(verdict: &str, troubles: &[Trouble], screen: Screen, text: &mut String) {
     let worst = if troubles.iter().any(|trouble| trouble.look == Look::Bad) { Look::Bad } else { Look::Warning };
     let (sign, look) = if troubles.is_empty() { ("✓", Look::Good) } else { ("✗", worst) };
-    let room = screen.width.map_or(usize::MAX, |room| room.max(LEAST));
-    for line in wrap(&format!("{sign} {verdict}"), room) {
+    for line in wrap(&format!("{sign} {verdict}"), screen.room(0)) {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{}", screen.paint(look, &line));
     }

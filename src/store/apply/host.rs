@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use super::execute;
 use crate::model::HostMinute;
 use crate::store::StoreError;
+use crate::store::columns::{hundredths, kib};
 
 /// Stores what was seen of a minute. What is there already, from before or from an earlier daemon, gets worse by it.
 pub(super) fn minute(connection: &Connection, minute: &HostMinute) -> Result<(), StoreError> {
@@ -43,8 +44,8 @@ pub(super) fn minute(connection: &Connection, minute: &HostMinute) -> Result<(),
         host.load_5m.and_then(hundredths),
         host.load_15m.and_then(hundredths),
         host.cpu_count,
-        host.memory_total_bytes.map(|bytes| bytes / 1024),
-        host.memory_available_bytes.map(|bytes| bytes / 1024),
+        host.memory_total_bytes.map(kib),
+        host.memory_available_bytes.map(kib),
         pressure.cpu_some.and_then(hundredths),
         pressure.memory_some.and_then(hundredths),
         pressure.memory_full.and_then(hundredths),
@@ -52,10 +53,4 @@ pub(super) fn minute(connection: &Connection, minute: &HostMinute) -> Result<(),
         pressure.io_full.and_then(hundredths),
     ];
     execute(connection, &sql, values).map(drop)
-}
-
-/// In hundredths; what is no number is not known.
-fn hundredths(number: f64) -> Option<i64> {
-    #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates")]
-    number.is_finite().then(|| (number * 100.0).round() as i64)
 }

@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection, params};
 
 use super::execute;
 use crate::model::{MemoryMethod, Sample, Tick};
-use crate::store::columns::{first_key, pack, tenths};
+use crate::store::columns::{first_key, kib, pack, tenths};
 use crate::store::{StoreError, query};
 
 /// The most statuses kept in a table of their own; a registry that makes up a new word each time must not grow it for
@@ -20,7 +20,7 @@ const SAMPLES_PER_STATEMENT: usize = 16;
 
 /// How status and memory method of a sample are stored, as far as they were met. To be forgotten after a rollback.
 #[derive(Default)]
-pub(in crate::store) struct Words {
+pub(in crate::store) struct StatusNumbers {
     /// One map a method.
     known: [HashMap<Arc<str>, Value>; 2],
     /// The last one: nearly all samples of a pass have the same.
@@ -30,7 +30,7 @@ pub(in crate::store) struct Words {
 /// Stores a sampling pass. Tells whether a stretch begins with it, so that the one before is over.
 pub(super) fn samples(
     connection: &Connection,
-    words: &mut Words,
+    statuses: &mut StatusNumbers,
     tick: Tick,
     samples: &[Sample],
 ) -> Result<bool, StoreError> {
@@ -46,11 +46,11 @@ pub(super) fn samples(
         // Looked up once a pass: its text is long.
         let mut statement = statement(connection, SAMPLES_PER_STATEMENT)?;
         for some in chunks {
-            insert(&mut statement, connection, words, first_key, some)?;
+            insert(&mut statement, connection, statuses, first_key, some)?;
         }
     }
     if !rest.is_empty() {
-        insert(&mut statement(connection, rest.len())?, connection, words, first_key, rest)?;
+        insert(&mut statement(connection, rest.len())?, connection, statuses, first_key, rest)?;
     }
     Ok(begun)
 }
@@ -68,7 +68,7 @@ fn statement(connection: &Connection, count: usize) -> rusqlite::Result<CachedSt
 fn insert(
     statement: &mut CachedStatement<'_>,
     connection: &Connection,
-    words: &mut Words,
+    statuses: &mut StatusNumbers,
     first_key: u64,
     samples: &[Sample],
 ) -> Result<(), StoreError> {
@@ -76,11 +76,11 @@ fn insert(
     for sample in samples {
         let metrics = &sample.metrics;
         statement.raw_bind_parameter(parameter, first_key + u64::from(sample.agent.get()))?;
-        let status = words.status(connection, metrics.memory_method, &metrics.status)?;
+        let status = statuses.status(connection, metrics.memory_method, &metrics.status)?;
         statement.raw_bind_parameter(parameter + 1, status)?;
         let numbers = [
             metrics.cpu_percent.and_then(tenths),
-            metrics.memory_bytes.map(|bytes| bytes / 1024),
+            metrics.memory_bytes.map(kib),
             metrics.process_count.map(u64::from),
             metrics.thread_count.map(u64::from),
             metrics.cpu_us.map(|us| us / 1000),
@@ -100,7 +100,7 @@ fn insert(
     Ok(())
 }
 
-impl Words {
+impl StatusNumbers {
     /// The number of a status, or its text if there are too many already.
     fn status(
         &mut self,

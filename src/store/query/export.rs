@@ -1,12 +1,12 @@
 //! History as it is taken out: in order of time, a page at a time, so that no page holds up the log.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::{Reader, StoreError};
-use super::{Statuses, agent_id, metrics, time};
+use super::samples::{SAMPLE_COLUMNS, Statuses, metrics};
+use super::{agent_id, time};
 use crate::model::{AgentId, AgentNumber, Metrics, Tick, Timestamp};
 use crate::retention::SAMPLES_PER_SLICE;
 
@@ -36,7 +36,7 @@ impl Reader {
     pub fn agent_ids(&self) -> Result<Vec<AgentId>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("select agent_id from agent order by agent_id")?;
-            statement.query_map([], |row| agent_id(&row.get::<_, String>(0)?, 0))?.collect()
+            statement.query_map([], |row| agent_id(row, 0))?.collect()
         })
     }
 
@@ -60,8 +60,7 @@ impl Reader {
                 Some(_) => "s.key = (t.tick << 20) + ?6",
             };
             let sql = format!(
-                "select t.timestamp, s.status, s.cpu_tenths, s.memory_kib, s.process_count, s.thread_count, s.cpu_ms,
-                        s.read_io, s.written_io, s.error_count, s.message_count, a.agent_id
+                "select {SAMPLE_COLUMNS}, a.agent_id as agent_id
                    from ticks t cross join sample s on {which}
                    join agent a on a.number = s.key & 1048575
                   where (t.timestamp, t.tick) > (?1, ?2) and (t.timestamp, t.tick) <= (?3, ?4) and t.timestamp >= ?5
@@ -70,12 +69,11 @@ impl Reader {
             let (at, tick) = after.map_or((String::new(), 0), |tick| (tick.at.sql(), tick.ordinal));
             let from = selection.time.start.sql();
             let values = params![at, tick, last.at.sql(), last.ordinal, from, number.map(AgentNumber::get)];
-            let mut statuses = Statuses { connection, known: HashMap::new() };
-            let rows = connection
-                .prepare_cached(&sql)?
-                .query_map(values, |row| Ok((agent_id(&row.get::<_, String>(11)?, 11)?, metrics(row, &mut statuses)?)))?
-                .collect::<rusqlite::Result<_>>()?;
-            Ok(ExportPage { rows, next: Some(last) })
+            let mut statuses = Statuses::new(connection);
+            let mut statement = connection.prepare_cached(&sql)?;
+            let whose = statement.column_index("agent_id")?;
+            let rows = statement.query_map(values, |row| Ok((agent_id(row, whose)?, metrics(row, &mut statuses)?)))?;
+            Ok(ExportPage { rows: rows.collect::<rusqlite::Result<_>>()?, next: Some(last) })
         })
     }
 }

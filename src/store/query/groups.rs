@@ -1,9 +1,10 @@
 //! Problems, as they are shown.
 
-use rusqlite::{Row, ToSql, named_params};
+use rusqlite::{Row, named_params};
 
-use super::lists::{PAGE_BYTES, bounded};
-use super::{ROW_LIMIT, Reader, StoreError, agent_id, time};
+use super::super::columns::{from_kib, from_tenths};
+use super::lists::{PAGE_BYTES, bounded, of_agent, of_kind};
+use super::{ROW_LIMIT, Reader, StoreError, agent_id, or_null, time};
 use crate::model::{AgentId, ErrorGroup, GroupPage, GroupState, Rows, Usage};
 
 impl Reader {
@@ -12,34 +13,28 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read in time.
     pub fn list_groups(&self, page: &GroupPage) -> Result<Rows<ErrorGroup>, StoreError> {
-        let (agent, kind) = (page.agent.as_ref().map(AgentId::as_str), page.error_type.as_deref());
-        let (last_seen, id) = page.before.map_or(("9".to_owned(), i64::MAX), |(at, id)| (at.sql(), id));
-        let limit = page.limit.min(ROW_LIMIT);
-        let one_more = limit + 1;
-        let mut values: Vec<(&str, &dyn ToSql)> =
-            named_params! { ":last_seen": last_seen, ":id": id, ":limit": one_more }.to_vec();
-        let mut filters = String::new();
-        if agent.is_some() {
-            filters.push_str(" and g.agent_number = (select number from agent where agent_id = :agent)");
-            values.push((":agent", &agent));
-        }
-        if kind.is_some() {
-            filters.push_str(" and g.error_type = :kind");
-            values.push((":kind", &kind));
-        }
-        if !page.states.is_empty() {
-            let states: Vec<&str> = page.states.iter().copied().map(condition).collect();
-            filters = format!("{filters} and ({})", states.join(" or "));
-        }
+        let whose = of_agent(page.agent.as_ref(), "g.agent_number");
+        let kind = of_kind(page.error_type.as_deref(), "g.error_type");
+        let states: Vec<&str> = page.states.iter().copied().map(condition).collect();
+        let states = if states.is_empty() { "true".to_owned() } else { states.join(" or ") };
         let sql = format!(
             "select g.id, a.agent_id, g.fingerprint, g.error_type, g.message, g.count, g.unresolved, g.first_seen,
                     g.last_seen, g.resolved_at, g.first_cpu_tenths, g.first_memory_kib, g.last_cpu_tenths,
                     g.last_memory_kib
                from error_group g left join agent a on a.number = g.agent_number
-              where (g.last_seen, g.id) < (:last_seen, :id) {filters}
+              where (g.last_seen, g.id) < (:last_seen, :id) and {whose} and {kind} and ({states})
               order by g.last_seen desc, g.id desc limit :limit"
         );
-        self.read(|connection| bounded(connection.prepare_cached(&sql)?.query(&*values)?, limit, PAGE_BYTES, group))
+        let (last_seen, id) = page.before.map_or(("9".to_owned(), i64::MAX), |(at, id)| (at.sql(), id));
+        let limit = page.limit.min(ROW_LIMIT);
+        let values = named_params! {
+            ":last_seen": last_seen,
+            ":id": id,
+            ":agent": page.agent.as_ref().map(AgentId::as_str),
+            ":kind": page.error_type,
+            ":limit": limit + 1,
+        };
+        self.read(|connection| bounded(connection.prepare_cached(&sql)?.query(values)?, limit, PAGE_BYTES, group))
     }
 }
 
@@ -52,9 +47,8 @@ fn condition(state: GroupState) -> &'static str {
 }
 
 fn group(row: &Row<'_>) -> rusqlite::Result<ErrorGroup> {
-    let agent = row.get::<_, Option<String>>(1)?;
     let unresolved: u64 = row.get(6)?;
-    let resolved_at = row.get_ref(9)?.as_str_or_null()?.map(|_| time(row, 9)).transpose()?;
+    let resolved_at = or_null(row, 9, time)?;
     let state = match resolved_at {
         _ if unresolved == 0 => GroupState::Resolved,
         None => GroupState::Open,
@@ -62,7 +56,7 @@ fn group(row: &Row<'_>) -> rusqlite::Result<ErrorGroup> {
     };
     Ok(ErrorGroup {
         id: row.get(0)?,
-        agent: agent.map(|id| agent_id(&id, 1)).transpose()?,
+        agent: or_null(row, 1, agent_id)?,
         fingerprint: row.get(2)?,
         error_type: row.get(3)?,
         message: row.get(4)?,
@@ -77,10 +71,6 @@ fn group(row: &Row<'_>) -> rusqlite::Result<ErrorGroup> {
     })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "tenths of a percent are far below 2^53")]
 fn usage(row: &Row<'_>, column: usize) -> rusqlite::Result<Usage> {
-    Ok(Usage {
-        cpu_percent: row.get::<_, Option<i64>>(column)?.map(|tenths| tenths as f64 / 10.0),
-        memory_bytes: row.get::<_, Option<u64>>(column + 1)?.map(|kib| kib.saturating_mul(1024)),
-    })
+    Ok(Usage { cpu_percent: from_tenths(row.get(column)?), memory_bytes: from_kib(row.get(column + 1)?) })
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, params};
 
+use super::super::columns::{from_hundredths, from_kib};
 use super::{Reader, StoreError, time};
 use crate::model::{HostMinute, HostPressure, HostReading, Timestamp};
 
@@ -33,10 +34,7 @@ impl Reader {
 }
 
 fn minute(row: &Row<'_>) -> rusqlite::Result<HostMinute> {
-    let kib = |column| row.get::<_, Option<u64>>(column).map(|kib| kib.map(|kib| kib.saturating_mul(1024)));
-    #[expect(clippy::cast_precision_loss, reason = "hundredths of a load or of a percent are far below 2^53")]
-    let hundredths =
-        |column| row.get::<_, Option<i64>>(column).map(|number| number.map(|number| number as f64 / 100.0));
+    let hundredths = |column: usize| row.get(column).map(from_hundredths);
     Ok(HostMinute {
         at: time(row, 0)?,
         host: HostReading {
@@ -44,8 +42,8 @@ fn minute(row: &Row<'_>) -> rusqlite::Result<HostMinute> {
             load_5m: hundredths(2)?,
             load_15m: hundredths(3)?,
             cpu_count: row.get(4)?,
-            memory_total_bytes: kib(5)?,
-            memory_available_bytes: kib(6)?,
+            memory_total_bytes: from_kib(row.get(5)?),
+            memory_available_bytes: from_kib(row.get(6)?),
             uptime: None,
         },
         pressure: HostPressure {

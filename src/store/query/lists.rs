@@ -1,13 +1,12 @@
 //! The lists of everyone's rows: filtered, newest first, a page at a time.
 
-use rusqlite::{Connection, Row, ToSql, named_params};
+use rusqlite::{Connection, Row, named_params};
 
-use super::super::alerts::{FIRED, severity};
+use super::super::columns::{ERROR, EVENT, FIRED, severity};
 use super::{
-    ERROR, EVENT, ErrorRow, JOURNAL_COLUMNS, LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id,
-    error, event, leftover, run, time,
+    LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, journal, leftover, or_null, run, time,
 };
-use crate::model::{AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, Rows, RunRow};
+use crate::model::{AgentId, AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, Retold, Rows};
 
 /// Bytes of the texts of a page, about: rows may be as long as a body each.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
@@ -18,15 +17,33 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read in time.
     pub fn list_events(&self, page: &Page) -> Result<Rows<Recorded>, StoreError> {
-        self.read(|connection| journal(connection, EVENT, page, event))
+        self.read(|connection| entries(connection, EVENT, page, PAGE_BYTES, journal::recorded))
     }
 
     /// Occurrences of errors of all agents; open are those that are unresolved.
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_errors(&self, page: &Page) -> Result<Rows<ErrorRow>, StoreError> {
-        self.read(|connection| journal(connection, ERROR, page, error))
+    pub fn list_errors(&self, page: &Page) -> Result<Rows<Retold>, StoreError> {
+        self.read(|connection| entries(connection, ERROR, page, PAGE_BYTES, journal::retold))
+    }
+
+    /// The latest events of an agent, or of all, however long they are.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn latest_events(&self, agent: Option<&AgentId>, limit: u32) -> Result<Vec<Recorded>, StoreError> {
+        let page = Page { agent: agent.cloned(), limit, ..Page::default() };
+        self.read(|connection| Ok(entries(connection, EVENT, &page, usize::MAX, journal::recorded)?.rows))
+    }
+
+    /// The latest occurrences of errors of an agent, however long they are.
+    ///
+    /// # Errors
+    /// When the database cannot be read in time.
+    pub fn latest_errors(&self, agent: &AgentId, limit: u32) -> Result<Vec<Retold>, StoreError> {
+        let page = Page { agent: Some(agent.clone()), limit, ..Page::default() };
+        self.read(|connection| Ok(entries(connection, ERROR, &page, usize::MAX, journal::retold)?.rows))
     }
 
     /// Episodes of alerts; open are those that fire.
@@ -34,16 +51,12 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read in time.
     pub fn list_alerts(&self, page: &Page) -> Result<Rows<AlertEpisode>, StoreError> {
-        let filters = format!(
-            "{} {} {}",
-            of_agent(page, "f.agent_number"),
-            when(page.kind.is_some(), "and f.type = :kind"),
-            match page.open {
-                None => "",
-                Some(true) => "and f.id in (select fired from alert_state)",
-                Some(false) => "and f.id not in (select fired from alert_state where fired is not null)",
-            }
-        );
+        let state = match page.open {
+            None => "",
+            Some(true) => "and f.id in (select fired from alert_state)",
+            Some(false) => "and f.id not in (select fired from alert_state where fired is not null)",
+        };
+        let filters = filters(page, "f.agent_number", "f.type");
         // An episode that is neither open nor has an end recorded is over: its end could not be stored.
         let sql = format!(
             "select f.id, a.agent_id, f.type, f.severity, s.fired is not null and e.id is null, f.message, f.value,
@@ -52,9 +65,9 @@ impl Reader {
                left join agent a on a.number = f.agent_number
                left join journal e on e.fired = f.id
                left join alert_state s on s.fired = f.id
-              where f.kind = {FIRED} and f.id < :before {filters} order by f.id desc limit :limit"
+              where f.kind = {FIRED} and f.id < :before and {filters} {state} order by f.id desc limit :limit"
         );
-        self.read(|connection| rows(connection, &sql, page, alert))
+        self.read(|connection| rows(connection, &sql, page, PAGE_BYTES, alert))
     }
 
     /// Runs of all agents; open are those that go on.
@@ -62,21 +75,12 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read in time.
     pub fn list_runs(&self, page: &Page) -> Result<Rows<ListedRun>, StoreError> {
-        let filters = format!(
-            "{} {} {}",
-            of_agent(page, "agent_number"),
-            when(page.kind.is_some(), "and reason = :kind"),
-            match page.open {
-                None => "",
-                Some(true) => "and ended_at is null",
-                Some(false) => "and ended_at is not null",
-            }
-        );
+        let (filters, state) = (filters(page, "agent_number", "reason"), ended(page));
         let sql = format!(
             "select {RUN_COLUMNS}, id, (select agent_id from agent where number = agent_number)
-               from run where id < :before {filters} order by id desc limit :limit"
+               from run where id < :before and {filters} {state} order by id desc limit :limit"
         );
-        self.read(|connection| rows(connection, &sql, page, listed_run))
+        self.read(|connection| rows(connection, &sql, page, PAGE_BYTES, listed_run))
     }
 
     /// Processes that outlived their agents; open are those that live. Their type is their command.
@@ -84,76 +88,73 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read in time.
     pub fn list_leftovers(&self, page: &Page) -> Result<Rows<ListedLeftover>, StoreError> {
-        let filters = format!(
-            "{} {} {}",
-            of_agent(page, "agent_number"),
-            when(page.kind.is_some(), "and command = :kind"),
-            match page.open {
-                None => "",
-                Some(true) => "and ended_at is null",
-                Some(false) => "and ended_at is not null",
-            }
-        );
+        let (filters, state) = (filters(page, "agent_number", "command"), ended(page));
         let sql = format!(
             "select {LEFTOVER_COLUMNS}, id, (select agent_id from agent where number = agent_number)
-               from leftover where id < :before {filters} order by id desc limit :limit"
+               from leftover where id < :before and {filters} {state} order by id desc limit :limit"
         );
-        self.read(|connection| rows(connection, &sql, page, listed_leftover))
+        self.read(|connection| rows(connection, &sql, page, PAGE_BYTES, listed_leftover))
     }
 }
 
-fn journal<T>(
+fn entries<T>(
     connection: &Connection,
     kind: i64,
     page: &Page,
+    bytes: usize,
     item: fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Rows<T>> {
-    let filters = format!(
-        "{} {} {}",
-        of_agent(page, "j.agent_number"),
-        when(page.kind.is_some(), "and j.type = :kind"),
-        // Literals, so that the index of unresolved errors can be used.
-        match page.open {
-            None => "",
-            Some(true) => "and j.resolved = 0",
-            Some(false) => "and j.resolved = 1",
-        }
-    );
-    let sql = format!(
-        "select {JOURNAL_COLUMNS}
-           from journal j left join agent a on a.number = j.agent_number
-          where j.kind = {kind} and j.id < :before {filters} order by j.id desc limit :limit"
-    );
-    rows(connection, &sql, page, item)
+    // Literals, so that the index of unresolved errors can be used.
+    let state = match page.open {
+        None => "",
+        Some(true) => "and j.resolved = 0",
+        Some(false) => "and j.resolved = 1",
+    };
+    let filters = filters(page, "j.agent_number", "j.type");
+    let rest = format!("j.kind = {kind} and j.id < :before and {filters} {state} order by j.id desc limit :limit");
+    rows(connection, &journal::select(&rest), page, bytes, item)
 }
 
-fn of_agent(page: &Page, column: &str) -> String {
-    when(page.agent.is_some(), &format!("and {column} = (select number from agent where agent_id = :agent)")).to_owned()
+fn ended(page: &Page) -> &'static str {
+    match page.open {
+        None => "",
+        Some(true) => "and ended_at is null",
+        Some(false) => "and ended_at is not null",
+    }
 }
 
-fn when(given: bool, condition: &str) -> &str {
-    if given { condition } else { "" }
+/// Whose rows a page asks for, and of which type. Both parameters are named in any case: what is bound must be.
+fn filters(page: &Page, agent: &str, kind: &str) -> String {
+    format!("{} and {}", of_agent(page.agent.as_ref(), agent), of_kind(page.kind.as_deref(), kind))
 }
 
-/// Asks `sql`, which names `:before` and `:limit`, and `:agent` and `:kind` where the page does.
+pub(super) fn of_agent(agent: Option<&AgentId>, column: &str) -> String {
+    match agent {
+        Some(_) => format!("{column} = (select number from agent where agent_id = :agent)"),
+        None => ":agent is null".to_owned(),
+    }
+}
+
+pub(super) fn of_kind(kind: Option<&str>, column: &str) -> String {
+    if kind.is_some() { format!("{column} = :kind") } else { ":kind is null".to_owned() }
+}
+
+/// Asks `sql`, which names `:before`, `:agent`, `:kind` and `:limit`.
 fn rows<T>(
     connection: &Connection,
     sql: &str,
     page: &Page,
+    bytes: usize,
     item: fn(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Rows<T>> {
-    let before = page.before.unwrap_or(i64::MAX);
     let limit = page.limit.min(ROW_LIMIT);
-    let one_more = limit + 1;
-    let agent = page.agent.as_ref().map(crate::model::AgentId::as_str);
-    let mut values: Vec<(&str, &dyn ToSql)> = named_params! { ":before": before, ":limit": one_more }.to_vec();
-    if agent.is_some() {
-        values.push((":agent", &agent));
-    }
-    if page.kind.is_some() {
-        values.push((":kind", &page.kind));
-    }
-    bounded(connection.prepare_cached(sql)?.query(&*values)?, limit, PAGE_BYTES, item)
+    let values = named_params! {
+        ":before": page.before.unwrap_or(i64::MAX),
+        ":agent": page.agent.as_ref().map(AgentId::as_str),
+        ":kind": page.kind,
+        ":limit": limit + 1,
+    };
+    bounded(connection.prepare_cached(sql)?.query(values)?, limit, bytes, item)
 }
 
 /// At most `limit` of these rows, and fewer where their texts are longer than `bytes` together, but at least one.
@@ -177,10 +178,9 @@ pub(super) fn bounded<T>(
 }
 
 fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
-    let agent = row.get::<_, Option<String>>(1)?;
     Ok(AlertEpisode {
         id: row.get(0)?,
-        agent: agent.map(|id| agent_id(&id, 1)).transpose()?,
+        agent: or_null(row, 1, agent_id)?,
         rule: row.get(2)?,
         severity: severity(row, 3)?,
         firing: row.get(4)?,
@@ -188,15 +188,14 @@ fn alert(row: &Row<'_>) -> rusqlite::Result<AlertEpisode> {
         value: row.get(6)?,
         threshold: row.get(7)?,
         started_at: time(row, 8)?,
-        ended_at: row.get_ref(9)?.as_str_or_null()?.map(|_| time(row, 9)).transpose()?,
+        ended_at: or_null(row, 9, time)?,
     })
 }
 
 fn listed_run(row: &Row<'_>) -> rusqlite::Result<ListedRun> {
-    let run: RunRow = run(row)?;
-    Ok(ListedRun { id: row.get(14)?, agent: agent_id(&row.get::<_, String>(15)?, 15)?, run })
+    Ok(ListedRun { id: row.get(14)?, agent: agent_id(row, 15)?, run: run(row)? })
 }
 
 fn listed_leftover(row: &Row<'_>) -> rusqlite::Result<ListedLeftover> {
-    Ok(ListedLeftover { id: row.get(10)?, agent: agent_id(&row.get::<_, String>(11)?, 11)?, leftover: leftover(row)? })
+    Ok(ListedLeftover { id: row.get(10)?, agent: agent_id(row, 11)?, leftover: leftover(row)? })
 }

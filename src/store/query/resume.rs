@@ -2,11 +2,10 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::super::alerts;
 use super::super::columns::unpack_io;
 use super::super::mark::Reached;
 use super::accounts::accounts;
-use super::{AGENT_COLUMNS, LEFTOVER_COLUMNS, RUN_COLUMNS, agent, agent_number, leftover, run};
+use super::{AGENT_COLUMNS, LEFTOVER_COLUMNS, RUN_COLUMNS, agent, agent_number, alerts, leftover, run};
 use crate::model::{AgentNumber, LeftoverRow, Resume, ResumedAgent, RunRow};
 
 /// How many of the newest samples are looked through for the totals of agents that ran when the last daemon ended.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
-use super::{AppliedAll, Failed, Writer, reached, store_all};
+use super::{AppliedAll, Failed, Writer, store_all};
 use crate::clock::monotonic;
 use crate::model::{Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;
-use crate::store::database::{Contents, FileId};
+use crate::store::database::FileId;
 use crate::store::mark::Reached;
 use crate::store::reserve::refuses;
 use crate::store::stats::add;
@@ -25,7 +24,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
 
 /// How long a lock of somebody else is waited for in an outage. Who asks meanwhile is to hear no, not to wait.
-const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The database cannot be used.
 pub(super) struct Outage {
@@ -49,7 +48,7 @@ enum Cause {
 /// is found there when that is read again.
 pub(super) struct Doubt {
     /// How far the database is with it, and only with it.
-    far: Reached,
+    reached: Reached,
     /// Its entries, with the ids that they have then.
     entries: Vec<Recorded>,
     /// How many of them wait, before all others.
@@ -57,10 +56,9 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    pub(super) fn new(batches: &[&Batch], applied: &[apply::Applied], waiting: usize) -> Doubt {
-        let far = batches.iter().copied().zip(applied).map(reached).fold(Reached::default(), Reached::max);
-        let entries = batches.iter().zip(applied).flat_map(|(batch, applied)| {
-            let told = applied.ids.iter().zip(&batch.entries).map(|(id, entry)| (*id, entry));
+    pub(super) fn new<'b>(batches: impl Iterator<Item = &'b Batch>, done: &AppliedAll, waiting: usize) -> Doubt {
+        let entries = batches.zip(&done.applied).flat_map(|(batch, applied)| {
+            let told = applied.ids.iter().copied().zip(&batch.entries);
             let report = match batch.write.as_deref().zip(applied.outcome) {
                 Some((Write::Report(told), outcome)) => outcome.new_entry().map(|id| (id, &told.entry)),
                 _ => None,
@@ -68,7 +66,7 @@ impl Doubt {
             told.chain(report)
         });
         let entries = entries.map(|(id, entry)| Recorded { id: Some(id), entry: entry.clone() }).collect();
-        Doubt { far, entries, waiting }
+        Doubt { reached: done.reached, entries, waiting }
     }
 }
 
@@ -105,7 +103,7 @@ impl Writer {
     }
 
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
-    pub(super) fn interrupt(&mut self, error: &StoreError) {
+    pub(super) fn begin_outage(&mut self, error: &StoreError) {
         if let Some(connection) = self.connection.take()
             && error.damage().is_some()
         {
@@ -114,7 +112,7 @@ impl Writer {
         }
         self.rolling = None;
         self.pruning = None;
-        self.spare = false;
+        self.samples_wait = false;
         let reason: Arc<str> = error.chain().into();
         let mut cause = if let Some(what) = error.damage() {
             Cause::Damaged(what)
@@ -145,33 +143,33 @@ impl Writer {
         if let Some(reason) = self.reader.take_damage()
             && self.outage.is_none()
         {
-            self.interrupt(&StoreError::Damaged { path: self.path(), what: reason });
+            self.begin_outage(&StoreError::Damaged { path: self.path(), what: reason });
             self.outage.iter_mut().for_each(Outage::try_now);
         }
     }
 
     /// In an outage, when it is time: opens the database again and stores what waits. Only when that is on disk the outage
     /// is over, since a full disk can still be opened.
-    pub(super) fn mend(&mut self) {
+    pub(super) fn recover(&mut self) {
         let Some(outage) = self.outage.as_ref().filter(|outage| outage.next_try <= monotonic()) else { return };
         let cause = outage.cause.clone();
         if let Err(error) = self.open_again(&cause) {
-            return self.interrupt(&error);
+            return self.begin_outage(&error);
         }
         let probed = self.write(|transaction, _| apply::probe(transaction));
-        while probed.is_ok() && self.connection.is_some() && !self.backlog.is_empty(self.spare) {
+        while probed.is_ok() && self.connection.is_some() && !self.backlog.is_empty(self.samples_wait) {
             self.write_back(Portion::Much);
         }
         let Some(connection) = &self.connection else { return };
-        if let Err(error) = connection.busy_timeout(database::PATIENCE) {
-            return self.interrupt(&error.into());
+        if let Err(error) = connection.busy_timeout(database::BUSY_TIMEOUT) {
+            return self.begin_outage(&error.into());
         }
         self.outage = None;
         tracing::info!("the database can be used again");
         if cause == Cause::Full {
             self.prune_again();
         }
-        self.provide();
+        self.keep_reserve();
     }
 
     fn open_again(&mut self, cause: &Cause) -> Result<(), StoreError> {
@@ -182,31 +180,31 @@ impl Writer {
         }
         match cause {
             Cause::Damaged(what) => {
-                let entries = damage::replace(self.lock.directory(), what)?;
+                let told = damage::replace(self.lock.directory(), what)?;
                 // What was found in the old one says nothing of the new one.
                 self.reader.renew();
                 if let Some(outage) = &mut self.outage {
                     outage.cause = Cause::Other;
                 }
-                self.shared.tell(Committed { entries, ..Committed::default() });
+                self.shared.tell(Committed { entries: vec![told], ..Committed::default() });
             }
             Cause::Full if self.reserve.give_up() => {
-                self.strained = true;
+                self.reserve_used = true;
                 self.shared.stats.reserve_bytes.store(0, Ordering::Relaxed);
                 tracing::warn!("the disk is full: space that was held in reserve is used");
             }
             Cause::Full | Cause::Other => {}
         }
-        let connection = database::reopen(self.lock.directory())?;
-        connection.busy_timeout(SHORT_PATIENCE)?;
+        let connection = database::reopen(&self.path())?;
+        connection.busy_timeout(SHORT_BUSY_TIMEOUT)?;
         if *cause == Cause::Full
             && let Err(error) = database::cut_log(&connection)
         {
             // What the log takes could have been used for what comes. Whether it works without shows next.
             tracing::warn!(reason = error.chain(), "the log of the database could not be cut");
         }
-        self.resolve(query::reached(&connection)?);
-        let entries = mark::go_on(&connection, self.mark.reached())?;
+        self.settle_doubt(query::reached(&connection)?);
+        let entries = mark::go_on(&connection, self.mark.reached())?.into_iter().collect();
         self.connection = Some(connection);
         self.file = FileId::of(&self.path());
         self.measure();
@@ -216,32 +214,30 @@ impl Writer {
     }
 
     /// What was in doubt is on disk, if the database is as far as it: then it need not wait any more.
-    fn resolve(&mut self, have: Reached) {
-        let Some(Doubt { far, entries, waiting }) = self.doubt.take() else { return };
-        if far != Reached::default() && have.max(far) == have {
-            self.backlog.forget(far.tick, waiting);
-            self.mark.reach(far);
+    fn settle_doubt(&mut self, have: Reached) {
+        let Some(Doubt { reached, entries, waiting }) = self.doubt.take() else { return };
+        if reached != Reached::default() && have.max(reached) == have {
+            self.backlog.forget(reached.tick, waiting);
+            self.mark.reach(reached);
             self.shared.tell(Committed { late: entries, ..Committed::default() });
         }
     }
 
     /// Stores some of what waits, and tells those entries once more, with their ids.
     pub(super) fn write_back(&mut self, portion: Portion) {
-        let batches = self.backlog.next(portion, self.spare);
-        match self.write(|transaction, words| store_all(transaction, words, batches.iter())) {
-            Ok(AppliedAll { applied, unresolved, hour_over }) => {
+        let batches = self.backlog.next(portion, self.samples_wait);
+        match self.write(|transaction, statuses| store_all(transaction, statuses, batches.iter())) {
+            Ok(AppliedAll { applied, unresolved, hour_over, reached }) => {
                 self.hour_over |= hour_over;
-                let far = batches.iter().zip(&applied).map(reached).fold(Reached::default(), Reached::max);
-                self.mark.reach(far);
-                let ids = applied.into_iter().flat_map(|applied| applied.ids);
-                let entries = batches.into_iter().flat_map(|batch| batch.entries);
-                let late = ids.zip(entries).map(|(id, entry)| Recorded { id: Some(id), entry }).collect();
+                self.mark.reach(reached);
+                let stored = applied.into_iter().zip(batches);
+                let late = stored.flat_map(|(applied, batch)| apply::recorded(applied.ids, batch.entries)).collect();
                 self.shared.tell(Committed { late, unresolved, ..Committed::default() });
             }
             Err(Failed { error, .. }) if error.blames_data() && portion == Portion::Much => {
                 self.backlog.put_back(batches);
                 // Until the one is met that is at fault.
-                while self.connection.is_some() && !self.backlog.is_empty(self.spare) {
+                while self.connection.is_some() && !self.backlog.is_empty(self.samples_wait) {
                     self.write_back(Portion::Least);
                 }
             }
@@ -255,112 +251,41 @@ impl Writer {
             }
             Err(Failed { done, .. }) => {
                 let entries = batches.iter().map(|batch| batch.entries.len()).sum();
-                let all: Vec<&Batch> = batches.iter().collect();
-                self.doubt = done.map(|done| Doubt::new(&all, &done.applied, entries));
+                self.doubt = done.map(|done| Doubt::new(batches.iter(), &done, entries));
                 self.backlog.put_back(batches);
             }
         }
         self.show_backlog();
     }
 
-    /// Sees to the reserve, and says whether all is well.
-    pub(super) fn provide(&mut self) {
+    /// Holds as much space in reserve as there should be, and shows whether all is well.
+    pub(super) fn keep_reserve(&mut self) {
         if self.outage.is_some() {
             return;
         }
         let wanted = self.limits.map_or(self.reserve.wanted(), |(limits, _)| limits.reserve_bytes());
         if let Err(error) = self.reserve.make(wanted)
-            && !self.strained
+            && !self.reserve_used
         {
             tracing::warn!(%error, "no space can be held in reserve for a full disk");
         }
-        self.strained &= !self.reserve.is_whole();
+        self.reserve_used &= !self.reserve.is_whole();
         self.shared.stats.reserve_bytes.store(self.reserve.bytes(), Ordering::Relaxed);
-        self.say_how_it_is();
+        self.show_trouble();
     }
 
-    fn say_how_it_is(&self) {
-        let log_mib = self.log_bytes() >> 20;
+    pub(super) fn show_trouble(&self) {
         let trouble = if self.outage.is_some() {
             return;
-        } else if self.strained {
+        } else if self.reserve_used {
             Some("the disk is full: what is stored now is stored in the space that was held in reserve".into())
-        } else if self.spare {
-            Some(
-                format!(
-                    "somebody reads the database for so long that its log has grown to {log_mib} MiB: samples wait"
-                )
-                .into(),
-            )
+        } else if self.samples_wait {
+            let mib = self.log_bytes() >> 20;
+            let what = format!("somebody reads the database for so long that its log has grown to {mib} MiB");
+            Some(format!("{what}: samples wait").into())
         } else {
             None
         };
         self.shared.stats.set_trouble(trouble);
     }
-
-    /// Sees how large the files are, and how the database is after what was just done to it.
-    pub(super) fn measure(&mut self) {
-        let path = self.path();
-        self.contents = Contents::of(&path);
-        let [database, log] = [self.contents, Contents::of(&damage::with(&path, "-wal"))]
-            .map(|contents| contents.map_or(0, |contents| contents.bytes()));
-        self.shared.stats.database_size_bytes.store(database + log, Ordering::Relaxed);
-        self.shared.stats.log_bytes.store(log, Ordering::Relaxed);
-    }
-
-    fn log_bytes(&self) -> u64 {
-        self.shared.stats.log_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Sees whether the log grows beyond what it may, when it had `before` bytes before the last transaction.
-    pub(super) fn watch_log(&mut self, before: u64) {
-        let Some((limits, _)) = self.limits else { return };
-        let (log, warn) = (self.log_bytes(), limits.long_log());
-        if log >= warn && before < warn {
-            tracing::warn!(mib = log >> 20, "the database's log grows: somebody reads the database for very long");
-        }
-        if log < limits.longest_log() || self.spare {
-            return;
-        }
-        self.spare = true;
-        self.shorten_log();
-        if self.spare {
-            tracing::error!(
-                mib = log >> 20,
-                "the database's log is too long: samples wait in memory until it can be cut"
-            );
-            self.say_how_it_is();
-        }
-    }
-
-    /// Of the database and its log, as they were seen last.
-    pub(super) fn size(&self) -> u64 {
-        self.shared.stats.database_size_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Tries to cut the log that somebody held up; when it is short again, nothing need wait any more.
-    pub(super) fn shorten_log(&mut self) {
-        let Some(connection) = &self.connection else { return };
-        if let Err(error) = cut_now(connection) {
-            return self.interrupt(&error);
-        }
-        self.measure();
-        if self.limits.is_none_or(|(limits, _)| self.log_bytes() < limits.long_log()) {
-            self.spare = false;
-            self.say_how_it_is();
-        }
-    }
-
-    /// Of the database and its log, the larger one: bytes.
-    fn largest_file(&self) -> u64 {
-        self.log_bytes().max(self.size().saturating_sub(self.log_bytes()))
-    }
-}
-
-/// Cuts the log if nobody reads it; waits for nobody.
-fn cut_now(connection: &Connection) -> Result<(), StoreError> {
-    connection.busy_timeout(Duration::ZERO)?;
-    let cut = database::cut_log(connection);
-    connection.busy_timeout(database::PATIENCE)?;
-    cut
 }

@@ -1,14 +1,12 @@
 //! What the writer does between what is asked for: summing up, and deleting.
 
-use std::collections::BTreeSet;
-
-use super::Writer;
-use crate::model::{AgentNumber, Now};
+use super::{Writer, unresolved};
+use crate::model::Now;
 use crate::retention::{Believed, Limits};
 use crate::store::expire::{Pruning, used_bytes};
 use crate::store::rolling::Rolling;
 use crate::store::stats::add;
-use crate::store::{Committed, apply, database, query};
+use crate::store::{Committed, apply, query};
 
 impl Writer {
     /// Makes one slice of the rows of an hour that is over.
@@ -47,22 +45,13 @@ impl Writer {
         if let Ok(at) = begun {
             self.limits = Some((limits, at));
             self.limit_log();
-            self.provide();
+            self.keep_reserve();
             self.pruning = Some(Pruning::new(limits, at));
         }
     }
 
-    /// Keeps the log in proportion to what it and the database may be together.
-    pub(super) fn limit_log(&self) {
-        if let (Some(connection), Some((limits, _))) = (&self.connection, self.limits)
-            && let Err(error) = database::limit_log(connection, limits)
-        {
-            tracing::warn!(%error, "the length of the database's log could not be limited");
-        }
-    }
-
     /// Begins to delete as soon as the database is full, not only when that is due.
-    pub(super) fn press(&mut self) {
+    pub(super) fn prune_if_full(&mut self) {
         let (Some((limits, _)), Some(connection)) = (self.limits, &self.connection) else { return };
         let full = || used_bytes(connection).is_ok_and(|used| used > limits.full());
         if self.pruning.is_none() && self.size() > limits.full() && full() {
@@ -85,9 +74,7 @@ impl Writer {
         let Some(mut pruning) = self.pruning.take() else { return };
         let deleted = self.write(|transaction, _| {
             let Some(gone) = pruning.slice(transaction)? else { return Ok(None) };
-            let of: BTreeSet<AgentNumber> = gone.problems_of.iter().copied().collect();
-            let counted = of.into_iter().map(|agent| Ok((agent, query::unresolved(transaction, agent)?)));
-            let unresolved = counted.collect::<rusqlite::Result<_>>()?;
+            let unresolved = unresolved(transaction, gone.problems_of.into_iter().collect())?;
             Ok(Some((gone.rows, Committed { unresolved, deleted: gone.agents, ..Committed::default() })))
         });
         match deleted {
@@ -97,7 +84,7 @@ impl Writer {
                 self.pruning = Some(pruning);
             }
             // What was deleted may have made room again.
-            Ok(None) if self.strained => self.provide(),
+            Ok(None) if self.reserve_used => self.keep_reserve(),
             // Too large, and nothing is left: to be tried again when that is asked for the next time.
             Ok(None) if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) => self.limits = None,
             Ok(None) => {}

@@ -23,7 +23,7 @@ use crate::failure::Failure;
 use crate::view::screen::{Look, Screen};
 use crate::view::table::{Cell, Column, table};
 use crate::view::text::printable;
-use crate::{logging, run, signals};
+use crate::{logging, runtime, signals};
 
 use broker::{Broker, Crash};
 pub(crate) use part::{Part, play};
@@ -69,9 +69,7 @@ pub(crate) fn demo() -> Result<(), Failure> {
     let broker = Broker::open()?;
     let config = config(&broker)?;
     let _log = logging::start(&config.log).context("cannot start the log")?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(show(config, broker))
+    runtime()?.block_on(show(config, broker))
 }
 
 fn config(broker: &Broker) -> Result<Config, Failure> {
@@ -83,7 +81,7 @@ fn config(broker: &Broker) -> Result<Config, Failure> {
 
 async fn show(config: Config, mut broker: Broker) -> Result<(), Failure> {
     let shutdown = signals::ended().context("cannot handle signals")?;
-    let daemon = Daemon::bind(config, Parts::system()).await.map_err(run::start_failure)?;
+    let daemon = Daemon::bind(config, Parts::system()).await?;
     let handle = daemon.handle();
     let url = daemon.url();
     // The one result of this command.

@@ -19,13 +19,13 @@ use agent_monitor::endpoint::Endpoint;
 use anyhow::anyhow;
 use serde_json::json;
 
-use crate::cli::{ClientOptions, ConfigOptions};
+use crate::cli::ClientOptions;
 use crate::client::{self, Client};
+use crate::configuration::ConfigOptions;
 use crate::failure::{Failure, Kind};
 use crate::output::print;
 use crate::view::screen::{Look, Screen};
 use crate::view::text::{counted, harmless_json, printable, wrap};
-use crate::{environment, run};
 use account::Account;
 
 /// Where a unit of ours may be installed, the first that is there being the one in force: systemd.unit(5).
@@ -88,11 +88,9 @@ pub(crate) fn doctor(options: &ConfigOptions, json: bool) -> Result<(), Failure>
 }
 
 fn look(options: &ConfigOptions) -> Result<Vec<Check>, Failure> {
-    let directories = run::directories(options.state_dir())?;
+    let directories = options.directories()?;
     let (config, check) = configuration(options, &directories);
-    let daemon = environment::directories(options.state_dir())
-        .and_then(|found| Endpoint::read(&found.runtime).ok().flatten())
-        .filter(client::lives);
+    let daemon = Endpoint::read(&directories.runtime).ok().flatten().filter(client::lives);
     let mut checks = vec![check, running(daemon.as_ref())];
     let unit = UNITS.iter().find_map(|place| fs::read_to_string(Path::new(place).join("agent-monitor.service")).ok());
     let account = Account::of_daemon(daemon.as_ref(), unit.as_deref());
@@ -120,7 +118,7 @@ fn files(limit: usize) -> Check {
 /// The rest is looked at with the defaults where the configuration cannot be used.
 fn configuration(options: &ConfigOptions, directories: &Directories) -> (Config, Check) {
     const NAME: &str = "configuration";
-    match run::configuration(options) {
+    match options.read() {
         Ok(config) => (config, Check::pass(NAME, "can be used; `agent-monitor check` prints it")),
         Err(failure) => {
             let remedy = "correct it: `agent-monitor check` tells every problem; all below is with the defaults";
@@ -154,7 +152,7 @@ fn running(daemon: Option<&Endpoint>) -> Check {
 fn page(checks: &[Check], screen: Screen) -> String {
     let mut text = String::new();
     let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
-    let room = screen.less(width + 8).width.map_or(usize::MAX, |room| room.max(20));
+    let room = screen.room(width + 8);
     for check in checks {
         let (word, look, remedy) = check.word();
         let found = wrap(&printable(&check.found.replace('\n', "; ")), room);

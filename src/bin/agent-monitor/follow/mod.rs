@@ -12,13 +12,13 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::cli::ListOptions;
-use crate::client::{Home, Line, encoded};
+use crate::client::{Connection, Home, encoded};
 use crate::failure::{Failure, Kind};
 use crate::lists::{items, route};
 use crate::output::{print_more, unread};
-use crate::signals;
 use crate::view::screen::{Look, Screen};
 use crate::view::text::{harmless_json, printable, width};
+use crate::{runtime, signals};
 
 use sse::{Message, Parser};
 
@@ -60,8 +60,7 @@ pub(crate) struct Told {
 /// # Errors
 /// When no daemon answers at first, or the question is wrong.
 pub(crate) fn follow(followed: &Followed<'_>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start the runtime")?;
+    let runtime = runtime()?;
     signals::end_well().context("cannot handle signals")?;
     runtime.block_on(async {
         tokio::select! {
@@ -112,17 +111,17 @@ impl<'a> Follower<'a> {
     /// The stream, and before it the latest of what there is; none when nobody reads.
     async fn begin(&mut self) -> Result<Option<Body>, Failure> {
         let Followed { options, list, filters, .. } = self.followed;
-        let mut line = Line::find(&options.client, None).await?;
-        self.home = Some(line.home().clone());
+        let mut connection = Connection::find(&options.client, None).await?;
+        self.home = Some(connection.home().clone());
         // Where the journal is at. Nothing is told of what stands before it.
         for list in LISTS {
-            let newest = line.get(&format!("/api/monitoring/{list}?limit=1")).await?.value;
+            let newest = connection.get(&format!("/api/monitoring/{list}?limit=1")).await?.value;
             self.last = self.last.max(items(&newest).first().and_then(|item| item["id"].as_u64()));
         }
         self.last.get_or_insert(0);
         // Before the list is asked for, so that nothing falls between the two.
         let stream = self.open(None).await?;
-        let latest = line.get(&route(options, list, filters)).await?.value;
+        let latest = connection.get(&route(options, list, filters)).await?.value;
         for item in items(&latest).iter().rev() {
             self.last = self.last.max(item["id"].as_u64());
             if !self.print(item)? {
@@ -135,8 +134,8 @@ impl<'a> Follower<'a> {
     async fn open(&self, last: Option<u64>) -> Result<axum::body::Body, Failure> {
         let Followed { options, event, .. } = self.followed;
         let agent = options.agent.as_deref().map(|id| format!("&agent={}", encoded(id))).unwrap_or_default();
-        let line = Line::find(&options.client, self.home.as_ref()).await?;
-        line.stream(&format!("/api/monitoring/stream?type={event}{agent}"), last).await
+        let connection = Connection::find(&options.client, self.home.as_ref()).await?;
+        connection.stream(&format!("/api/monitoring/stream?type={event}{agent}"), last).await
     }
 
     /// The stream of a daemon that is there again, from where the last one broke off.

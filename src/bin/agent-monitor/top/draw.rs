@@ -12,7 +12,7 @@ use super::state::{Sort, State};
 use crate::environment::variable;
 use crate::view::bars::bars;
 use crate::view::screen::{Colour, Screen};
-use crate::view::text::{UNKNOWN, counted, printable, width};
+use crate::view::text::{UNKNOWN, counted, printable, shown, width};
 use crate::{agent, agents};
 
 /// Below this nothing readable fits.
@@ -164,7 +164,7 @@ fn list(state: &mut State, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn text(value: &Value) -> Cell<'static> {
-    Cell::new(value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable))
+    Cell::new(shown(value))
 }
 
 fn number(value: &Value, width: usize, digits: usize) -> Cell<'static> {

@@ -9,8 +9,11 @@ use agent_monitor::model::Timestamp;
 use rustix::termios::tcgetwinsize;
 use serde_json::Value;
 
-use super::text::{UNKNOWN, printable};
+use super::text::shown;
 use crate::environment::variable;
+
+/// The narrowest a text is made to be, cells.
+const LEAST: usize = 20;
 
 /// How text looks, where colour may be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,9 +106,9 @@ impl Screen {
         Screen { colour: Colour(false), width: None, now: None }
     }
 
-    /// What is left of a line beside so many cells.
-    pub(crate) fn less(self, cells: usize) -> Screen {
-        Screen { width: self.width.map(|width| width.saturating_sub(cells)), ..self }
+    /// What is left of a line beside so many cells, and never less than a text can be read in.
+    pub(crate) fn room(self, beside: usize) -> usize {
+        self.width.map_or(usize::MAX, |width| width.saturating_sub(beside).max(LEAST))
     }
 
     pub(crate) fn paint(self, look: Look, text: &str) -> String {
@@ -116,7 +119,7 @@ impl Screen {
     pub(crate) fn moment(self, at: &Value) -> String {
         match self.age(at) {
             Some(age) => format!("{} ago", rough(age)),
-            None => at.as_str().map_or_else(|| UNKNOWN.to_owned(), printable),
+            None => shown(at),
         }
     }
 
@@ -195,7 +198,7 @@ mod tests {
         assert_eq!(Screen::plain(80, later).moment(&at), "2m 3s ago");
         assert_eq!(Screen::pipe().moment(&at), "2026-01-01T00:00:00.000Z");
         assert_eq!(Screen::plain(80, later).moment(&json!("\u{1b}")), "\u{fffd}", "no time is told as it is");
-        assert_eq!(Screen::plain(80, later).moment(&Value::Null), UNKNOWN);
+        assert_eq!(Screen::plain(80, later).moment(&Value::Null), super::super::text::UNKNOWN);
         assert_eq!(between(&at, &json!("2026-01-01T00:01:00Z")), Some(Duration::from_secs(60)));
         assert_eq!(between(&at, &Value::Null), None);
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::screen::{Look, Screen};
-use super::text::{UNKNOWN, cut, printable, width, wrap};
+use super::text::{UNKNOWN, cut, figure, shown, width, wrap};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -153,12 +153,12 @@ fn lines(column: &Column, cell: &Cell, room: usize) -> Vec<String> {
 
 /// A text, made harmless; a dash for none.
 pub(crate) fn word(value: &Value) -> Cell {
-    Cell::new(value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable))
+    Cell::new(shown(value))
 }
 
 /// A number as it is; a dash for none.
 pub(crate) fn number(value: &Value) -> Cell {
-    Cell::new(if value.is_number() { value.to_string() } else { UNKNOWN.to_owned() })
+    Cell::new(figure(value))
 }
 
 /// A number with one decimal; a dash for none.

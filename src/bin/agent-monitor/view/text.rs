@@ -1,5 +1,6 @@
 //! Agents' text as it may go to a terminal, and how much room it takes there.
 
+use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
 
 /// What is not known.
@@ -7,6 +8,16 @@ pub(crate) const UNKNOWN: &str = "–";
 
 /// Marks on one letter that are shown. No language needs more; more of them are drawn over other lines.
 const MARKS: usize = 4;
+
+/// A text of a document, made harmless; a dash for none.
+pub(crate) fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| UNKNOWN.to_owned(), printable)
+}
+
+/// A number of a document as it is; a dash for none.
+pub(crate) fn figure(value: &Value) -> String {
+    if value.is_number() { value.to_string() } else { UNKNOWN.to_owned() }
+}
 
 /// `1 record`, `2 records`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
@@ -127,8 +138,6 @@ pub(crate) fn argument(id: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
-use super::apply::{ERROR, execute, unless_empty};
-use super::columns::tenths;
+use super::{execute, unless_empty};
 use crate::model::{AgentNumber, Entry, ErrorReport, Timestamp, Usage};
 use crate::retention::ROWS_PER_SLICE;
+use crate::store::StoreError;
+use crate::store::columns::{ERROR, kib, tenths};
 
 /// The most occurrences of a problem that are kept, the latest.
 const KEPT: u32 = 100;
@@ -82,7 +82,7 @@ fn count(
         &error.message[..end],
         at.sql(),
         usage.cpu_percent.and_then(tenths),
-        usage.memory_bytes.map(|bytes| bytes / 1024),
+        usage.memory_bytes.map(kib),
     ];
     let counted = |row: &rusqlite::Row<'_>| Ok(Counted { id: row.get(0)?, count: row.get(1)?, resolved: row.get(2)? });
     Ok(connection.prepare_cached(sql)?.query_row(values, counted)?)
@@ -147,7 +147,7 @@ pub(super) fn resolve_all(
 
 /// Deletes some problems that were last seen before `cutoff`, and of which no occurrence is left; those that nobody
 /// resolved only if they are not to be spared. Returns whose they were.
-pub(super) fn expire(
+pub(in crate::store) fn delete_groups(
     connection: &Connection,
     cutoff: Timestamp,
     spare_unresolved: bool,

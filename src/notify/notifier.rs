@@ -19,7 +19,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 const LIMIT_REASON_BYTES: usize = 200;
 
 /// Knows the way to one receiver.
-pub struct Courier {
+pub struct Notifier {
     client: Client,
     url: Url,
     receiver: Receiver,
@@ -28,7 +28,7 @@ pub struct Courier {
 
 /// What came of a message.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Answer {
+pub enum Outcome {
     /// It was taken.
     Taken(StatusCode),
     /// It was refused, and would be again.
@@ -75,13 +75,13 @@ fn kind(kind: ReceiverKind) -> &'static str {
     }
 }
 
-impl Courier {
+impl Notifier {
     /// Prepares; nothing is sent and no file read. A user and password in the URL are sent as Basic, RFC 7617, unless
     /// there is a token.
     ///
     /// # Errors
     /// When the URL cannot be used, or TLS not be set up.
-    pub fn new(receiver: Receiver, origin: Origin) -> Result<Courier, NotifyError> {
+    pub fn new(receiver: Receiver, origin: Origin) -> Result<Notifier, NotifyError> {
         let name = || public_url(&receiver.url);
         let mut url = web::askable(&receiver.url).map_err(|reason| NotifyError::Unsupported { url: name(), reason })?;
         let client = web::client(&url, TIMEOUT).map_err(|source| NotifyError::Client { url: name(), source })?;
@@ -94,7 +94,7 @@ impl Courier {
             let _ = url.set_username("");
             let _ = url.set_password(None);
         }
-        Ok(Courier { client, url, receiver, origin })
+        Ok(Notifier { client, url, receiver, origin })
     }
 
     /// What the receiver is called: `webhook http://127.0.0.1:9000/hook`, without user and query.
@@ -108,22 +108,22 @@ impl Courier {
     }
 
     /// Tells something that happened.
-    pub async fn tell(&self, notification: &Notification, now: Timestamp) -> Answer {
-        let letter = match self.receiver.kind {
+    pub async fn tell(&self, notification: &Notification, now: Timestamp) -> Outcome {
+        let message = match self.receiver.kind {
             ReceiverKind::Webhook => self.signed(notification, now).await,
             ReceiverKind::Alertmanager => {
                 let body = alertmanager::body(std::slice::from_ref(notification), &self.origin, now);
                 Ok((HeaderMap::new(), body))
             }
         };
-        match letter {
+        match message {
             Ok((headers, body)) => self.send(headers, body, now).await,
             Err(error) => failed(in_one_line(&error)),
         }
     }
 
     /// Tells what still fires, for those who want to hear of it again.
-    pub async fn refresh(&self, firing: &[Notification], now: Timestamp) -> Answer {
+    pub async fn refresh(&self, firing: &[Notification], now: Timestamp) -> Outcome {
         self.send(HeaderMap::new(), alertmanager::body(firing, &self.origin, now), now).await
     }
 
@@ -139,7 +139,7 @@ impl Courier {
         Ok((headers, body))
     }
 
-    async fn send(&self, mut headers: HeaderMap, body: Vec<u8>, now: Timestamp) -> Answer {
+    async fn send(&self, mut headers: HeaderMap, body: Vec<u8>, now: Timestamp) -> Outcome {
         if let Some(path) = &self.receiver.token_file {
             match bearer(path).await {
                 Ok(value) => drop(headers.insert(AUTHORIZATION, value)),
@@ -162,10 +162,10 @@ impl Courier {
 }
 
 /// What an answer means. Redirects are not followed: nobody is to be led to where the configuration does not point.
-async fn answer(response: Response, now: Timestamp) -> Answer {
+async fn answer(response: Response, now: Timestamp) -> Outcome {
     let status = response.status();
     if status.is_success() {
-        return Answer::Taken(status);
+        return Outcome::Taken(status);
     }
     let later =
         status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::REQUEST_TIMEOUT;
@@ -176,7 +176,7 @@ async fn answer(response: Response, now: Timestamp) -> Answer {
         excerpt(response).await
     };
     let reason: Arc<str> = format!("{status}{hint}").into();
-    if later { Answer::Failed { reason, retry_after } } else { Answer::Refused(reason) }
+    if later { Outcome::Failed { reason, retry_after } } else { Outcome::Refused(reason) }
 }
 
 /// The beginning of what a receiver says besides: untrusted text.
@@ -212,8 +212,8 @@ fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("printable ASCII")
 }
 
-fn failed(reason: impl Into<Arc<str>>) -> Answer {
-    Answer::Failed { reason: reason.into(), retry_after: None }
+fn failed(reason: impl Into<Arc<str>>) -> Outcome {
+    Outcome::Failed { reason: reason.into(), retry_after: None }
 }
 
 #[cfg(test)]
@@ -245,7 +245,7 @@ mod tests {
             secret_file: None,
             token_file: None,
         };
-        assert_eq!(Courier::name(&receiver), "webhook https://chat.example/hook");
+        assert_eq!(Notifier::name(&receiver), "webhook https://chat.example/hook");
         assert!(!key(&receiver).contains("hunter2"));
         let other =
             Receiver { url: "https://me:hunter3@chat.example/hook?token=hunter3".to_owned(), ..receiver.clone() };

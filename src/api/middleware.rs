@@ -34,19 +34,6 @@ const ON_EVERY_ANSWER: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// What every request passes first.
-pub(super) struct Front {
-    /// None on a Unix socket.
-    pub(super) guard: Option<Guard>,
-    pub(super) body_bytes: usize,
-    pub(super) counts: Arc<Counts>,
-}
-
-/// Puts `front` before all of `routes`, the answers for unknown routes and methods included.
-pub(super) fn in_front(routes: Router, front: Front) -> Router {
-    routes.layer(DefaultBodyLimit::max(front.body_bytes)).layer(from_fn_with_state(Arc::new(front), pass))
-}
-
 /// As much of the body of a refused request as is read, bytes. A client that is still sending when its connection closes
 /// loses the answer.
 const DRAINED: usize = 1 << 20;
@@ -57,44 +44,20 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long all of this may take: one that goes on sending, however slowly, waits for no answer.
 const DRAINED_FOR: Duration = Duration::from_secs(2);
 
-/// Reads on for a while, and throws it away.
-async fn drain(body: Body) {
-    let _ = tokio::time::timeout(DRAINED_FOR, drain_all(body)).await;
+/// What every request is held against.
+pub(super) struct Middleware {
+    /// None on a Unix socket.
+    pub(super) guard: Option<Guard>,
+    pub(super) body_bytes: usize,
+    pub(super) counts: Arc<Counts>,
 }
 
-async fn drain_all(mut body: Body) {
-    let mut left = DRAINED;
-    while left > 0 {
-        let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let Ok(Some(Ok(frame))) = tokio::time::timeout(PAUSE, frame).await else { return };
-        // A frame counts whatever it holds.
-        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len).max(64));
+impl Middleware {
+    /// Puts this before all of `routes`, the answers for unknown routes and methods included.
+    pub(super) fn wrap(self, routes: Router) -> Router {
+        routes.layer(DefaultBodyLimit::max(self.body_bytes)).layer(from_fn_with_state(Arc::new(self), handle))
     }
-}
 
-async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
-    let mut answer = match front.admit(&request) {
-        Ok(()) => caught(next.run(request)).await.unwrap_or_else(|panic| {
-            front.counts.panics.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(message = panic_message(&*panic), "a request handler panicked");
-            let detail = "the daemon made a mistake with this request; its log says more";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
-        }),
-        Err(problem) => {
-            front.counts.refused.fetch_add(1, Ordering::Relaxed);
-            drain(request.into_body()).await;
-            problem.into_response()
-        }
-    };
-    let headers = answer.headers_mut();
-    for (name, value) in ON_EVERY_ANSWER {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    answer
-}
-
-impl Front {
     fn admit(&self, request: &Request) -> Result<(), Problem> {
         if let Some(guard) = &self.guard {
             guard.admit(request.method(), request.uri(), request.headers())?;
@@ -107,6 +70,42 @@ impl Front {
         }
         Ok(())
     }
+}
+
+async fn handle(State(middleware): State<Arc<Middleware>>, request: Request, next: Next) -> Response {
+    let mut answer = match middleware.admit(&request) {
+        Ok(()) => caught(next.run(request)).await.unwrap_or_else(|panic| {
+            middleware.counts.panics.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(message = panic_message(&*panic), "a request handler panicked");
+            let detail = "the daemon made a mistake with this request; its log says more";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+        }),
+        Err(problem) => {
+            middleware.counts.refused.fetch_add(1, Ordering::Relaxed);
+            drain(request.into_body()).await;
+            problem.into_response()
+        }
+    };
+    let headers = answer.headers_mut();
+    for (name, value) in ON_EVERY_ANSWER {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// Reads on for a while, and throws it away.
+async fn drain(mut body: Body) {
+    let all = async {
+        let mut left = DRAINED;
+        while left > 0 {
+            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let Ok(Some(Ok(frame))) = tokio::time::timeout(PAUSE, frame).await else { return };
+            // A frame counts whatever it holds.
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len).max(64));
+        }
+    };
+    let _ = tokio::time::timeout(DRAINED_FOR, all).await;
 }
 
 /// The outcome of `work`, or what it panicked with.

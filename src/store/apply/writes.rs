@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{ERROR, EVENT, entry, execute};
-use super::{StoreError, groups};
+use super::{entry, execute, groups};
 use crate::model::{AgentId, AgentNumber, Body, Recorded, Resolve, Told, Write};
 use crate::monitor::{NotRecorded, Stored};
+use crate::store::StoreError;
+use crate::store::columns::{ERROR, EVENT};
 
 /// What became of something from outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Outcome {
+pub(in crate::store) enum Outcome {
     /// It is the line of this number.
     New(i64),
     /// It was told before: the line of this number.
@@ -26,10 +27,28 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// The line that is new.
-    pub(super) fn new_entry(self) -> Option<i64> {
+    pub(in crate::store) fn new_entry(self) -> Option<i64> {
         match self {
             Outcome::New(id) => Some(id),
             Outcome::Known(_) | Outcome::Conflict | Outcome::Resolved | Outcome::Unknown => None,
+        }
+    }
+
+    /// What is told about a write: to everybody, if something is new, and to whoever wrote it.
+    pub(in crate::store) fn told(self, write: Write) -> (Option<Recorded>, Result<Stored, NotRecorded>) {
+        let recorded = |id| match write {
+            Write::Report(told) => Some(Recorded { id: Some(id), entry: told.entry }),
+            Write::Resolve { .. } => None,
+        };
+        match self {
+            Outcome::New(id) => {
+                let recorded = recorded(id);
+                (recorded.clone(), Ok(Stored { entries: recorded.into_iter().collect(), duplicate: false }))
+            }
+            Outcome::Known(id) => (None, Ok(Stored { entries: recorded(id).into_iter().collect(), duplicate: true })),
+            Outcome::Resolved => (None, Ok(Stored::default())),
+            Outcome::Conflict => (None, Err(NotRecorded::Conflict)),
+            Outcome::Unknown => (None, Err(NotRecorded::Unknown)),
         }
     }
 }
@@ -95,22 +114,4 @@ fn known(connection: &Connection, told: &Told) -> Result<Option<Outcome>, StoreE
     let outcome =
         |row: &rusqlite::Row<'_>| Ok(if row.get(1)? { Outcome::Known(row.get(0)?) } else { Outcome::Conflict });
     Ok(connection.prepare_cached(sql)?.query_row(values, outcome).optional()?)
-}
-
-/// What is told about a write: to everybody, if something is new, and to whoever wrote it.
-pub(super) fn tell(write: Write, outcome: Outcome) -> (Option<Recorded>, Result<Stored, NotRecorded>) {
-    let recorded = |id| match write {
-        Write::Report(told) => Some(Recorded { id: Some(id), entry: told.entry }),
-        Write::Resolve { .. } => None,
-    };
-    match outcome {
-        Outcome::New(id) => {
-            let recorded = recorded(id);
-            (recorded.clone(), Ok(Stored { entries: recorded.into_iter().collect(), duplicate: false }))
-        }
-        Outcome::Known(id) => (None, Ok(Stored { entries: recorded(id).into_iter().collect(), duplicate: true })),
-        Outcome::Resolved => (None, Ok(Stored::default())),
-        Outcome::Conflict => (None, Err(NotRecorded::Conflict)),
-        Outcome::Unknown => (None, Err(NotRecorded::Unknown)),
-    }
 }
