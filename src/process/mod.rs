@@ -68,7 +68,8 @@ pub trait ProcessSource: Send {
     /// [`ReadError::Gone`] when it has ended or its pid is another process now.
     fn keep(&mut self, process: ProcessKey, watch: Watch) -> Result<(), ReadError>;
 
-    /// Reads the counters of a kept process.
+    /// Reads the counters of a kept process; those of storage only if `io`. These, and memory, may be those of up to a minute
+    /// ago, as long as nothing shows that the process did anything.
     ///
     /// # Errors
     /// [`ReadError::Gone`] when it has been reaped, [`ReadError::Denied`] when it may not be read.
