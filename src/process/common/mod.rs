@@ -2,19 +2,23 @@
 
 #[cfg(any(not(target_os = "linux"), test))]
 pub(in crate::process) mod groups;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod images;
 pub(in crate::process) mod line;
 #[cfg(any(not(target_os = "linux"), test))]
 mod shown;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod worker;
 
 use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(in crate::process) use self::images::Images;
 #[cfg(any(not(target_os = "linux"), test))]
 pub(in crate::process) use self::shown::Shown;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(in crate::process) use self::worker::Worker;
 
 /// How many events may wait to be drained: the memory for them is taken at once. When there are more, some are lost, and
