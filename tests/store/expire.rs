@@ -136,6 +136,20 @@ fn the_end_of_an_episode_does_not_go_before_its_beginning() {
     assert_eq!(prune(&store, after(48 * HOUR), 1), 0);
     assert_eq!(ask(directory.path(), "select type, state from alerts"), ["over|resolved"]);
     assert_eq!(prune(&store, after(80 * HOUR), 50), 2, "both together");
+
+    // Nor does it where no more goes than must: in order of time it comes first.
+    let fat = |n| of_agent(1, after(48 * HOUR - 1), event(&format!("{n} {}", "x".repeat(12_000))));
+    let mut entries: Vec<Entry> = (0..400).map(fat).collect();
+    entries.extend([own(after(48 * HOUR), true), own(after(0), false)]);
+    store.store(pass(1, after(25 * HOUR), &[1])).unwrap();
+    store.store(Batch { entries, ..pass(2, after(49 * HOUR), &[1]) }).unwrap();
+    let limits = Limits { size_bytes: 5 << 20, ..LIMITS };
+    store.handle.submit(Op::Prune { limits, now: Now { wall: after(0), mono: Mono(0) } }).unwrap();
+    store.flush();
+    let left = count(&directory, "agent_events");
+    assert!((1..200).contains(&left), "{left} of 400 others are left");
+    let ends = ask(directory.path(), "select resolved_at from alerts");
+    assert_eq!(ends, [after(0).sql()]);
     store.stop();
 }
 

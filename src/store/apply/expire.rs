@@ -60,7 +60,7 @@ pub(in crate::store) fn delete_rollups(
 pub(in crate::store) fn delete_entries(connection: &Connection, ids: &[i64]) -> Result<usize, StoreError> {
     let mut rows = 0;
     for id in ids {
-        rows += execute(connection, "delete from journal where id = ?1", params![id])?;
+        rows += execute(connection, "delete from journal where id = ?1 or fired = ?1", params![id])?;
     }
     Ok(rows)
 }

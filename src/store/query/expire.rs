@@ -43,7 +43,8 @@ pub(in crate::store) struct JournalCursor {
 }
 
 /// Moves the cursor on by some entries before `cutoff`. Returns those of them that may go, `None` after the last.
-/// Unresolved errors stay if they are to be spared, and so do alerts that fire or ended only after `cutoff`.
+/// Unresolved errors stay if they are to be spared, and so do alerts that fire or ended only after `cutoff`. The end of one goes
+/// with its beginning, never before it: the clock may have been set back in between.
 pub(in crate::store) fn old_entries(
     connection: &Connection,
     cursor: &mut JournalCursor,
@@ -55,7 +56,7 @@ pub(in crate::store) fn old_entries(
                       when 1 then resolved = 1 or not ?5
                       when 2 then not exists (select 1 from alert_state where fired = j.id)
                               and not exists (select 1 from journal e where e.fired = j.id and e.timestamp >= ?3)
-                      when 3 then not exists (select 1 from journal f where f.id = j.fired and f.timestamp >= ?3)
+                      when 3 then not exists (select 1 from journal f where f.id = j.fired)
                       else true end
                  from journal j
                 where (timestamp, id) > (?1, ?2) and timestamp < ?3 order by timestamp, id limit ?4";
