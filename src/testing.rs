@@ -31,7 +31,7 @@ pub struct Host {
 struct Table {
     processes: BTreeMap<Pid, Process>,
     next_pid: i64,
-    boot: BootId,
+    boots: u32,
     events: Vec<ProcessEvent>,
     watched: BTreeSet<ProcessKey>,
     /// Whose forks are told: the kept processes, and what they started since, which is not known by more than its pid.
@@ -79,7 +79,7 @@ impl Host {
         let table = Table {
             processes: BTreeMap::new(),
             next_pid: 1,
-            boot: "11111111-2222-3333-4444-555555555555".into(),
+            boots: 1,
             events: Vec::new(),
             watched: BTreeSet::new(),
             followed: BTreeMap::new(),
@@ -315,9 +315,14 @@ impl Host {
             table.shown.clear();
             table.events.clear();
             table.next_pid = 1;
-            table.boot = format!("{}+", table.boot).into();
+            table.boots += 1;
         }
         self.spawn(None, "init");
+    }
+
+    /// How this boot is called, as the kernel writes it.
+    pub fn boot(&self) -> BootId {
+        format!("{:08x}-2222-3333-4444-555555555555", self.lock().boots).into()
     }
 
     /// Processor time used by all processes ever, microseconds.

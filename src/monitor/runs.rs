@@ -149,6 +149,8 @@ impl Monitor {
         }
         self.leave_behind(index, root, reason == "superseded");
         self.changed = true;
+        // With what was shown of it, which until now may be known from its samples alone.
+        self.write_agent(index, now);
         self.write_run(index);
         let message = format!("the run of process {} is over: {reason}", root.pid);
         self.warn(index, &format!("run_{reason}"), &message, now);

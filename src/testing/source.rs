@@ -41,7 +41,7 @@ impl TableSource {
 
 impl ProcessSource for TableSource {
     fn boot(&self) -> BootId {
-        self.host.lock().boot.clone()
+        self.host.boot()
     }
 
     fn own_pid(&self) -> Option<Pid> {

@@ -159,6 +159,8 @@ pub(crate) fn resume(stored: &[Batch]) -> Resume {
             sampled.extend(sample.metrics.cpu_us.map(|us| (sample.agent.get(), (us, sample.metrics.io))));
         }
     }
+    // The totals of those whose run is over stand in their own rows.
+    sampled.retain(|number, _| runs.get(number).is_some_and(|run| run.end.is_none()));
     crashes.reverse();
     let agents = agents.into_values().map(|agent| ResumedAgent {
         run: runs.remove(&agent.number.get()),

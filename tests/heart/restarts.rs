@@ -49,6 +49,26 @@ fn a_run_that_ended_unobserved_says_so() {
     assert_eq!(bench.agent("a").restarts, 1);
 }
 
+/// Within the first minute, so that only samples say what was used; and the next daemon ends before it has heard of the agent
+/// again.
+#[test]
+fn what_was_shown_of_a_run_that_ended_with_the_machine_outlives_the_next_daemon() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let claim = vec![record("a", "online", Some(pid))];
+    bench.registry(claim.clone());
+    bench.host.burn(pid, 4 * SECOND);
+    bench.pass(20 * SECOND);
+    bench.host.reboot();
+    bench.restart();
+    let effects = bench.monitor.handle(Input::Source { index: 0, reading: Err("not yet".into()) }, bench.clock.now());
+    bench.perform(effects);
+    bench.restart();
+    bench.registry(claim);
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.cpu_seconds("a"), 4.0);
+}
+
 /// Two daemons after one another, each of which sees little: nothing is charged twice, and nothing that was waited for is
 /// lost.
 #[test]
