@@ -158,6 +158,17 @@ impl Monitor {
         }
     }
 
+    /// Looks again for processes that agents shared with another, if that was found to have ended.
+    pub(super) fn locate_sharers(&mut self, now: Now) {
+        for place in 0..self.agents.len() {
+            if let Fact::Shared { owner, .. } = &self.agents[place].fact
+                && self.by_id.get(owner).is_none_or(|index| self.agents[index.0].root().is_none())
+            {
+                self.locate(AgentIndex(place), now);
+            }
+        }
+    }
+
     /// The claimed process is not there. What is known of its end stays known.
     pub(super) fn lose_sight(&mut self, index: AgentIndex, fact: Fact, now: Now) {
         let agent = self.agent(index);

@@ -45,6 +45,7 @@ impl Monitor {
                 self.early = Some(now.mono + SECOND_READING);
             }
         }
+        self.locate_sharers(now);
         self.changed = true;
     }
 

@@ -70,6 +70,20 @@ fn a_claim_that_moves_on_leaves_the_old_process_behind() {
     assert!(runs.iter().filter(|run| run.agent == agent.number).all(|run| run.end.is_some() || run.cpu_us == 0));
 }
 
+/// One that ended unheard is found gone in the midst of a pass: for all who share it.
+#[test]
+fn a_shared_process_ends_for_all_at_once() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid)), record("b", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    assert_eq!([bench.agent("a").state, bench.agent("b").state], [Observed::Running; 2]);
+    bench.host.finish(pid, killed());
+    bench.host.lose_events();
+    bench.pass(10 * SECOND);
+    assert_eq!([bench.agent("a").state, bench.agent("b").state], [Observed::Exited; 2]);
+}
+
 #[test]
 fn a_failed_source_keeps_its_list_and_an_empty_one_means_none() {
     let mut bench = Bench::new(10 * SECOND);
