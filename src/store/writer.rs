@@ -20,7 +20,7 @@ use super::rolling::Rolling;
 use super::stats::add;
 use super::{Committed, FILE_NAME, Reader, StateLock, StoreError, apply, database, query};
 use crate::clock::monotonic;
-use crate::model::{AgentNumber, Batch, Recorded, Timestamp};
+use crate::model::{AgentNumber, Batch, Now, Recorded, Timestamp};
 use crate::monitor::{Answer, NotRecorded, Reply, Stored};
 use crate::retention::{Believed, Limits};
 
@@ -68,6 +68,8 @@ pub struct Writer {
     pruning: Option<Pruning>,
     /// How much is kept, and the time when that was last asked for; none before the first time.
     limits: Option<(Limits, Timestamp)>,
+    /// What was asked for when nothing could be deleted.
+    unpruned: Option<(Limits, Now)>,
     /// Who waits for what is in progress.
     flushing: Vec<Answer<()>>,
     /// Last, so that the database is closed before another daemon may open it.
@@ -132,6 +134,7 @@ impl Writer {
             rolling: None,
             pruning: None,
             limits: None,
+            unpruned: None,
             flushing: Vec::new(),
             lock,
         };

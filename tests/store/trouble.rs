@@ -134,21 +134,44 @@ pub(crate) fn outage(directory: &Path, strike: impl FnOnce(), mend: impl FnOnce(
     struck
 }
 
+/// Takes the samples away from the daemon, so that no pass can be stored, or gives them back.
+fn hide_samples(directory: &Path, hide: bool) {
+    let connection = Connection::open(directory.join(FILE_NAME)).unwrap();
+    connection.busy_timeout(PATIENCE).unwrap();
+    // The views, which speak of the table, are not looked at.
+    connection.pragma_update(None, "legacy_alter_table", true).unwrap();
+    let (from, to) = if hide { ("sample", "hidden") } else { ("hidden", "sample") };
+    connection.execute_batch(&format!("alter table {from} rename to {to}")).unwrap();
+}
+
+/// What is asked for in an outage is not left until the next time: before the first time there is no limit, to the log either.
+#[test]
+fn what_was_to_be_deleted_in_an_outage_is_deleted_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    store.store(pass(1, after(0), &[1])).unwrap();
+    hide_samples(directory.path(), true);
+    store.bring(noted(3 * 7 * 24 * 3600));
+    store.flush();
+    assert!(store.stats.trouble().is_some());
+    let limits = Limits { samples: WEEK, rollups: WEEK * 13, size_bytes: 16 << 20 };
+    let now = Now { wall: after(3 * 7 * 24 * 3600), mono: Mono(0) };
+    store.handle.submit(Op::Prune { limits, now }).unwrap();
+    store.flush();
+    let deleted = || store.stats.expired_rows.load(Ordering::Relaxed);
+    assert_eq!((deleted(), store.stats.reserve_bytes.load(Ordering::Relaxed)), (0, 0));
+    hide_samples(directory.path(), false);
+    await_recovery(&store);
+    store.flush();
+    assert_eq!((deleted(), store.stats.reserve_bytes.load(Ordering::Relaxed)), (2, limits.reserve_bytes()));
+    store.stop();
+}
+
 #[test]
 fn a_table_that_is_gone_for_a_while() {
     let directory = tempfile::tempdir().unwrap();
-    let alter = |sql: &str| {
-        let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
-        connection.busy_timeout(PATIENCE).unwrap();
-        // The views, which speak of the table, are not looked at.
-        connection.pragma_update(None, "legacy_alter_table", true).unwrap();
-        connection.execute_batch(sql).unwrap();
-    };
-    let struck = outage(
-        directory.path(),
-        || alter("alter table sample rename to hidden"),
-        || alter("alter table hidden rename to sample"),
-    );
+    let hide = |hide| hide_samples(directory.path(), hide);
+    let struck = outage(directory.path(), || hide(true), || hide(false));
     println!("struck {struck} times");
     assert!(struck > 0, "the fault never struck");
 }

@@ -166,7 +166,10 @@ impl Writer {
         }
         self.outage = None;
         tracing::info!("the database can be used again");
-        if cause == Cause::Full {
+        if let Some((limits, then)) = self.unpruned.take() {
+            // Not left until the next time: until the first one there is no limit.
+            self.begin_pruning(limits, then);
+        } else if cause == Cause::Full {
             self.prune_again();
         }
         self.keep_reserve();

@@ -42,12 +42,15 @@ impl Writer {
             Ok(at)
         });
         self.believed = believed;
-        if let Ok(at) = begun {
-            self.limits = Some((limits, at));
-            self.limit_log();
-            self.keep_reserve();
-            self.pruning = Some(Pruning::new(limits, at));
-        }
+        let Ok(at) = begun else {
+            self.unpruned = Some((limits, now));
+            return;
+        };
+        self.unpruned = None;
+        self.limits = Some((limits, at));
+        self.limit_log();
+        self.keep_reserve();
+        self.pruning = Some(Pruning::new(limits, at));
     }
 
     /// Begins to delete as soon as the database is full, not only when that is due.
