@@ -18,8 +18,8 @@ const IO_STANDS_IN: u8 = 5;
 /// Writes a file below a root.
 fn put(root: &Path, path: &str, text: &str) {
     let path = root.join(path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
+    fs::create_dir_all(path.parent().expect("it is below the root")).expect("our own folder");
+    fs::write(path, text).expect("our own file");
 }
 
 #[test]
