@@ -34,32 +34,37 @@ pub struct Cutoffs {
 }
 
 /// A part of the ages of [`Limits`], in 1,024ths. A file that is too large is made smaller by letting everything age
-/// faster, so that what is kept of samples and of their summaries keeps its proportion.
+/// faster, so that what is kept of samples and of their summaries keeps its proportion. Below none of them unresolved errors
+/// go as well.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Share(u32);
+pub struct Share(i32);
 
 impl Share {
     /// The ages as they are configured.
     pub const WHOLE: Share = Share(1024);
 
-    /// The share of `limit` that `age` has reached; at most the whole.
+    /// The share of `limit` that `age` has reached: at most the whole, and some of it at least.
     pub fn reached(age: Duration, limit: Duration) -> Share {
         let share = age.as_millis() * 1024 / limit.as_millis().max(1);
-        Share(u32::try_from(share).unwrap_or(u32::MAX).min(Share::WHOLE.0))
+        Share(i32::try_from(share).unwrap_or(i32::MAX).clamp(1, Share::WHOLE.0))
     }
 
     /// An eighth less; `None` when nothing is left.
     pub fn less(self) -> Option<Share> {
-        (self.0 > 0).then_some(Share(self.0 * 7 / 8))
+        match self.0 {
+            ..0 => None,
+            0 => Some(Share(-1)),
+            some => Some(Share(some * 7 / 8)),
+        }
     }
 }
 
 impl Limits {
-    /// What goes at this time, if a share of the ages is kept. With none of it left, unresolved errors go as well.
+    /// What goes at this time, if a share of the ages is kept.
     pub fn cutoffs(&self, at: Timestamp, share: Share) -> Cutoffs {
-        let part = |age: Duration| age.mul_f64(f64::from(share.0) / f64::from(Share::WHOLE.0));
+        let part = |age: Duration| age.mul_f64(f64::from(share.0.max(0)) / f64::from(Share::WHOLE.0));
         let rollups = at - part(self.rollups);
-        Cutoffs { samples: at - part(self.samples), rollups, agents: rollups - DAY, spare_unresolved: share.0 > 0 }
+        Cutoffs { samples: at - part(self.samples), rollups, agents: rollups - DAY, spare_unresolved: share.0 >= 0 }
     }
 
     /// Bytes in use from which on the database is too large. The rest is for its log, and for what comes while it is

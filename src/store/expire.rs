@@ -139,8 +139,9 @@ impl Pruning {
             // Begins where there is something: a database that filled up within a day has nothing older.
             let reached = |oldest: Option<Timestamp>, limit| oldest.map(|at| Share::reached(self.at.since(at), limit));
             let samples = reached(reach.oldest_pass, self.limits.samples);
+            let entries = reached(reach.oldest_entry, self.limits.samples);
             let rollups = reached(reach.oldest_minute, self.limits.rollups);
-            self.share = samples.max(rollups).unwrap_or(Share::WHOLE);
+            self.share = samples.max(entries).max(rollups).unwrap_or(Share::WHOLE);
         }
         let Some(share) = self.share.less() else {
             tracing::warn!("the database is larger than storage.max_size allows, and nothing is left to be deleted");

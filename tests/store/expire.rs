@@ -1,6 +1,6 @@
 //! What is old goes; what is not, or must not, stays.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use agent_monitor::model::{
@@ -322,6 +322,29 @@ fn unresolved_errors_go_last() {
     let oldest: u64 = ask(directory.path(), "select min(id) from error_logs")[0].parse().unwrap();
     assert_eq!(oldest, 2_001 - left, "the newest are left");
     store.stop();
+}
+
+/// Within a moment of what is kept, or all of it older than the only pass: there is no age of samples to go by.
+#[test]
+fn what_fills_it_at_once_makes_room_too() {
+    for (told_at, pass_at) in [(1, 50), (0, 20 * HOUR)] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::start(directory.path());
+        let fat = |n| of_agent(1, after(told_at), event(&format!("{n} {}", "x".repeat(12_000))));
+        let mut entries = vec![of_agent(1, after(0), error("unresolved"))];
+        entries.extend((0..400).map(fat));
+        store.store(Batch { entries, agents: vec![agent(1)], ..Batch::default() }).unwrap();
+        store.store(pass(1, after(pass_at), &[1])).unwrap();
+        let limits = Limits { size_bytes: 4 << 20, ..LIMITS };
+        store.handle.submit(Op::Prune { limits, now: Now { wall: after(pass_at), mono: Mono(0) } }).unwrap();
+        store.flush();
+        let size = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        let file = size(&store.stats.database_size_bytes) - size(&store.stats.log_bytes);
+        assert!(file <= limits.full(), "{file} bytes: the file itself is smaller");
+        store.stop();
+        assert_eq!((count(&directory, "error_logs"), count(&directory, "agent_events")), (1, 151));
+        assert_eq!(ask(directory.path(), "select min(id) from agent_events"), ["251"], "the newest are left");
+    }
 }
 
 #[test]

@@ -81,18 +81,20 @@ pub(in crate::store) struct Reach {
     pub(in crate::store) oldest_pass: Option<Timestamp>,
     pub(in crate::store) newest_pass: Option<Timestamp>,
     pub(in crate::store) oldest_minute: Option<Timestamp>,
+    pub(in crate::store) oldest_entry: Option<Timestamp>,
 }
 
 /// See [`Reach`].
 pub(in crate::store) fn reach(connection: &Connection) -> rusqlite::Result<Reach> {
-    let pass = |order: &str| {
-        let sql = format!("select timestamp from ticks order by timestamp {order} limit 1");
+    let first = |table: &str, order: &str| {
+        let sql = format!("select timestamp from {table} order by timestamp {order} limit 1");
         connection.query_row(&sql, [], |row| time(row, 0)).optional()
     };
     let minute = connection.query_row("select min(key) from minute", [], |row| row.get::<_, Option<i64>>(0))?;
     Ok(Reach {
-        oldest_pass: pass("asc")?,
-        newest_pass: pass("desc")?,
+        oldest_pass: first("ticks", "asc")?,
+        newest_pass: first("ticks", "desc")?,
+        oldest_entry: first("journal", "asc")?,
         oldest_minute: minute.map(|key| rollup_at(Resolution::Minute, key)),
     })
 }
