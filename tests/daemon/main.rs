@@ -18,7 +18,6 @@ mod library;
 mod memory;
 mod odd;
 mod once;
-mod passive;
 mod prometheus;
 mod receivers;
 mod refusals;
