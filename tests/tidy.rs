@@ -389,6 +389,20 @@ fn the_page_on_reliability_has_every_fault() {
     assert_eq!(rows.iter().filter(without).collect::<Vec<_>>(), [] as [&&str; 0]);
 }
 
+/// Of each promise there is a bug that breaks it, and each bug has a test that is to find it.
+#[test]
+fn each_promise_is_broken_on_purpose() {
+    let script = document("tests/planted").replace("\\\n", "");
+    let bugs = script.lines().filter_map(|line| line.strip_prefix("plant "));
+    let bugs: Vec<(&str, &str)> = bugs.map(|rest| rest.split_once(' ').unwrap()).collect();
+    for promise in 1..=8 {
+        let name = format!("P{promise}-");
+        assert!(bugs.iter().any(|(bug, _)| bug.starts_with(&name)), "no bug breaks P{promise}");
+    }
+    let lost: Vec<_> = bugs.iter().filter(|(_, rest)| !is_test(rest.split_whitespace().next().unwrap())).collect();
+    assert_eq!(lost, [] as [&(&str, &str); 0], "its test is none");
+}
+
 /// A row of a table of faults: `| A1 | …`, where promises have a `P`.
 fn is_fault(line: &str) -> bool {
     let first = line.strip_prefix("| ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();

@@ -18,6 +18,7 @@ mod library;
 mod memory;
 mod odd;
 mod once;
+mod passive;
 mod prometheus;
 mod receivers;
 mod refusals;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_monitor::model::{Pid, ProcessKey};
+use agent_monitor::model::{BootId, Pid, ProcessKey};
 use agent_monitor::monitor::SourceReading;
 use agent_monitor::registry::record;
 use serde_json::{Map, Value, json};
@@ -11,15 +11,17 @@ use super::faults::{Fault, Faults};
 use super::world::Chance;
 
 /// A process that a record names.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Named {
     pub(crate) life: usize,
     pub(crate) pid: Pid,
     pub(crate) start_ticks: u64,
+    /// Of which boot.
+    pub(crate) boot: BootId,
 }
 
 impl Named {
-    pub(crate) fn key(self) -> ProcessKey {
+    pub(crate) fn key(&self) -> ProcessKey {
         ProcessKey { pid: self.pid, start_ticks: self.start_ticks }
     }
 }
@@ -34,12 +36,14 @@ pub(crate) struct Entry {
     /// Up to which moment its record is missing, or names the process before.
     gone_until: u64,
     stale_until: u64,
+    /// Up to which moment another record names its process, too.
+    shared_until: u64,
 }
 
 impl Entry {
     /// Whether this life is its process, or was it before.
     pub(crate) fn has_had(&self, life: usize) -> bool {
-        self.now.life == life || self.before.is_some_and(|before| before.life == life)
+        self.now.life == life || self.before.as_ref().is_some_and(|before| before.life == life)
     }
 }
 
@@ -50,6 +54,8 @@ pub(crate) struct Said {
     pub(crate) word: &'static str,
     /// None: what stands there is no process.
     pub(crate) named: Option<Named>,
+    /// Whether that is another agent's, which is named first.
+    pub(crate) shares: bool,
 }
 
 /// What came of reading a registry, and what a good reading says.
@@ -63,20 +69,23 @@ pub(crate) struct Broker {
     chance: Chance,
     /// How its document is made.
     shape: u64,
+    /// Whether it says of which boot a process is, where it need not.
+    names_boots: bool,
     fails_until: u64,
     /// What was read and has not arrived, and when it does.
     on_its_way: Option<(u64, Arrival)>,
 }
 
 impl Broker {
-    pub(crate) fn of(seed: u64) -> Broker {
+    pub(crate) fn of(seed: u64, names_boots: bool) -> Broker {
         let mut chance = Chance::new(seed ^ 0xB20C);
         let shape = chance.below(4);
-        Broker { entries: Vec::new(), chance, shape, fails_until: 0, on_its_way: None }
+        Broker { entries: Vec::new(), chance, shape, names_boots, fails_until: 0, on_its_way: None }
     }
 
     pub(crate) fn add(&mut self, id: String, now: Named) {
-        self.entries.push(Entry { id, word: "online", now, before: None, gone_until: 0, stale_until: 0 });
+        let (gone_until, stale_until, shared_until) = (0, 0, 0);
+        self.entries.push(Entry { id, word: "online", now, before: None, gone_until, stale_until, shared_until });
     }
 
     /// An agent has another process.
@@ -135,12 +144,15 @@ impl Broker {
             if entry.before.is_some() && entry.stale_until <= moment && faults.now(Fault::RecordStale, 8) {
                 entry.stale_until = moment + 1 + faults.below(6);
             }
-            let mut named = Some(entry.now);
-            if let Some(before) = entry.before.filter(|_| entry.stale_until > moment) {
+            let mut named = Some(entry.now.clone());
+            if let Some(before) = entry.before.as_ref().filter(|_| entry.stale_until > moment) {
                 faults.strike(Fault::RecordStale, 1);
-                named = Some(before);
+                named = Some(before.clone());
+            } else if faults.now(Fault::RecordShared, 20) {
+                entry.shared_until = moment + 1 + faults.below(10);
             }
-            let mut record = record_of(self.shape, entry, named);
+            let record_of = |id: &str, named: &Named| record_of(self.shape, self.names_boots, id, entry.word, named);
+            let mut record = record_of(&entry.id, named.as_ref().unwrap_or(&entry.now));
             if faults.now(Fault::RecordBad, 20) {
                 faults.strike(Fault::RecordBad, 1);
                 if faults.below(2) == 0 {
@@ -168,7 +180,13 @@ impl Broker {
             } else {
                 records.push((entry.id.clone(), record));
             }
-            said.push(Said { id: entry.id.clone(), word: entry.word, named });
+            if entry.shared_until > moment && named.as_ref() == Some(&entry.now) {
+                faults.strike(Fault::RecordShared, 1);
+                let id = format!("sharer-of-{}", entry.id);
+                records.push((id.clone(), record_of(&id, &entry.now)));
+                said.push(Said { id, word: entry.word, named: named.clone(), shares: true });
+            }
+            said.push(Said { id: entry.id.clone(), word: entry.word, named, shares: false });
         }
         let list = || Value::Array(records.iter().map(|(_, record)| Value::Object(record.clone())).collect());
         let map = || -> Map<String, Value> {
@@ -185,16 +203,18 @@ impl Broker {
 }
 
 /// A record, written as one of the shapes has it.
-fn record_of(shape: u64, entry: &Entry, named: Option<Named>) -> Map<String, Value> {
-    let named = named.unwrap_or(entry.now);
-    let pid = named.pid.get();
+fn record_of(shape: u64, names_boots: bool, id: &str, word: &str, named: &Named) -> Map<String, Value> {
+    let (pid, ticks) = (named.pid.get(), named.start_ticks);
+    let start = match shape {
+        1 if !names_boots => json!(ticks),
+        2 if !names_boots => json!(ticks.to_string()),
+        _ => json!(format!("{}:{ticks}", named.boot)),
+    };
     let value = match shape {
-        0 => json!({ "agentId": entry.id, "pid": pid, "procStart": named.start_ticks, "status": entry.word }),
-        1 => json!({ "pid": pid.to_string(), "proc_start": named.start_ticks, "state": entry.word }),
-        2 => json!({ "name": entry.id, "metadata": { "pid": pid, "token": "s3cret" },
-                     "procStart": named.start_ticks.to_string(), "status": entry.word }),
-        _ => json!({ "agentId": entry.id, "metadata": { "processId": pid }, "procStart": named.start_ticks,
-                     "current_state": entry.word }),
+        0 => json!({ "agentId": id, "pid": pid, "procStart": start, "status": word }),
+        1 => json!({ "pid": pid.to_string(), "proc_start": start, "state": word }),
+        2 => json!({ "name": id, "metadata": { "pid": pid, "token": "s3cret" }, "procStart": start, "status": word }),
+        _ => json!({ "agentId": id, "metadata": { "processId": pid }, "procStart": start, "current_state": word }),
     };
     let Value::Object(record) = value else { unreachable!("it is written so") };
     record

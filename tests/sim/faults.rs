@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     RecordGone,
     /// One names the process before for a while.
     RecordStale,
+    /// Another one names the same process for a while.
+    RecordShared,
     /// Every write to the database fails for a while.
     WritesFail,
     /// There is no room for a while.
@@ -27,6 +29,12 @@ pub(crate) enum Fault {
     SyncFails,
     /// One write fails.
     WriteFails,
+    /// A write does not end for a while, in which more comes than the queue takes.
+    WriteStalls,
+    /// The database may hardly grow.
+    Bounded,
+    /// A newer version had the database.
+    Newer,
     /// The daemon is killed while it rests.
     Killed,
     /// It is killed after it has shown something, before that is stored.
@@ -35,6 +43,10 @@ pub(crate) enum Fault {
     KilledWriting,
     /// It is stopped in order, and another one goes on.
     Stopped,
+    /// The machine is started again.
+    Rebooted,
+    /// It loses its power: what was not synced may be gone.
+    PowerLost,
     /// It does not get to run for many intervals.
     Stalled,
     /// The wall clock is set ahead.
@@ -56,21 +68,27 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Fault; 23] = [
+    pub(crate) const ALL: [Fault; 29] = [
         Fault::SourceFails,
         Fault::SourceTorn,
         Fault::SourceSlow,
         Fault::RecordBad,
         Fault::RecordGone,
         Fault::RecordStale,
+        Fault::RecordShared,
         Fault::WritesFail,
         Fault::DiskFull,
         Fault::SyncFails,
         Fault::WriteFails,
+        Fault::WriteStalls,
+        Fault::Bounded,
+        Fault::Newer,
         Fault::Killed,
         Fault::KilledBeforeStoring,
         Fault::KilledWriting,
         Fault::Stopped,
+        Fault::Rebooted,
+        Fault::PowerLost,
         Fault::Stalled,
         Fault::WallAhead,
         Fault::WallBack,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use agent_monitor::model::{AgentView, Observed, Pid, Snapshot, Timestamp};
+use agent_monitor::model::{AgentView, Observed, Pid, ProcessKey, Snapshot, Timestamp};
 use agent_monitor::verdict::is_expected;
 
 use super::broker::Said;
@@ -63,7 +63,7 @@ pub(crate) fn sums_are_possible(
 /// and nothing happened since.
 pub(crate) fn verdict_is_true(view: &AgentView, said: &Said, world: &World) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("{} is {:?} and {}, but {what}", view.id, view.state, view.status));
-    if let Some(named) = said.named {
+    if let Some(named) = &said.named {
         let life = &world.lives[named.life];
         let possible: &[Observed] = match (life.ended, life.reaped) {
             (None, _) => &[Observed::Running],
@@ -76,9 +76,33 @@ pub(crate) fn verdict_is_true(view: &AgentView, said: &Said, world: &World) -> R
             return wrong(&format!("process {} is {possible:?}", named.pid));
         }
     }
+    let metrics = &view.metrics;
+    let has = metrics.memory_bytes.is_some() || metrics.process_count.is_some() || metrics.cpu_us.is_some();
+    if said.shares && has {
+        return wrong(&format!("it has {metrics:?}, and another agent has its process"));
+    }
     let gone = matches!(view.state, Observed::Exited | Observed::Zombie | Observed::Replaced);
     let status = if is_expected(said.word) && gone { "offline" } else { said.word };
     if &*view.status != status { wrong(&format!("its registry says {}", said.word)) } else { Ok(()) }
+}
+
+/// P6: whatever may not be read of others, an agent of whose clan all may be read has its numbers of this pass.
+pub(crate) fn is_read(
+    view: &AgentView,
+    said: &Said,
+    snapshot: &Snapshot,
+    hidden: &BTreeSet<ProcessKey>,
+    world: &World,
+) -> Result<(), String> {
+    let Some(life) = said.named.as_ref().map(|named| &world.lives[named.life]) else { return Ok(()) };
+    let hides = |key: &ProcessKey| world.at(key.pid).is_some_and(|other| other.clan == life.clan);
+    let metrics = &view.metrics;
+    let known = metrics.memory_bytes.is_some() && metrics.process_count.is_some();
+    let now = Some(metrics.at) == snapshot.own.last_tick_at;
+    if said.shares || life.ended.is_some() || hidden.iter().any(hides) || known && now {
+        return Ok(());
+    }
+    Err(format!("P6: {} runs and can be read, but it has {metrics:?} at {:?}", view.id, snapshot.own.last_tick_at))
 }
 
 /// As the kernel counts them.
@@ -105,7 +129,7 @@ pub(crate) fn alerts_are_right(snapshot: &Snapshot, said: &[&Said], world: &Worl
             ("leftovers", view.leftovers.process_count > 0, false),
         ];
         if let Some(said) = said.iter().find(|said| said.id == view.id.as_str()) {
-            let named = said.named.expect("no record is bad any more");
+            let named = said.named.as_ref().expect("no record is bad any more");
             let down = world.lives[named.life].ended.is_some() && is_expected(said.word);
             expected.push(("agent_down", down, fires("crash_loop")));
             // What is not known changes nothing.
@@ -124,8 +148,10 @@ pub(crate) fn alerts_are_right(snapshot: &Snapshot, said: &[&Said], world: &Worl
 /// What must be so of the database at any moment at which nothing waits to be stored.
 pub(crate) struct Files<'a> {
     pub(crate) directory: &'a Path,
-    /// What was told since then, on the monotonic clock, is there: nanoseconds.
+    /// What was told since then is there: nanoseconds since the beginning.
     pub(crate) kept_since_ns: u64,
+    /// Unless the oldest had to make room.
+    pub(crate) bounded: bool,
 }
 
 impl Files<'_> {
@@ -138,17 +164,33 @@ impl Files<'_> {
         if found.is_empty() { Ok(()) } else { Err(format!("{what}: {found:?}")) }
     }
 
-    /// P1: what was acknowledged is there, once, under its number, and as it was told.
-    pub(crate) fn acknowledged_is_there(&self, told: &[Told]) -> Result<(), String> {
+    /// P1: what was acknowledged is there, once, under its number, and as it was told. How much of it had to make room.
+    pub(crate) fn acknowledged_is_there(&self, told: &[Told]) -> Result<u64, String> {
         let there: BTreeMap<String, String> =
             self.ask("select client_id, id || ' ' || message || ' ' || ifnull(resolved, '') from journal where client_id is not null")
                 .into_iter()
                 .filter_map(|row| row.split_once('|').map(|(name, row)| (name.to_owned(), row.to_owned())))
                 .collect();
+        // An event that was told before, and is dated before, would have had to make room before it.
+        let older = |id: i64, at: Timestamp| {
+            !self
+                .ask(&format!(
+                    "select id from journal where kind = 0 and id < {id} and timestamp < '{}' limit 1",
+                    at.sql()
+                ))
+                .is_empty()
+        };
+        let mut gone = 0;
         for one in told {
             let (Some(id), young) = (one.stored, one.at > self.kept_since_ns) else { continue };
             match there.get(&one.name) {
-                None if young => return Err(format!("P1: {} was acknowledged as {id}, and is not there", one.name)),
+                None if young && self.bounded && !older(id, one.told_at) => gone += 1,
+                None if young => {
+                    return Err(format!(
+                        "P1: {} of {} was acknowledged as {id}, and is not there",
+                        one.name, one.told_at
+                    ));
+                }
                 None => {}
                 Some(row) => {
                     let expected = format!("{id} told {}", one.name);
@@ -162,6 +204,44 @@ impl Files<'_> {
         self.none(
             "P1: told once, stored twice",
             "select client_id from journal where client_id is not null group by client_id having count(*) > 1",
+        )?;
+        Ok(gone)
+    }
+
+    /// P1: what a daemon told with an id is there as well.
+    pub(crate) fn entries_are_there(&self, ids: &[(i64, u64)]) -> Result<(), String> {
+        let there: BTreeSet<String> = self.ask("select id from journal").into_iter().collect();
+        let young = |at: u64| at > self.kept_since_ns && !self.bounded;
+        match ids.iter().find(|(id, at)| young(*at) && !there.contains(&id.to_string())) {
+            Some((id, _)) => Err(format!("P1: an entry was told with the id {id}, and is not there")),
+            None => Ok(()),
+        }
+    }
+
+    /// The passes that are stored, from this one on, and of each how many samples.
+    pub(crate) fn passes(&self, first: u64) -> BTreeMap<u64, u64> {
+        let rows = self.ask(&format!("select tick, samples from ticks where tick >= {first}"));
+        let number = |cell: &str| cell.parse().expect("a number");
+        rows.iter()
+            .filter_map(|row| row.split_once('|'))
+            .map(|(tick, samples)| (number(tick), number(samples)))
+            .collect()
+    }
+
+    /// P3: no database was taken for a damaged one.
+    pub(crate) fn nothing_is_set_aside(&self) -> Result<(), String> {
+        let names = std::fs::read_dir(self.directory).unwrap().map(|entry| entry.unwrap().file_name());
+        match names.into_iter().find(|name| name.to_string_lossy().contains(".corrupt")) {
+            Some(name) => Err(format!("P3: {} was set aside", name.display())),
+            None => Ok(()),
+        }
+    }
+
+    /// Who shares the process of another agent has no run, and no history of it.
+    pub(crate) fn sharers_have_nothing(&self) -> Result<(), String> {
+        self.none(
+            "it shares the process of another, and has",
+            "select a.agent_id, r.pid from run r join agent a on a.number = r.agent_number where a.agent_id like 'sharer%'",
         )
     }
 

@@ -3,9 +3,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use agent_monitor::model::{AgentId, ErrorReport, EventReport, JsonObject, Report, Resolve, Submission};
+use agent_monitor::model::{AgentId, ErrorReport, EventReport, JsonObject, Report, Resolve, Submission, Timestamp};
 use agent_monitor::monitor::{Answer, Input, NotRecorded, Stored};
 
+use super::books::TOLD;
 use super::daemon::Daemon;
 use super::faults::{Fault, Faults};
 use super::world::Chance;
@@ -19,8 +20,10 @@ pub(crate) struct Told {
     pub(crate) stored: Option<i64>,
     /// Whether it was said to be dealt with.
     pub(crate) resolved: bool,
-    /// When that was said first, on the monotonic clock.
+    /// When that was said first, nanoseconds since the beginning.
     pub(crate) at: u64,
+    /// When it was told first, as it is dated then.
+    pub(crate) told_at: Timestamp,
 }
 
 type Answers = Arc<Mutex<Vec<(usize, Result<Stored, NotRecorded>)>>>;
@@ -30,14 +33,17 @@ pub(crate) struct Reporter {
     pub(crate) told: Vec<Told>,
     answers: Answers,
     pub(crate) wrong: Option<String>,
+    /// Whether what is stored may have to make room, and is stored once more when it is told again.
+    bounded: bool,
 }
 
 /// As many reports as tell of one kind of error.
 const PROBLEMS: u64 = 4;
 
 impl Reporter {
-    pub(crate) fn of(seed: u64) -> Reporter {
-        Reporter { chance: Chance::new(seed ^ 0x7E11), told: Vec::new(), answers: Answers::default(), wrong: None }
+    pub(crate) fn of(seed: u64, bounded: bool) -> Reporter {
+        let (chance, answers) = (Chance::new(seed ^ 0x7E11), Answers::default());
+        Reporter { chance, told: Vec::new(), answers, wrong: None, bounded }
     }
 
     /// Tells a few things.
@@ -45,16 +51,15 @@ impl Reporter {
         for _ in 0..self.chance.below(4) {
             // One of them is in no registry.
             let of = self.chance.below(u64::try_from(agents).unwrap() + 1);
-            let error = self.chance.one_in(2);
-            let name = format!("report-{}", self.told.len());
-            let agent = format!("agent-{of}");
-            self.told.push(Told { agent, name, error, stored: None, resolved: false, at: 0 });
+            let (error, told_at) = (self.chance.one_in(2), daemon.now().wall);
+            let (agent, name) = (format!("agent-{of}"), format!("report-{}", self.told.len()));
+            self.told.push(Told { agent, name, error, stored: None, resolved: false, at: 0, told_at });
             self.submit(self.told.len() - 1, daemon);
         }
         if faults.has(Fault::ToldAgain) {
             self.tell_again(daemon, faults);
         }
-        if faults.now(Fault::Flooded, 40) {
+        if faults.now(Fault::Flooded, 40) || faults.now(Fault::Bounded, 12) {
             self.flood(daemon, faults);
         }
         if self.chance.one_in(6) {
@@ -82,7 +87,7 @@ impl Reporter {
             let fingerprint = Some(format!("{problem:032x}").into());
             Report::Error(ErrorReport { error_type: "Trouble".into(), message, stack: None, metadata, fingerprint })
         } else {
-            Report::Event(EventReport { event_type: "noted".into(), message, metadata })
+            Report::Event(EventReport { event_type: TOLD[0].into(), message, metadata })
         };
         let mut submission = Submission::new(AgentId::new(&told.agent).unwrap(), report);
         submission.client_id = Some(told.name.as_str().into());
@@ -91,13 +96,14 @@ impl Reporter {
         daemon.tell(Input::Report { submission, reply });
     }
 
-    /// More than an agent may write at once.
-    fn flood(&mut self, daemon: &mut Daemon, faults: &mut Faults) {
+    /// More than an agent may write at once; in a world where there is little room, much text.
+    pub(crate) fn flood(&mut self, daemon: &mut Daemon, faults: &mut Faults) {
         let refused = Arc::new(Mutex::new(0));
+        let length = if faults.has(Fault::Bounded) { 3_000 } else { 1 };
         for n in 0..520 {
             let event = EventReport {
-                event_type: "flood".into(),
-                message: format!("{n}").into(),
+                event_type: TOLD[1].into(),
+                message: format!("{n:>length$}").into(),
                 metadata: JsonObject::default(),
             };
             let refused = Arc::clone(&refused);
@@ -125,6 +131,11 @@ impl Reporter {
         self.told[place].resolved = *done.lock().unwrap();
     }
 
+    /// Who waited for an answer of a daemon that is dead hears none.
+    pub(crate) fn forget_answers(&mut self) {
+        self.answers.lock().unwrap().clear();
+    }
+
     /// Takes in what was answered. `well`: nothing is wrong with the disk.
     pub(crate) fn hear(&mut self, now: u64, well: bool) {
         let answers = std::mem::take(&mut *self.answers.lock().unwrap());
@@ -133,6 +144,9 @@ impl Reporter {
             match answer {
                 Ok(stored) => {
                     let id = stored.entries[0].id.expect("it is on disk");
+                    if self.bounded && told.stored.is_some_and(|known| known < id) {
+                        told.stored = None;
+                    }
                     if let Some(known) = told.stored.filter(|known| *known != id) {
                         self.wrong = Some(format!("P1: {} was acknowledged as {known}, and is {id}", told.name));
                     }

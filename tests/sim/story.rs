@@ -1,7 +1,9 @@
 //! One world from its beginning to its end.
 
 mod calm;
+mod check;
 mod people;
+mod power;
 mod trouble;
 
 use std::any::Any;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::config::{Config, Directories, Source};
-use agent_monitor::model::{Mono, ProcessKey, Snapshot, Timestamp};
+use agent_monitor::model::{Mono, Snapshot, Timestamp};
 use agent_monitor::monitor::Input;
 
 use super::broker::{Arrival, Broker, Said};
@@ -22,10 +24,9 @@ use super::control::Control;
 use super::daemon::Daemon;
 use super::faults::{Fault, Faults, Strikes};
 use super::mistakes::{Mistake, Onlooker, Sight};
-use super::oracle::{Files, Sums, sums_are_possible, verdict_is_true};
+use super::oracle::{Files, Sums};
 use super::reporter::Reporter;
 use super::world::{Chance, World};
-use calm::members;
 
 /// How many moments a world has in which things may go wrong.
 const MOMENTS: u64 = 70;
@@ -35,6 +36,9 @@ const AGENTS: usize = 5;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a database may take that may hardly grow, bytes: with less its log would be too large a part of it.
+const BOUND: u64 = 4 << 20;
 
 /// As often old rows are deleted.
 const PRUNE_NS: u64 = 600_000_000_000;
@@ -78,6 +82,8 @@ struct Story<'c> {
     /// Each daemon that comes after a killed one has a directory of its own: what that one left.
     directory: PathBuf,
     deaths: u32,
+    /// How long ago the machine was started first, when its monotonic clock began this time: nanoseconds.
+    booted_at: u64,
     config: Arc<Config>,
     /// None only while one is replaced by the next.
     daemon: Option<Daemon>,
@@ -90,9 +96,11 @@ struct Story<'c> {
     kept: Kept,
     last_pass: Option<Mono>,
     /// When deleting was asked for last.
-    pruned_at: Mono,
+    pruned_at: u64,
     /// When it was done first.
-    believes_since: Option<Mono>,
+    believes_since: Option<u64>,
+    /// Entries of daemons' own that are on disk, with their ids, and when that was told.
+    ids: Vec<(i64, u64)>,
     moment: u64,
     until: Until,
     read_again: Mono,
@@ -120,10 +128,11 @@ pub(crate) fn go(seed: u64, place: &Path, control: &Control, tells: bool) -> End
     let world = story.world.lock().unwrap_or_else(PoisonError::into_inner).story.take();
     print(&world.unwrap_or_default());
     let wrong = outcome.unwrap_or_else(|panicked| resume_unwind(panicked)).err();
+    control.keep(false);
     let strikes = story.faults.struck().clone();
     let directory = story.directory.clone();
     story.daemon.take().expect("it lives").stop();
-    let rows = Files { directory: &directory, kept_since_ns: 0 }.dump();
+    let rows = Files { directory: &directory, kept_since_ns: 0, bounded: false }.dump();
     if tells {
         print(&rows);
     }
@@ -137,7 +146,7 @@ fn print(lines: &[String]) {
 }
 
 /// Everything that goes wrong comes soon: rules hold for short, history is kept for an hour.
-fn config(chance: &mut Chance) -> Config {
+fn config(chance: &mut Chance, bounded: bool) -> Config {
     let directories = Directories { state: "/state".into(), runtime: "/run".into() };
     let mut config = Config::defaults(&directories);
     config.registry.sources = vec![Source::File { path: "/agents.json".into() }];
@@ -145,7 +154,7 @@ fn config(chance: &mut Chance) -> Config {
     config.sampling.interval = [SECOND, 10 * SECOND, 60 * SECOND][usize::try_from(chance.below(3)).unwrap()];
     config.storage.retention = HOUR;
     config.storage.rollup_retention = 2 * HOUR;
-    config.storage.max_size_bytes = 16 << 20;
+    config.storage.max_size_bytes = if bounded { BOUND } else { 16 << 20 };
     for rule in &mut config.alerts.rules {
         rule.hold = rule.hold.min(20 * SECOND);
         rule.repeat = rule.repeat.min(120 * SECOND);
@@ -162,8 +171,10 @@ impl Story<'_> {
         let sight = Arc::default();
         clock.advance(SECOND);
         let mut chance = Chance::new(seed ^ 0x5704);
-        let config = Arc::new(config(&mut chance));
+        let faults = Faults::of(seed);
+        let config = Arc::new(config(&mut chance, faults.has(Fault::Bounded)));
         let directory = place.join("state-0");
+        control.keep(faults.has(Fault::PowerLost));
         let daemon = Daemon::start(&directory, &config, Onlooker::of(&world, &sight, Mistake::None), &clock);
         Story {
             read_again: clock.now().mono,
@@ -171,30 +182,33 @@ impl Story<'_> {
             world,
             sight,
             chance,
-            faults: Faults::of(seed),
             control,
             place,
             directory,
             deaths: 0,
+            booted_at: 0,
             config,
             daemon: Some(daemon),
-            broker: Broker::of(seed),
-            reporter: Reporter::of(seed),
+            broker: Broker::of(seed, faults.has(Fault::Rebooted) || faults.has(Fault::PowerLost)),
+            reporter: Reporter::of(seed, faults.has(Fault::Bounded)),
+            faults,
             clans: BTreeMap::new(),
             said: None,
             sums: Sums::new(),
             kept: Kept::default(),
             last_pass: None,
-            pruned_at: Mono::default(),
+            pruned_at: 0,
             believes_since: None,
+            ids: Vec::new(),
             moment: 0,
             until: Until::default(),
             quiet: false,
         }
     }
 
+    /// For how long the machine has been there, over all its starts: nanoseconds.
     fn now(&self) -> u64 {
-        self.clock.now().mono.0
+        self.booted_at + self.clock.now().mono.0
     }
 
     fn daemon(&mut self) -> &mut Daemon {
@@ -218,14 +232,14 @@ impl Story<'_> {
         for moment in 1..=MOMENTS {
             self.moment = moment;
             self.live();
-            self.begin_faults();
+            self.begin_faults()?;
             let (agents, now) = (self.broker.entries.len(), self.now());
             let daemon = self.daemon.as_mut().expect("it lives");
             self.reporter.tell(agents, daemon, &mut self.faults, now);
             self.read_registry(false)?;
             let tenths = [1, 3, 5, 10, 15, 25][usize::try_from(self.chance.below(6)).unwrap()];
             self.pass(self.config.sampling.interval * tenths / 10)?;
-            self.end_faults();
+            self.end_faults()?;
             self.perhaps_die()?;
             if moment % 8 == 0 {
                 self.look_at_files()?;
@@ -264,9 +278,9 @@ impl Story<'_> {
             return self.die_writing(effects);
         }
         self.daemon().perform(effects);
-        self.reporter.hear(now.mono.0, false);
+        self.reporter.hear(self.now(), false);
         if self.daemon().pruned {
-            self.pruned_at = now.mono;
+            self.pruned_at = self.now();
         }
         let last_pass = self.snapshot().and_then(|snapshot| snapshot.own.last_tick_mono);
         let passed = last_pass != self.last_pass;
@@ -276,86 +290,6 @@ impl Story<'_> {
             self.world().passes += 1;
         }
         self.check(passed && !awake && !blind)
-    }
-
-    /// Everything that is shown is possible; after a pass during which nothing happened, and with all there to be seen, it
-    /// is so.
-    fn check(&mut self, exact: bool) -> Result<(), String> {
-        if let Some(wrong) = self.reporter.wrong.take() {
-            return Err(wrong);
-        }
-        let Some(snapshot) = self.snapshot() else { return Ok(()) };
-        let mut world = self.world.lock().unwrap();
-        let before = self.sums.clone();
-        let possible = sums_are_possible(&snapshot, &self.clans, &world, &mut self.sums);
-        for (id, shown) in self.sums.iter().filter(|(id, shown)| before.get(*id) != Some(shown)) {
-            world.tell(|_| format!("{id} is shown with {shown:?}"));
-        }
-        possible?;
-        let hidden = self.sight.lock().unwrap().hidden.clone();
-        for said in self.said.iter().flatten().filter(|_| exact) {
-            let Some(view) = snapshot.agents.iter().find(|view| view.id.as_str() == said.id) else {
-                return Err(format!("{} is registered, and not in the lists", said.id));
-            };
-            if said.named.is_none_or(|named| !hidden.iter().any(|key| key.pid == named.pid)) {
-                verdict_is_true(view, said, &world)?;
-            }
-        }
-        let passes = world.passes;
-        drop(world);
-        if self.is_well() {
-            self.kept = Kept { sums: self.sums.clone(), passes, tick: snapshot.tick };
-        }
-        if !self.clocks_were_set() {
-            self.owners_are_one()?;
-        }
-        if self.daemon().pruned && self.is_well() {
-            self.believes_since.get_or_insert(self.pruned_at);
-            let believed = self.files().nothing_is_too_old(self.config.storage.retention)?;
-            self.tell(|| format!("what is too old is deleted; it is believed to be {believed}"));
-        }
-        Ok(())
-    }
-
-    fn owners_are_one(&mut self) -> Result<(), String> {
-        let mut owners: BTreeMap<ProcessKey, &str> = BTreeMap::new();
-        for id in self.clans.keys() {
-            for process in members(self.daemon.as_mut().expect("it lives"), id, &self.clock) {
-                if let Some(other) = owners.insert(process, id) {
-                    return Err(format!("process {} is {other}'s and {id}'s", process.pid));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn clocks_were_set(&self) -> bool {
-        let clocks = [Fault::WallAhead, Fault::WallBack, Fault::Suspended];
-        clocks.iter().any(|fault| self.faults.struck().contains_key(fault))
-    }
-
-    fn files(&self) -> Files<'_> {
-        let retention = u64::try_from(self.config.storage.retention.as_nanos()).unwrap();
-        let since = |ns: u64| self.now().saturating_sub(ns);
-        let set = |fault| self.faults.struck().contains_key(&fault);
-        let kept_since_ns = if set(Fault::WallBack) {
-            // What is told then is dated as if it were old.
-            since(retention).max(self.pruned_at.0)
-        } else if set(Fault::WallAhead) || set(Fault::Suspended) {
-            // Deleting goes by a time that may run four times as fast as the monotonic clock, from when it was done last;
-            // that begins when it is done first.
-            since((retention - 3 * PRUNE_NS) / 4).max(self.believes_since.unwrap_or(Mono(self.now())).0)
-        } else {
-            since(retention)
-        };
-        Files { directory: &self.directory, kept_since_ns }
-    }
-
-    fn look_at_files(&mut self) -> Result<(), String> {
-        let Some(snapshot) = self.snapshot().filter(|_| self.is_well()) else { return Ok(()) };
-        self.files().acknowledged_is_there(&self.reporter.told)?;
-        self.files().episodes_are_one(&snapshot)?;
-        self.files().history_is_in_order()
     }
 
     /// The source is read again every ten seconds, and whenever its file changed.

@@ -8,6 +8,7 @@
 mod bench;
 mod drive;
 mod mistakes;
+#[expect(dead_code, reason = "machines are booted again in the simulator")]
 mod world;
 
 use std::ops::Range;

@@ -184,6 +184,17 @@ impl World {
         false
     }
 
+    /// The machine starts again: nobody lives any more, and numbers are given from the first one on.
+    pub(crate) fn reboot(&mut self) {
+        self.host.reboot();
+        self.next_pid = 2;
+        for life in self.lives.iter_mut().filter(|life| life.reaped.is_none()) {
+            life.ended.get_or_insert(self.passes);
+            (life.reaped, life.gone) = (Some(Mono::default()), Some(self.passes));
+        }
+        self.tell(|_| "the machine starts again".to_owned());
+    }
+
     /// One thing happens to somebody.
     pub(crate) fn act(&mut self) {
         let living = self.living();

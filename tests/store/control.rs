@@ -12,6 +12,7 @@ pub(crate) const WRITE: i32 = 1;
 pub(crate) const SYNC: i32 = 2;
 pub(crate) const TRUNCATE: i32 = 4;
 pub(crate) const DIE: i32 = 0;
+pub(crate) const STALL: i32 = -1;
 
 /// The page that tells the library what to do.
 pub(crate) struct Control(std::fs::File);
@@ -29,11 +30,35 @@ impl Control {
         self.0.write_all_at(&bytes, 0).unwrap();
     }
 
+    /// Whether what is synced is kept, beside each file with a `~`.
+    pub(crate) fn keep(&self, keeps: bool) {
+        self.0.write_all_at(&i32::from(keeps).to_ne_bytes(), 24).unwrap();
+    }
+
+    /// Whether what was to end a call that stalls waited for it.
+    pub(crate) fn overslept(&self) -> bool {
+        self.number(28) != 0
+    }
+
+    /// Waits until it strikes.
+    pub(crate) fn await_strike(&self) {
+        let (_sender, never) = std::sync::mpsc::channel::<()>();
+        let mut moments = 0..60_000;
+        while self.struck() == 0 {
+            moments.next().expect("it strikes");
+            let _ = never.recv_timeout(std::time::Duration::from_millis(1));
+        }
+    }
+
     /// How often it struck since it was armed.
     pub(crate) fn struck(&self) -> usize {
-        let mut struck = [0; 4];
-        self.0.read_exact_at(&mut struck, 20).unwrap();
-        usize::try_from(i32::from_ne_bytes(struck)).unwrap()
+        usize::try_from(self.number(20)).unwrap()
+    }
+
+    fn number(&self, at: u64) -> i32 {
+        let mut number = [0; 4];
+        self.0.read_exact_at(&mut number, at).unwrap();
+        i32::from_ne_bytes(number)
     }
 
     /// Ends it; says how often it struck.

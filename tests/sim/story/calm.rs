@@ -12,7 +12,7 @@ use crate::oracle::alerts_are_right;
 impl Story<'_> {
     /// Nothing goes wrong any more, and nothing happens: a few intervals later everything is as it should be.
     pub(super) fn calm_down(&mut self) -> Result<(), String> {
-        self.end_all_faults();
+        self.end_all_faults()?;
         self.quiet = true;
         self.tell(|| "nothing goes wrong any more".to_owned());
         self.moment += 100;
@@ -41,7 +41,7 @@ impl Story<'_> {
         let files = self.files();
         files.is_whole()?;
         let world = self.world();
-        let running = |said: &&Said| said.named.is_some_and(|named| world.lives[named.life].ended.is_none());
+        let running = |said: &&Said| said.named.as_ref().is_some_and(|named| world.lives[named.life].ended.is_none());
         let said: Vec<&Said> = self.said.iter().flatten().collect();
         files.runs_are(&said.iter().copied().filter(running).map(|said| said.id.as_str()).collect())?;
         files.leftovers_live(&world)?;

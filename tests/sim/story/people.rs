@@ -64,6 +64,10 @@ impl Story<'_> {
     /// An agent's registry names another process: its own has ended, or is left behind alive.
     fn replace_an_agent(&mut self) {
         let place = self.one_of_the_agents();
+        self.replace(place);
+    }
+
+    pub(super) fn replace(&mut self, place: usize) {
         let entry = &self.broker.entries[place];
         let (clan, not) = (self.clans[&entry.id], entry.now.pid);
         if let Some((now, _)) = self.choose_root(Some(clan), Some(not)) {
@@ -84,5 +88,5 @@ impl Story<'_> {
 
 pub(super) fn named(world: &World, life: usize) -> Named {
     let start_ticks = start_ticks(&world.lives[life]);
-    Named { life, pid: world.lives[life].pid, start_ticks }
+    Named { life, pid: world.lives[life].pid, start_ticks, boot: world.host.boot() }
 }

@@ -6,17 +6,21 @@ use std::time::Duration;
 use agent_monitor::clock::Clock;
 use agent_monitor::model::Condition;
 use agent_monitor::monitor::{Effect, Input};
+use agent_monitor::store::{FILE_NAME, StoreError};
 
+use super::power::settle;
 use super::{HOUR, SECOND, Story};
-use crate::control::{SYNC, TRUNCATE, WRITE};
+use crate::control::{STALL, SYNC, TRUNCATE, WRITE};
 use crate::daemon::Daemon;
 use crate::faults::Fault;
 use crate::mistakes::{Mistake, Onlooker};
 use crate::oracle::Shown;
+use crate::support::opened;
 
 impl Story<'_> {
-    pub(super) fn begin_faults(&mut self) {
+    pub(super) fn begin_faults(&mut self) -> Result<(), String> {
         self.strike_disk();
+        self.stall_disk();
         if self.faults.now(Fault::Blind, 25) {
             self.until.blind = self.moment + self.faults.below(4);
             self.sight.lock().unwrap().blind = true;
@@ -30,6 +34,7 @@ impl Story<'_> {
         if self.faults.now(Fault::Reloaded, 30) {
             self.reload();
         }
+        Ok(())
     }
 
     /// From one of the next writes on all fail, for a while; or one call fails, and that is noticed and over at once.
@@ -55,21 +60,44 @@ impl Story<'_> {
         self.tell(|| format!("the disk: {fault:?}"));
     }
 
-    /// The disk is whole again. How often that struck.
-    fn mend_disk(&mut self) {
-        let struck = u64::try_from(self.control.disarm()).unwrap();
-        if let Some((fault, _)) = self.until.disk.take() {
-            self.faults.strike(fault, struck);
-            self.tell(|| format!("the disk is whole again: {fault:?} struck {struck} times"));
+    /// A write does not end for a moment, in which more is told than may wait for it.
+    fn stall_disk(&mut self) {
+        if self.until.disk.is_some() || !self.faults.now(Fault::WriteStalls, 30) {
+            return;
         }
+        self.tell(|| "the disk does not answer".to_owned());
+        self.until.disk = Some((Fault::WriteStalls, self.moment));
+        self.control.arm(WRITE, 1, true, STALL);
+        let daemon = self.daemon.as_mut().expect("it lives");
+        daemon.stall(self.moment);
+        self.control.await_strike();
+        self.reporter.flood(daemon, &mut self.faults);
     }
 
-    pub(super) fn end_faults(&mut self) {
-        if self.until.disk.is_some_and(|(_, until)| until <= self.moment) {
-            self.mend_disk();
+    /// The disk is whole again. How often that struck.
+    fn mend_disk(&mut self) -> Result<(), String> {
+        let struck = u64::try_from(self.control.disarm()).unwrap();
+        let Some((fault, _)) = self.until.disk.take() else { return Ok(()) };
+        let daemon = self.daemon();
+        let struck = if daemon.stalled { std::mem::take(&mut daemon.turned_away) } else { struck };
+        self.faults.strike(fault, struck);
+        self.tell(|| format!("the disk is whole again: {fault:?} struck {struck} times"));
+        if self.control.overslept() { Err("P7: the heart waited for the disk".to_owned()) } else { Ok(()) }
+    }
+
+    pub(super) fn end_faults(&mut self) -> Result<(), String> {
+        if let Some((fault, _)) = self.until.disk.filter(|(_, until)| *until <= self.moment) {
+            self.mend_disk()?;
+            if fault == Fault::WriteStalls {
+                self.daemon().go_on();
+            }
             self.daemon().await_recovery();
+            self.reporter.hear(self.now(), false);
+            self.check(false)?;
+            self.hold_passes()?;
         }
         self.see_again();
+        Ok(())
     }
 
     fn see_again(&mut self) {
@@ -87,11 +115,12 @@ impl Story<'_> {
     }
 
     /// From now on nothing goes wrong any more.
-    pub(super) fn end_all_faults(&mut self) {
+    pub(super) fn end_all_faults(&mut self) -> Result<(), String> {
         self.until.disk = self.until.disk.map(|(fault, _)| (fault, 0));
         (self.until.blind, self.until.hidden) = (0, 0);
-        self.end_faults();
+        self.end_faults()?;
         self.faults.end();
+        Ok(())
     }
 
     /// Every third process may not be read.
@@ -151,6 +180,11 @@ impl Story<'_> {
             self.faults.strike(Fault::Killed, 1);
             return self.die();
         }
+        for (fault, in_order) in [(Fault::Rebooted, true), (Fault::PowerLost, false)] {
+            if self.until.disk.is_none() && self.faults.now(fault, 40) {
+                return self.start_again(in_order);
+            }
+        }
         if self.until.disk.is_none() && self.faults.now(Fault::Stopped, 25) {
             self.faults.strike(Fault::Stopped, 1);
             self.tell(|| "the daemon ends in order".to_owned());
@@ -172,27 +206,38 @@ impl Story<'_> {
         let at = usize::try_from(1 + self.faults.below(12)).unwrap();
         self.control.arm(WRITE | SYNC | TRUNCATE, at, true, libc::EIO);
         self.daemon().perform(effects);
-        self.reporter.hear(self.clock.now().mono.0, false);
         self.faults.strike(Fault::KilledWriting, u64::from(self.control.struck() > 0));
-        self.die()
+        if self.faults.has(Fault::PowerLost) && self.faults.below(2) == 0 {
+            self.start_again(false)
+        } else {
+            self.die()
+        }
     }
 
     /// Killed: what comes after finds the files as they are.
     pub(super) fn die(&mut self) -> Result<(), String> {
-        self.tell(|| "the daemon is killed".to_owned());
-        self.deaths += 1;
-        let left = self.place.join(format!("state-{}", self.deaths));
-        let daemon = self.daemon.take().expect("it lives");
-        daemon.leave(&self.directory, &left);
-        self.mend_disk();
-        daemon.store.stop();
-        std::fs::remove_dir_all(&self.directory).unwrap();
-        self.directory = left;
+        self.leave_files()?;
         self.another(false)
     }
 
+    /// The daemon is killed: what it left is where the next one is to go on.
+    pub(super) fn leave_files(&mut self) -> Result<(), String> {
+        self.tell(|| "the daemon is killed".to_owned());
+        self.note_ids();
+        self.reporter.hear(self.now(), false);
+        self.deaths += 1;
+        let left = self.place.join(format!("state-{}", self.deaths));
+        self.daemon.as_ref().expect("it lives").leave(&self.directory, &left);
+        let mended = self.mend_disk();
+        self.daemon.take().expect("it lives").store.stop();
+        self.reporter.forget_answers();
+        std::fs::remove_dir_all(&self.directory).unwrap();
+        self.directory = left;
+        mended
+    }
+
     /// Another daemon goes on with what was stored, and the world went on meanwhile.
-    fn another(&mut self, in_order: bool) -> Result<(), String> {
+    pub(super) fn another(&mut self, in_order: bool) -> Result<(), String> {
         if !in_order {
             self.sums = self.kept.sums.clone();
             for shown in self.sums.values_mut() {
@@ -209,6 +254,10 @@ impl Story<'_> {
         self.go_on_without(away);
         self.said = None;
         self.broker.forget_reader();
+        self.leave_a_newer_one_alone()?;
+        if self.faults.has(Fault::PowerLost) {
+            settle(&self.directory);
+        }
         self.last_pass = None;
         self.read_again = self.clock.now().mono;
         self.world().awake = true;
@@ -220,6 +269,26 @@ impl Story<'_> {
             return Err(format!("P2: pass {} was stored, and {} is the last", self.kept.tick, daemon.last_tick));
         }
         self.daemon = Some(daemon);
-        self.files().acknowledged_is_there(&self.reporter.told)
+        self.what_was_told_is_there()
+    }
+
+    /// P3: what a newer version wrote is refused, and stays as it is.
+    fn leave_a_newer_one_alone(&mut self) -> Result<(), String> {
+        if !self.faults.now(Fault::Newer, 3) {
+            return Ok(());
+        }
+        let newer = self.place.join("newer");
+        std::fs::create_dir(&newer).unwrap();
+        let path = newer.join(FILE_NAME);
+        std::fs::copy(self.directory.join(FILE_NAME), &path).unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.pragma_update(None, "user_version", 999).unwrap();
+        connection.close().unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let refused = matches!(opened(&newer), Err(StoreError::Newer { found: 999, .. }));
+        let is_same = std::fs::read(&path).unwrap() == before;
+        std::fs::remove_dir_all(&newer).unwrap();
+        self.faults.strike(Fault::Newer, 1);
+        if refused && is_same { Ok(()) } else { Err(format!("P3: refused: {refused}, the same: {is_same}")) }
     }
 }
