@@ -301,7 +301,8 @@ impl Monitor {
         }
         if self.changed {
             self.changed = false;
-            effects.push(Effect::Publish(Arc::new(self.snapshot(now))));
+            // First: who hears of an event that is stored, and asks, must find what it says.
+            effects.insert(0, Effect::Publish(Arc::new(self.snapshot(now))));
         }
         effects
     }
