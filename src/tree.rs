@@ -164,6 +164,17 @@ impl Forest {
         }
     }
 
+    /// The agents that have members.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = AgentIndex> {
+        let next = |from| self.by_agent.range((from, OLDEST)..).next().map(|(agent, _)| *agent);
+        std::iter::successors(next(AgentIndex(0)), move |agent| next(AgentIndex(agent.0 + 1)))
+    }
+
+    /// Whether an agent has members.
+    pub(crate) fn has_members(&self, agent: AgentIndex) -> bool {
+        self.keys_of(agent).next().is_some()
+    }
+
     fn keys_of(&self, agent: AgentIndex) -> impl Iterator<Item = ProcessKey> {
         self.by_agent.range((agent, OLDEST)..).take_while(move |(of, _)| *of == agent).map(|(_, key)| *key)
     }

@@ -210,7 +210,9 @@ impl Agent {
 
     /// Whether it belongs into the lists: somebody names it, or something of it lives or did lately, or it writes.
     pub(super) fn is_listed(&self) -> bool {
-        let lives = self.root().is_some() || self.leftover_sum().processes > 0;
+        let left = self.leftover_sum();
+        // One that cannot be read may live.
+        let lives = self.root().is_some() || left.processes > 0 || left.failed;
         self.claim.is_some() || lives || self.lingers || self.is_unregistered() && self.writes
     }
 

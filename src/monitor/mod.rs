@@ -347,9 +347,8 @@ impl Monitor {
         }
         let leftovers = self.all_leftovers();
         self.batch.leftovers.extend(leftovers);
-        let has_members = |agent: &Agent| agent.root().is_some() || agent.has_leftovers();
-        let living = (0..self.agents.len()).map(AgentIndex).filter(|index| has_members(&self.agents[index.0]));
-        self.unsaved.extend(living);
+        // Also of those whose members could not be read just now: what they used goes on from what was read last.
+        self.unsaved.extend(self.forest.agents());
         self.write_host();
     }
 }

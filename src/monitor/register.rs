@@ -102,7 +102,7 @@ impl Monitor {
             let Some(index) = self.by_number.get(number).copied() else { continue };
             let agent = &mut self.agents[index.0];
             let lately = agent.stored.last_seen > now.wall - LATELY;
-            if lately || agent.is_listed() || agent.count_members() > 0 {
+            if lately || agent.is_listed() || self.forest.has_members(index) {
                 // It came back while it was deleted, or it has a process left that nobody waits for: its place would give
                 // that to the next one.
                 self.write_agent(index, now);

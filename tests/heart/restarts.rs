@@ -162,6 +162,28 @@ fn what_outlived_an_agent_that_ended_unseen_is_its_leftovers() {
     assert_eq!(bench.agent("a").leftovers.cpu_us, 3_000_000);
 }
 
+/// What it used is written down, although nobody can read it just now.
+#[test]
+fn what_outlived_an_agent_and_cannot_be_read_is_gone_on_with() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    let child = bench.host.fork(pid);
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(10 * SECOND);
+    bench.host.finish(pid, killed());
+    bench.registry(vec![]);
+    bench.pass(10 * SECOND);
+    bench.host.burn(child, 3 * SECOND);
+    bench.pass(10 * SECOND);
+    bench.host.set_denied(child, true);
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.agent("a").leftovers.cpu_us, 3_000_000, "it stays in the lists");
+    bench.restart();
+    bench.host.set_denied(child, false);
+    bench.pass(20 * SECOND);
+    assert_eq!(bench.agent("a").leftovers.cpu_us, 3_000_000);
+}
+
 /// The leader of a session had ended, unnoticed by what was written down last; a stranger gets its number, makes a
 /// session of it, starts something there and is gone. Nothing says that it was not the first leader who started that,
 /// unless somebody known is still in the session: then nobody can have got the number.
