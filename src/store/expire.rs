@@ -1,5 +1,7 @@
 //! Carries out what retention decides, a slice at a time.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::query::{self, JournalCursor};
@@ -133,9 +135,9 @@ impl Pruning {
             return Ok(false);
         }
         if !self.pressed() {
-            // What was stored last is new, whether the clock can be believed or not.
+            // All has an age, whether the clock can be believed or not: what is dated last, too.
             let reach = query::reach(connection)?;
-            self.at = self.at.max(reach.newest_pass.unwrap_or(self.at));
+            self.at = self.at.max(reach.newest.map_or(self.at, |newest| newest + Duration::from_millis(1)));
             // Begins where there is something: a database that filled up within a day has nothing older.
             let reached = |oldest: Option<Timestamp>, limit| oldest.map(|at| Share::reached(self.at.since(at), limit));
             let samples = reached(reach.oldest_pass, self.limits.samples);

@@ -51,10 +51,19 @@ pub enum NotTaken {
 pub(super) struct Shared {
     listener: Listener,
     pub(super) stats: Arc<StoreStats>,
-    /// What found the queue full, to be stored when the queue is empty.
-    overflow: Mutex<Backlog>,
+    /// What found the queue full, to be done when the queue is empty.
+    overflow: Mutex<Overflow>,
     /// Whether the last operation was not taken.
     full: AtomicBool,
+}
+
+/// What found the queue full.
+#[derive(Default)]
+pub(super) struct Overflow {
+    /// To be stored.
+    pub(super) backlog: Backlog,
+    /// What deleting was asked for, last.
+    pub(super) prune: Option<(Limits, Now)>,
 }
 
 /// Takes operations to the writer, in order. The writer ends when the last clone is gone.
@@ -73,7 +82,7 @@ impl WriteHandle {
     pub fn submit(&self, op: Op) -> Result<(), NotTaken> {
         // Held while sending, so that nothing overtakes what waits.
         let mut overflow = self.shared.overflow.lock().unwrap_or_else(PoisonError::into_inner);
-        let behind = matches!(op, Op::Store { .. }) && !overflow.is_empty(false);
+        let behind = matches!(op, Op::Store { .. }) && !overflow.backlog.is_empty(false);
         let sent = if behind {
             Err(TrySendError::Full(op))
         } else {
@@ -90,9 +99,16 @@ impl WriteHandle {
             Err(TrySendError::Full(op)) => (op, NotTaken::Busy),
             Err(TrySendError::Disconnected(op)) => (op, NotTaken::Stopped),
         };
-        let Op::Store { batch, reply } = op else { return Err(why) };
+        let (batch, reply) = match op {
+            Op::Store { batch, reply } => (batch, reply),
+            Op::Prune { limits, now } if why == NotTaken::Busy => {
+                overflow.prune = Some((limits, now));
+                return Ok(());
+            }
+            Op::Prune { .. } | Op::Flush { .. } => return Err(why),
+        };
         let waits = reply.is_none() && why == NotTaken::Busy;
-        let entries = self.shared.defer(batch, !waits, &mut overflow);
+        let entries = self.shared.defer(batch, !waits, &mut overflow.backlog);
         drop(overflow);
         drop(reply);
         self.shared.tell(Committed { entries, ..Committed::default() });
@@ -124,11 +140,11 @@ pub(super) fn queue(listener: Listener) -> (WriteHandle, Receiver<Op>, Arc<Share
 
 impl Shared {
     /// What found the queue full, once all that is older was taken from that.
-    pub(super) fn take_overflow(&self) -> Backlog {
+    pub(super) fn take_overflow(&self) -> Overflow {
         let mut overflow = self.overflow.lock().unwrap_or_else(PoisonError::into_inner);
         // Nothing is put into the queue while this is held.
         let emptied = self.stats.queue_length.load(Ordering::Relaxed) == 0;
-        if emptied { std::mem::take(&mut *overflow) } else { Backlog::default() }
+        if emptied { std::mem::take(&mut *overflow) } else { Overflow::default() }
     }
 
     /// Lets a batch wait, as far as there is room, and returns what happened, to be told without ids. Of one that is

@@ -14,7 +14,7 @@ use super::backlog::{Backlog, Portion};
 use super::database::{Contents, FileId};
 use super::expire::Pruning;
 use super::mark::{Mark, Reached};
-use super::queue::{Op, Shared};
+use super::queue::{Op, Overflow, Shared};
 use super::reserve::Reserve;
 use super::rolling::Rolling;
 use super::stats::add;
@@ -228,12 +228,15 @@ impl Writer {
 
     /// Takes in what found the queue full.
     fn take_overflow(&mut self) {
-        let mut overflow = self.shared.take_overflow();
-        while !overflow.is_empty(false) {
-            for batch in overflow.next(Portion::Much, false) {
+        let Overflow { mut backlog, prune } = self.shared.take_overflow();
+        while !backlog.is_empty(false) {
+            for batch in backlog.next(Portion::Much, false) {
                 let dropped = self.backlog.absorb(batch);
                 self.shared.count(dropped);
             }
+        }
+        if let Some((limits, now)) = prune {
+            self.begin_pruning(limits, now);
         }
         self.show_backlog();
     }

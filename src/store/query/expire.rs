@@ -79,9 +79,10 @@ pub(in crate::store) fn old_entries(
 /// From when to when the history goes.
 pub(in crate::store) struct Reach {
     pub(in crate::store) oldest_pass: Option<Timestamp>,
-    pub(in crate::store) newest_pass: Option<Timestamp>,
     pub(in crate::store) oldest_minute: Option<Timestamp>,
     pub(in crate::store) oldest_entry: Option<Timestamp>,
+    /// Of passes and entries.
+    pub(in crate::store) newest: Option<Timestamp>,
 }
 
 /// See [`Reach`].
@@ -93,9 +94,9 @@ pub(in crate::store) fn reach(connection: &Connection) -> rusqlite::Result<Reach
     let minute = connection.query_row("select min(key) from minute", [], |row| row.get::<_, Option<i64>>(0))?;
     Ok(Reach {
         oldest_pass: first("ticks", "asc")?,
-        newest_pass: first("ticks", "desc")?,
         oldest_entry: first("journal", "asc")?,
         oldest_minute: minute.map(|key| rollup_at(Resolution::Minute, key)),
+        newest: first("ticks", "desc")?.max(first("journal", "desc")?),
     })
 }
 

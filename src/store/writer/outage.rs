@@ -169,7 +169,8 @@ impl Writer {
         if let Some((limits, then)) = self.unpruned.take() {
             // Not left until the next time: until the first one there is no limit.
             self.begin_pruning(limits, then);
-        } else if cause == Cause::Full {
+        } else {
+            // It may have been interrupted; and where the disk is full, it makes room.
             self.prune_again();
         }
         self.keep_reserve();

@@ -55,11 +55,15 @@ impl Writer {
 
     /// Begins to delete as soon as the database is full, not only when that is due.
     pub(super) fn prune_if_full(&mut self) {
-        let (Some((limits, _)), Some(connection)) = (self.limits, &self.connection) else { return };
-        let full = || used_bytes(connection).is_ok_and(|used| used > limits.full());
-        if self.pruning.is_none() && self.size() > limits.full() && full() {
+        if self.pruning.is_none() && self.is_full() {
             self.prune_again();
         }
+    }
+
+    /// Whether what is kept is too large. A large file with free pages is not, nor is a long log.
+    fn is_full(&self) -> bool {
+        let (Some((limits, _)), Some(connection)) = (self.limits, &self.connection) else { return false };
+        self.size() > limits.full() && used_bytes(connection).is_ok_and(|used| used > limits.full())
     }
 
     /// Begins to delete between two times when that is due, by the time of the last. Not by a later one than that of what
@@ -86,12 +90,22 @@ impl Writer {
                 self.shared.tell(committed);
                 self.pruning = Some(pruning);
             }
-            // What was deleted may have made room again.
-            Ok(None) if self.reserve_used => self.keep_reserve(),
-            // Too large, and nothing is left: to be tried again when that is asked for the next time.
-            Ok(None) if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) => self.limits = None,
-            Ok(None) => {}
+            Ok(None) => self.end_pruning(),
             Err(failed) => tracing::warn!(reason = failed.error.chain(), "what is too old could not be deleted"),
+        }
+    }
+
+    fn end_pruning(&mut self) {
+        if self.limits.is_some_and(|(limits, _)| self.size() > limits.size_bytes) {
+            // A file that gave pages back is cut when its log is written back.
+            self.shorten_log();
+        }
+        if self.reserve_used {
+            // What was deleted may have made room again.
+            self.keep_reserve();
+        } else if self.is_full() {
+            // Nothing is left: to be tried again when that is asked for the next time.
+            self.limits = None;
         }
     }
 }
