@@ -25,6 +25,8 @@ pub(crate) struct Books {
     /// Dropped by then, and rows that were deleted for their age.
     samples_dropped: u64,
     expired: u64,
+    /// Rows that were deleted when that was asked last.
+    deleted: u64,
     /// Entries of its own.
     own: u64,
     /// Those of them that were told with their ids, and when, with the last ids and not held against what is stored yet.
@@ -112,6 +114,12 @@ impl Books {
             return Err(format!("P4: {missing} samples are missing, {dropped} were counted as dropped"));
         }
         Ok(())
+    }
+
+    /// Whether anything was deleted for its age since this was asked last.
+    pub(crate) fn deleted(&mut self, stats: &StoreStats) -> bool {
+        let expired = stats.expired_rows.load(Ordering::Relaxed);
+        std::mem::replace(&mut self.deleted, expired) != expired
     }
 
     /// The first pass that was not compared yet.

@@ -95,7 +95,7 @@ struct Story<'c> {
     sums: Sums,
     kept: Kept,
     last_pass: Option<Mono>,
-    /// When deleting was asked for last.
+    /// When something was deleted last, or that was asked for.
     pruned_at: u64,
     /// When it was done first.
     believes_since: Option<u64>,
@@ -248,10 +248,11 @@ impl Story<'_> {
         self.calm_down()
     }
 
-    /// Lets time pass, calling the monitor whenever something is due, as the engine does.
+    /// Lets time pass, calling the monitor whenever something is due, as the engine does; at most until the machine starts
+    /// again, and its clock with it.
     fn pass(&mut self, span: Duration) -> Result<(), String> {
-        let end = self.clock.now().mono + span;
-        while self.clock.now().mono < end {
+        let (end, boot) = (self.clock.now().mono + span, self.booted_at);
+        while self.booted_at == boot && self.clock.now().mono < end {
             let due = self.daemon().monitor.next_due().min(end);
             self.clock.advance(due.since(self.clock.now().mono));
             self.read_registry(false)?;

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 enum { WRITE = 1, SYNC = 2, TRUNCATE = 4 };
@@ -51,27 +52,46 @@ static int strikes(int what, int descriptor) {
     return 1;
 }
 
-/* What was synced is what a power failure leaves. */
-static int synced(int done, int descriptor) {
+/* What was written since the last sync: of the database, of its log or journal. Not less, whichever directory it is in. */
+static struct { off_t from, to; } dirty[2];
+
+static int is_log(const char *path) { return strstr(path, "agent-monitor.db")[strlen("agent-monitor.db")] == '-'; }
+
+static ssize_t soil(int descriptor, off_t at, ssize_t count) {
     char path[4096];
-    if (done || !control || !control->keeps || !is_ours(descriptor, path)) return done;
-    int copy = open(strcat(path, "~"), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    off_t at = 0;
-    while (sendfile(copy, descriptor, &at, 1 << 30) > 0) {}
-    close(copy);
-    return done;
+    if (count <= 0 || !control || !control->keeps || !is_ours(descriptor, path)) return count;
+    int which = is_log(path);
+    if (!dirty[which].to || at < dirty[which].from) dirty[which].from = at;
+    if (at + count > dirty[which].to) dirty[which].to = at + count;
+    return count;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+/* What was synced is what a power failure leaves. */
+static int synced(int done, int descriptor) {
+    char path[4096];
+    struct stat now, then;
+    if (done || !control || !control->keeps || !is_ours(descriptor, path) || fstat(descriptor, &now)) return done;
+    int which = is_log(path), copy = open(strcat(path, "~"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fstat(copy, &then)) abort();
+    off_t at = then.st_size ? dirty[which].from : 0, to = then.st_size ? dirty[which].to : now.st_size;
+    lseek(copy, at, SEEK_SET);
+    while (at < to && sendfile(copy, descriptor, &at, (size_t)(to - at)) > 0) {}
+    if (REAL(ftruncate)(copy, now.st_size)) abort();
+    close(copy);
+    dirty[which].from = dirty[which].to = 0;
+    return done;
+}
 
 ssize_t write(int d, const void *bytes, size_t count) {
     return strikes(WRITE, d) ? -1 : REAL(write)(d, bytes, count);
 }
 ssize_t pwrite(int d, const void *bytes, size_t count, off_t at) {
-    return strikes(WRITE, d) ? -1 : REAL(pwrite)(d, bytes, count, at);
+    return strikes(WRITE, d) ? -1 : soil(d, at, REAL(pwrite)(d, bytes, count, at));
 }
 ssize_t pwrite64(int d, const void *bytes, size_t count, off64_t at) {
-    return strikes(WRITE, d) ? -1 : REAL(pwrite64)(d, bytes, count, at);
+    return strikes(WRITE, d) ? -1 : soil(d, at, REAL(pwrite64)(d, bytes, count, at));
 }
 int fsync(int d) { return strikes(SYNC, d) ? -1 : synced(REAL(fsync)(d), d); }
 int fdatasync(int d) { return strikes(SYNC, d) ? -1 : synced(REAL(fdatasync)(d), d); }

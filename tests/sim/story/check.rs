@@ -9,6 +9,7 @@ use agent_monitor::model::{ProcessKey, Snapshot};
 
 use super::calm::members;
 use super::{BOUND, Kept, PRUNE_NS, SECOND, Story};
+use crate::daemon::Daemon;
 use crate::faults::Fault;
 use crate::oracle::{Files, is_read, sums_are_possible, verdict_is_true};
 
@@ -24,7 +25,7 @@ impl Story<'_> {
         }
         let daemon = self.daemon.as_mut().expect("it lives");
         daemon.books.check(&daemon.store.stats, daemon.is_well())?;
-        self.note_ids();
+        self.note_what_was_done();
         let Some(snapshot) = self.snapshot() else { return Ok(()) };
         self.watching_goes_on(&snapshot)?;
         let mut world = self.world.lock().unwrap();
@@ -68,9 +69,13 @@ impl Story<'_> {
         if since > patience { Err(format!("P7: no pass for {since:?}")) } else { Ok(()) }
     }
 
-    /// Entries that the daemon told with their ids.
-    pub(super) fn note_ids(&mut self) {
-        let told = std::mem::take(&mut self.daemon().books.ids);
+    /// Entries that the daemon told with their ids; and whether it deleted anything, asked or not.
+    pub(super) fn note_what_was_done(&mut self) {
+        let Daemon { books, store, .. } = self.daemon();
+        let told = std::mem::take(&mut books.ids);
+        if books.deleted(&store.stats) {
+            self.pruned_at = self.now();
+        }
         self.ids.extend(told.into_iter().map(|(id, at)| (id, self.booted_at + at)));
     }
 

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{SECOND, Story};
-use crate::faults::{Fault, Faults};
+use crate::faults::Fault;
+use crate::world::Chance;
 
 /// What a disk writes whole.
 const BLOCK: usize = 512;
@@ -18,7 +19,9 @@ impl Story<'_> {
             self.daemon.take().expect("it lives").stop();
         } else {
             self.leave_files()?;
-            let lost = lose_unsynced(&self.directory, &mut self.faults);
+            // By chances of its own: how many blocks there are changes with how often a disk was tried again.
+            let mut chance = Chance::new(self.faults.below(u64::MAX));
+            let lost = lose_unsynced(&self.directory, &mut chance);
             self.tell(|| format!("the power fails: {lost} blocks are lost"));
             self.faults.strike(Fault::PowerLost, lost);
         }
@@ -57,19 +60,19 @@ pub(super) fn settle(directory: &Path) {
 }
 
 /// Of each block that was not synced, either state may be the one that is on disk; how many were lost.
-fn lose_unsynced(directory: &Path, faults: &mut Faults) -> u64 {
+fn lose_unsynced(directory: &Path, chance: &mut Chance) -> u64 {
     let mut lost = 0;
     for (file, synced) in files(directory) {
         let Ok(now) = fs::read(&file) else { continue };
         let then = fs::read(&synced).unwrap_or_default();
-        let length = if faults.below(2) == 0 { then.len() } else { now.len() };
+        let length = if chance.one_in(2) { then.len() } else { now.len() };
         let mut left = vec![0; length];
         for (place, block) in left.chunks_mut(BLOCK).enumerate() {
             let at = |bytes: &[u8]| {
                 bytes.get(place * BLOCK..).map_or(Vec::new(), |rest| rest.iter().take(BLOCK).copied().collect())
             };
             let (then, now): (Vec<u8>, Vec<u8>) = (at(&then), at(&now));
-            let chosen = if faults.below(2) == 0 { &then } else { &now };
+            let chosen = if chance.one_in(2) { &then } else { &now };
             lost += u64::from(chosen != &now);
             let known = chosen.len().min(block.len());
             block[..known].copy_from_slice(&chosen[..known]);
@@ -78,7 +81,7 @@ fn lose_unsynced(directory: &Path, faults: &mut Faults) -> u64 {
     }
     // It is never synced, and made anew from the log.
     let _ = fs::remove_file(directory.join("agent-monitor.db-shm"));
-    if faults.below(2) == 0 {
+    if chance.one_in(2) {
         // Nor is that: it is written in place.
         fs::write(directory.join("agent-monitor.mark"), "").unwrap();
     }

@@ -223,7 +223,7 @@ impl Story<'_> {
     /// The daemon is killed: what it left is where the next one is to go on.
     pub(super) fn leave_files(&mut self) -> Result<(), String> {
         self.tell(|| "the daemon is killed".to_owned());
-        self.note_ids();
+        self.note_what_was_done();
         self.reporter.hear(self.now(), false);
         self.deaths += 1;
         let left = self.place.join(format!("state-{}", self.deaths));
@@ -247,7 +247,8 @@ impl Story<'_> {
             }
             self.world().passes = self.kept.passes;
         }
-        // What could not be read when a daemon ended is charged twice by the next one: not right yet.
+        // A root that cannot be read when a daemon begins is taken for one that ended, and what others used that was shown and
+        // not written down is charged again if they are left over: not right yet.
         (self.until.blind, self.until.hidden) = (0, 0);
         self.see_again();
         let away = Duration::from_millis(10 + self.faults.below(2_000));
