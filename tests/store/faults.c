@@ -44,7 +44,7 @@ static int strikes(int what, int descriptor) {
     if (error == DIE) raise(SIGKILL);
     if (error == STALL) {
         int waited = 0;
-        while (control->what && waited++ < LONGEST) usleep(1000);
+        while (control->what && !control->overslept && waited++ < LONGEST) usleep(1000);
         control->overslept |= waited > LONGEST;
         return 0;
     }
