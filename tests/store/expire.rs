@@ -347,6 +347,39 @@ fn what_fills_it_at_once_makes_room_too() {
     }
 }
 
+/// What is deleted stands last in the file, since a clock was set back: hardly anything is written to cut it off. The file is
+/// cut all the same, and the limit holds for what comes.
+#[test]
+fn a_file_of_which_the_end_is_free_is_cut_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let limits = Limits { size_bytes: 4 << 20, ..LIMITS };
+    let fat = |at, count| {
+        let fat = |n| of_agent(1, after(at), event(&format!("{n} {}", "x".repeat(12_000))));
+        store
+            .store(Batch { entries: (0..count).map(fat).collect(), agents: vec![agent(1)], ..Batch::default() })
+            .unwrap();
+    };
+    let size = || store.stats.database_size_bytes.load(Ordering::Relaxed);
+    fat(1_000, 150);
+    fat(1, 250);
+    assert!(size() > limits.size_bytes, "{} bytes: it does not come about", size());
+    store.handle.submit(Op::Prune { limits, now: Now { wall: after(1_000), mono: Mono(0) } }).unwrap();
+    store.flush();
+    assert!(
+        size() <= limits.size_bytes,
+        "{} bytes after {} rows",
+        size(),
+        store.stats.expired_rows.load(Ordering::Relaxed)
+    );
+    for at in 1_001..1_010 {
+        fat(at, 50);
+        store.flush();
+        assert!(size() <= limits.size_bytes, "{} bytes", size());
+    }
+    store.stop();
+}
+
 #[test]
 fn the_file_shrinks_and_others_write_meanwhile() {
     let directory = tempfile::tempdir().unwrap();

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use agent_monitor::model::{Batch, Mono, Now, StoredAgent};
-use agent_monitor::monitor::NotRecorded;
+use agent_monitor::monitor::{Answer, NotRecorded};
 use agent_monitor::retention::Limits;
 use agent_monitor::store::{Committed, FILE_NAME, NotTaken, Op, Opened};
 use rusqlite::Connection;
@@ -309,6 +310,29 @@ fn a_full_queue_refuses_or_lets_wait() {
         assert_eq!(stats.queue_length.load(Ordering::Relaxed), 0);
         assert_eq!(stats.dropped_samples.load(Ordering::Relaxed), 2, "with those that were refused");
     }
+}
+
+/// Nor is what is to be deleted forgotten: it comes in its turn as well.
+#[test]
+fn what_was_to_be_deleted_when_the_queue_was_full_is_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (Opened { writer, handle, stats, .. }, _told) = opened(directory.path()).unwrap();
+    let stored = (1..).find(|tick| submit(&handle, noted(*tick)).is_err()).unwrap() - 1;
+    let limits = Limits { samples: WEEK, rollups: WEEK * 13, size_bytes: 16 << 20 };
+    let now = Now { wall: after(3 * 7 * 24 * 3600), mono: Mono(0) };
+    handle.submit(Op::Prune { limits, now }).unwrap();
+    let thread = run(writer);
+    let (sender, done) = channel();
+    let flush = || {
+        let sender = sender.clone();
+        handle.submit(Op::Flush { answer: Answer::new(move |()| sender.send(()).unwrap()) })
+    };
+    std::iter::repeat_with(flush).find_map(Result::ok).unwrap();
+    done.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(ask(directory.path(), "select count(*) from ticks"), ["0"], "of {stored}");
+    assert!(stats.expired_rows.load(Ordering::Relaxed) > stored);
+    drop(handle);
+    thread.join().unwrap();
 }
 
 #[test]
