@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod alerts;
+mod bound;
 #[expect(dead_code, reason = "what only a world of the simulator meets")]
 mod control;
 mod crash;
