@@ -1,4 +1,5 @@
-//! The processes that are watched, and the floors: both are the programs `benches/floor.c` and `benches/trees.c`.
+//! The processes that are watched, and the floors: the programs `benches/floor.c`, `benches/trees.c`,
+//! `benches/exits.c`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 pub(crate) struct Floor {
     single: PathBuf,
     trees: PathBuf,
+    exits: PathBuf,
 }
 
 impl Floor {
@@ -20,7 +22,7 @@ impl Floor {
             assert!(status.expect("a C compiler called cc").success(), "{source} cannot be compiled");
             program
         };
-        Floor { single: compiled("floor"), trees: compiled("trees") }
+        Floor { single: compiled("floor"), trees: compiled("trees"), exits: compiled("exits") }
     }
 }
 
@@ -106,6 +108,38 @@ impl Rounds {
 }
 
 impl Drop for Rounds {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The floor waiting for the ends of a herd.
+pub(crate) struct Ends {
+    child: Child,
+    told: BufReader<ChildStdout>,
+}
+
+impl Ends {
+    pub(crate) fn start(floor: &Floor, herd: &Herd) -> Ends {
+        let pids = herd.pids.iter().map(u32::to_string);
+        let mut child = Command::new(&floor.exits).args(pids).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ends = Ends { told: BufReader::new(child.stdout.take().unwrap()), child };
+        ends.until("ready");
+        ends
+    }
+
+    /// Reads on up to this line.
+    pub(crate) fn until(&mut self, text: &str) {
+        let mut line = String::new();
+        while line.trim_end() != text {
+            line.clear();
+            assert!(self.told.read_line(&mut line).unwrap() > 0, "the floor goes on");
+        }
+    }
+}
+
+impl Drop for Ends {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
