@@ -140,13 +140,15 @@ impl Backlog {
     pub(super) fn next(&mut self, portion: Portion, without_samples: bool) -> Vec<Batch> {
         let mut batch = Batch::default();
         let all = portion == Portion::Much;
-        if !self.owed.is_empty() {
-            std::mem::take(&mut self.owed).settle(&mut batch);
-        }
+        self.owed.settle(&mut batch);
         if all || batch.is_empty() {
             let count = self.entries.len().min(if all { ENTRIES } else { 1 });
             batch.entries = self.entries.drain(..count).collect();
             self.entry_bytes -= batch.entries.iter().map(bytes).sum::<usize>();
+        }
+        // An alert that has ended since must not fire again by an entry that comes later.
+        if self.entries.is_empty() && (all || batch.is_empty()) {
+            self.owed.settle_alerts(&mut batch);
         }
         if all || batch.is_empty() {
             batch.host = std::mem::take(&mut self.minutes).into();
@@ -210,7 +212,7 @@ fn bytes(entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AgentNumber, EventReport, JsonObject, MemoryMethod, Metrics, Timestamp};
+    use crate::model::{AgentNumber, AlertKey, EventReport, JsonObject, MemoryMethod, Metrics, StoredAlert, Timestamp};
 
     fn passed(ordinal: u64, samples: usize) -> Batch {
         let at = Timestamp::default();
@@ -299,6 +301,23 @@ mod tests {
         assert_eq!(backlog.entries(), 4, "what still fits is taken");
         backlog.next(Portion::Much, false);
         assert_eq!(backlog.entry_bytes, 0);
+    }
+
+    #[test]
+    fn how_alerts_are_comes_after_all_entries() {
+        let key = AlertKey { agent: None, source: None, rule: "r".into() };
+        let ended = vec![StoredAlert { key, state: None, episode: None }];
+        for (portion, parts) in [(Portion::Much, 2), (Portion::Least, ENTRIES + 2)] {
+            let mut backlog = Backlog::default();
+            backlog.absorb(Batch { alerts: ended.clone(), ..told(&["x"; ENTRIES + 1]) });
+            let mut taken = Vec::new();
+            while !backlog.is_empty(false) {
+                taken.extend(backlog.next(portion, false));
+            }
+            let last = taken.pop().unwrap();
+            assert_eq!((last.alerts, taken.len() + 1), (ended.clone(), parts));
+            assert!(taken.iter().all(|part| part.alerts.is_empty() && !part.entries.is_empty()));
+        }
     }
 
     #[test]

@@ -79,14 +79,20 @@ impl Owed {
             && self.delivered.is_empty()
     }
 
-    /// Puts what is owed in front of what `batch` says, which is newer.
-    pub(super) fn settle(self, batch: &mut Batch) {
-        batch.agents.splice(..0, self.agents.into_values());
-        batch.runs.splice(..0, self.runs.rows);
-        batch.leftovers.splice(..0, self.leftovers.rows);
-        batch.accounts.splice(..0, self.accounts.into_values());
-        batch.alerts.splice(..0, self.alerts.into_values());
-        batch.delivered.splice(..0, self.delivered.into_values());
+    /// Moves what is owed into a batch that is empty, all but alerts.
+    pub(super) fn settle(&mut self, batch: &mut Batch) {
+        let owed = std::mem::take(self);
+        batch.agents = owed.agents.into_values().collect();
+        batch.runs = owed.runs.rows;
+        batch.leftovers = owed.leftovers.rows;
+        batch.accounts = owed.accounts.into_values().collect();
+        batch.delivered = owed.delivered.into_values().collect();
+        self.alerts = owed.alerts;
+    }
+
+    /// Moves how alerts are.
+    pub(super) fn settle_alerts(&mut self, batch: &mut Batch) {
+        batch.alerts = std::mem::take(&mut self.alerts).into_values().collect();
     }
 }
 
@@ -115,8 +121,9 @@ mod tests {
         for runs in [vec![run(3, 0), run(1, 0)], vec![run(2, 0), run(3, 9)], vec![run(4, 0)]] {
             owed.absorb(&mut Batch { runs, ..Batch::default() });
         }
-        let mut batch = Batch { runs: vec![run(5, 0)], ..Batch::default() };
+        let mut batch = Batch::default();
         owed.settle(&mut batch);
-        assert_eq!(batch.runs, [run(3, 9), run(1, 0), run(2, 0), run(4, 0), run(5, 0)]);
+        assert_eq!(batch.runs, [run(3, 9), run(1, 0), run(2, 0), run(4, 0)]);
+        assert!(owed.is_empty());
     }
 }
