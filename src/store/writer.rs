@@ -321,22 +321,18 @@ impl Writer {
         }
     }
 
-    /// Lets batches wait that met trouble, and tells those who wait for them that they are not stored. What is itself at
-    /// fault is lost, but for what else it said of how things are.
+    /// Lets batches wait that met trouble, and tells those who wait for them that they are not stored. Of one that is itself
+    /// at fault what happened is lost, and what it says of how things are is tried once more.
     fn defer(&mut self, batches: Vec<Awaited>, error: &StoreError) {
         let (reason, full) = self.outage.as_ref().map_or_else(|| (error.chain().into(), false), Outage::told);
-        let mut refused = Backlog::default();
-        if error.blames_data() {
+        let at_fault = error.blames_data();
+        if at_fault {
             tracing::error!(%reason, "something could not be stored");
         }
         let mut entries = Vec::new();
         let mut replies = Vec::new();
         for (batch, reply) in batches {
-            let (gone, backlog) = match error.blames_data() {
-                true => (true, &mut refused),
-                false => (reply.is_some(), &mut self.backlog),
-            };
-            entries.extend(self.shared.defer(batch, gone, backlog));
+            entries.extend(self.shared.defer(batch, at_fault || reply.is_some(), &mut self.backlog));
             replies.extend(reply);
         }
         self.show_backlog();
