@@ -107,7 +107,10 @@ impl Live {
         }
         socket.permit(config.ingest.mode, config.ingest.group.as_deref())?;
         let config = Arc::new(config);
-        self.discovery.change(&config)?;
+        if let Err(error) = self.discovery.change(&config) {
+            let _ = socket.permit(running.ingest.mode, running.ingest.group.as_deref()); // as it was
+            return Err(error.into());
+        }
         self.dispatch.change(&config.alerts.receivers);
         self.guard.change(&config.api.allowed_hosts, token);
         self.messages.send_if_modified(|database| {
