@@ -24,6 +24,8 @@ pub(super) async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMa
             ("process_events", present.snapshot.own.events_lost),
             ("requests", count(&counts.refused)),
             ("requests_panicked", count(&counts.panics)),
+            ("writes_limited", count(&counts.writes_limited)),
+            ("writes_failed", count(&counts.writes_failed)),
             ("connections", count(&counts.accept_failures)),
             ("answers", count(&counts.answers_refused)),
             ("streams", count(&counts.streams_refused)),

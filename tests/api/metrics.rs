@@ -149,6 +149,8 @@ fn counters_move() {
         assert_eq!(value(name), expected, "{name}");
     }
     for (counter, what) in [
+        (&server.counts.writes_limited, "writes_limited"),
+        (&server.counts.writes_failed, "writes_failed"),
         (&server.counts.accept_failures, "connections"),
         (&server.counts.answers_refused, "answers"),
         (&server.counts.streams_refused, "streams"),
