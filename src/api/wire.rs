@@ -19,7 +19,7 @@ pub(super) use self::history::History;
 use self::host::Host;
 use self::metrics::{AgentMetrics, Metric};
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Process, Run, Time};
-use self::rows::{error, event, mib, raw, seconds};
+use self::rows::{error, event, mib, seconds};
 pub(super) use self::status::{Refused, Status};
 pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};
 use crate::feed::Present;
@@ -177,7 +177,7 @@ impl<'a> From<&'a AgentView> for AgentHead<'a> {
             pid: view.pid.map(Pid::get),
             started_at: view.started_at.map(Time),
             restarts: view.restarts,
-            metadata: raw(&view.metadata),
+            metadata: view.metadata.as_raw(),
         }
     }
 }

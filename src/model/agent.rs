@@ -1,6 +1,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::value::{RawValue, to_raw_value};
+
 use super::{Pid, Timestamp};
 
 /// An agent's name for itself: 1 to 128 bytes, no control characters. Untrusted text.
@@ -76,8 +78,8 @@ impl AgentNumber {
 }
 
 /// The text of a JSON object that we only pass on: metadata of an agent or an event.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct JsonObject(Arc<str>);
+#[derive(Clone, Debug)]
+pub struct JsonObject(Arc<RawValue>);
 
 impl JsonObject {
     /// Takes the text if it is one JSON object.
@@ -92,19 +94,33 @@ impl JsonObject {
 
     /// The object as JSON text.
     pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The object as a part of other JSON.
+    pub fn as_raw(&self) -> &RawValue {
         &self.0
     }
 }
 
+/// By their texts.
+impl PartialEq for JsonObject {
+    fn eq(&self, other: &JsonObject) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for JsonObject {}
+
 impl Default for JsonObject {
     fn default() -> JsonObject {
-        JsonObject("{}".into())
+        JsonObject::from(serde_json::Map::new())
     }
 }
 
 impl From<serde_json::Map<String, serde_json::Value>> for JsonObject {
     fn from(map: serde_json::Map<String, serde_json::Value>) -> JsonObject {
-        JsonObject(serde_json::Value::Object(map).to_string().into())
+        JsonObject(to_raw_value(&map).expect("values of JSON have a JSON form").into())
     }
 }
 

@@ -2,6 +2,9 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::Offset;
+
 /// A moment on the wall clock: milliseconds since the Unix epoch, UTC. A label, never the source of a duration.
 ///
 /// Kept within the years 0000 to 9999, so that every value has an RFC 3339 form.
@@ -42,7 +45,8 @@ impl Timestamp {
 
     /// The form of the database, `YYYY-MM-DD HH:MM:SS.SSS`, which SQLite's date functions read and which sorts as text.
     pub fn sql(self) -> String {
-        self.format("%Y-%m-%d %H:%M:%S%.3f")
+        const FORM: DateTimePrinter = DateTimePrinter::new().separator(b' ').precision(Some(3));
+        FORM.datetime_to_string(&Offset::UTC.to_datetime(self.moment()))
     }
 
     /// Reads an RFC 3339 time, or the database's form of one (taken as UTC).
@@ -90,16 +94,15 @@ impl Timestamp {
         Some(Timestamp::from_unix_ms((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + ms))
     }
 
-    fn format(self, pattern: &str) -> String {
-        let moment = jiff::Timestamp::from_millisecond(self.0).expect("kept within the range of RFC 3339");
-        moment.strftime(pattern).to_string()
+    fn moment(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.0).expect("kept within the range of RFC 3339")
     }
 }
 
 /// RFC 3339, UTC, milliseconds: `2026-01-31T09:30:00.000Z`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+        write!(f, "{:.3}", self.moment())
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn event(recorded: &Recorded) -> Option<Event<'_>> {
         agent_id: recorded.entry.agent.as_ref().map(|(_, id)| Id(id)),
         event_type,
         message,
-        metadata: raw(metadata),
+        metadata: metadata.as_raw(),
         timestamp: Time(recorded.entry.at),
     })
 }
@@ -258,10 +258,6 @@ impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
     }
-}
-
-pub(super) fn raw(object: &JsonObject) -> &RawValue {
-    serde_json::from_str(object.as_str()).expect("a JsonObject holds JSON")
 }
 
 /// Not a number and the infinities become `null`, as JSON has no word for them.
