@@ -139,7 +139,7 @@ struct Waiter {
 
 impl Waiter {
     fn run(self) {
-        let mut ready = Vec::with_capacity(BATCH);
+        let (mut ready, mut over) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         loop {
             ready.clear();
             match epoll::wait(&self.shared.epoll, spare_capacity(&mut ready), None) {
@@ -150,17 +150,20 @@ impl Waiter {
             for &Event { data, flags, .. } in &ready {
                 match data.u64() {
                     STOP => return,
-                    number => told |= self.tell(number, flags.contains(EventFlags::HUP)),
+                    number => told |= self.tell(number, flags.contains(EventFlags::HUP), &mut over),
                 }
             }
             if told {
                 (self.wake)();
             }
+            // After the news, which need not wait for this.
+            over.drain(..).for_each(|number| self.shared.remove(number));
         }
     }
 
-    /// Tells what is new about an end; `reaped` is that there will be no further edge. `false`: nothing was sent.
-    fn tell(&self, number: u64, reaped: bool) -> bool {
+    /// Tells what is new about an end; `reaped` is that there will be no further edge. `over`: of whom there is nothing more
+    /// to tell. `false`: nothing was sent.
+    fn tell(&self, number: u64, reaped: bool, over: &mut Vec<u64>) -> bool {
         let mut watched = self.shared.lock();
         // Released since epoll spoke.
         let Some(entry) = watched.get_mut(&number) else { return false };
@@ -183,8 +186,7 @@ impl Waiter {
         if !first || last.is_none() {
             send(last);
         }
-        drop(watched);
-        self.shared.remove(number);
+        over.push(number);
         true
     }
 
@@ -207,14 +209,14 @@ impl Waiter {
     fn zombie(&self, process: ProcessKey) -> Zombie {
         let mut buffer = [0; TEXT_BYTES];
         let Ok(file) = self.procfs.open_file(process.pid, "stat") else { return Zombie::Unseen };
-        let credentials = self.procfs.credentials(process.pid);
+        let may_see =
+            self.access.everyone || self.procfs.credentials(process.pid).is_ok_and(|whose| whose == self.access.own);
         let Ok(stat) = self.procfs.stat_of(file, process, &mut buffer) else { return Zombie::Unseen };
         // Linux before 6.16 may say too early that a process ends whose first thread ended, or that calls exec on another
         // thread. Another edge follows.
         if stat.state != ProcessState::Zombie {
             return Zombie::Alive;
         }
-        let may_see = credentials.is_ok_and(|credentials| self.access.covers(credentials));
         stat.exit(may_see).map_or(Zombie::Unseen, Zombie::Ended)
     }
 }
@@ -246,9 +248,5 @@ impl Access {
         let everyone = rustix::thread::capabilities(None)
             .is_ok_and(|capabilities| capabilities.effective.contains(CapabilitySet::SYS_PTRACE));
         Access { everyone, own: Credentials { uid: geteuid().as_raw(), gid: getegid().as_raw() } }
-    }
-
-    fn covers(self, credentials: Credentials) -> bool {
-        self.everyone || self.own == credentials
     }
 }

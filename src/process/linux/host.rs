@@ -45,7 +45,7 @@ pub(super) fn pressure(root: &Path) -> HostPressure {
 }
 
 /// The start of a file; `None` if it cannot be read, which is as good as not being there.
-fn file<'b>(path: &Path, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+pub(super) fn file<'b>(path: &Path, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
     let file = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let length = rustix::io::pread(file, &mut *buffer, 0).ok()?;
     Some(&buffer[..length])

@@ -3,6 +3,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::host;
 use super::stat::labelled;
 use crate::model::Pid;
 
@@ -18,7 +19,7 @@ pub(super) fn counter(root: &Path, pid: Pid) -> Option<PathBuf> {
 
 /// The count that such a file has now.
 pub(super) fn count(file: &Path) -> Option<u64> {
-    labelled(&std::fs::read(file).ok()?, b"oom_kill ")
+    labelled(host::file(file, &mut [0; 512])?, b"oom_kill ")
 }
 
 /// Where the count may be: with version 1 the memory controller has a tree of its own. A cgroup's own events first, those

@@ -10,7 +10,7 @@ use super::descriptors::Files;
 use super::procfs::{Procfs, TEXT_BYTES};
 use super::stat::{self, MemorySign, Stat, WorkSign};
 use crate::clock::monotonic;
-use crate::model::{IoReading, Pid, ProcessKey, ProcessRow, PssReading, Reading};
+use crate::model::{IoReading, Pid, ProcessKey, ProcessRow, ProcessState, PssReading, Reading};
 use crate::process::ReadError;
 
 /// The constants of a machine that the numbers in `/proc` depend on.
@@ -113,11 +113,13 @@ impl Reader {
         let pid = process.pid;
         let mut buffer = [0; TEXT_BYTES];
         let mut last_io = last.and_then(|last| last.io);
+        let mut has_memory = true;
         if io || last.is_some_and(|last| last.settled) {
             let stat = self.procfs.stat_of(&files.stat, process, &mut buffer)?;
             if let Some(last) = last.and_then(|last| last.again(&stat, io)) {
                 return Ok((self.counters(&stat, &last, io), last));
             }
+            has_memory = stat.state != ProcessState::Zombie;
             if io {
                 let work = stat.work;
                 let denied = last.is_some_and(|last| last.io_is_denied());
@@ -125,9 +127,7 @@ impl Reader {
                 last_io = Some(LastIo { reading, work, stood_in: 0 });
             }
         }
-        let statm = files.statm(&self.procfs, pid)?;
-        let text = self.procfs.read(statm, &mut buffer, pid, "statm")?;
-        let pages = stat::resident_pages(text).map_err(|what| self.procfs.parse_error(what, pid, "statm"))?;
+        let pages = if has_memory { self.pages(pid, files, &mut buffer)? } else { 0 };
         let stat = self.procfs.stat_of(&files.stat, process, &mut buffer)?;
         // It was read between two readings that show no sign of a change.
         let settled = last.is_some_and(|before| before.memory == stat.memory);
@@ -151,6 +151,11 @@ impl Reader {
             threads: Some(stat.threads),
             io: last.io.filter(|_| io).map_or(IoReading::Skipped, |io| io.reading),
         }
+    }
+
+    fn pages(&self, pid: Pid, files: &mut Files, buffer: &mut [u8; TEXT_BYTES]) -> Result<u64, ReadError> {
+        let text = self.procfs.read(files.statm(&self.procfs, pid)?, buffer, pid, "statm")?;
+        stat::resident_pages(text).map_err(|what| self.procfs.parse_error(what, pid, "statm"))
     }
 
     /// Not finding the file is as being refused: a kernel without I/O accounting has none.
