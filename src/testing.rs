@@ -279,9 +279,11 @@ impl Host {
         self.lock().processes.remove(&pid);
     }
 
-    /// Ends a process and lets its parent wait for it at once.
+    /// Ends a process, unless it has ended, and lets its parent wait for it at once.
     pub fn finish(&self, pid: Pid, status: ExitStatus) {
-        self.end(pid, status);
+        if self.lock().processes.get(&pid).is_some_and(|process| process.status.is_none()) {
+            self.end(pid, status);
+        }
         self.reap(pid);
     }
 

@@ -119,6 +119,8 @@ pub struct Monitor {
     /// The agents' root processes, those that ended too, until their ends are told and they are gone.
     roots: HashMap<ProcessKey, AgentIndex>,
     /// Which the next pass, even one for a few, is to read. Beside them, so that the end of one does not touch all.
+    /// Roots that are gone, and until when it may still be told how they ended.
+    parting: Vec<(ProcessKey, Mono)>,
     due: Vec<bool>,
     /// Whose runs ended, and wait for their causes.
     ending: Vec<AgentIndex>,
@@ -192,6 +194,7 @@ impl Monitor {
             config,
             processes,
             agents: Vec::new(),
+            parting: Vec::new(),
             vacant: Vec::new(),
             by_id: BTreeMap::new(),
             by_number: HashMap::new(),
@@ -243,6 +246,7 @@ impl Monitor {
         }
         self.finish(now)
     }
+        self.release_parting(now);
 
     /// Does what is due: takes in what happened to processes, samples, evaluates the alert rules.
     pub fn step(&mut self, now: Now) -> Vec<Effect> {
@@ -288,8 +292,9 @@ impl Monitor {
     pub fn next_due(&self) -> Mono {
         let timers = [&self.timers.tick, &self.timers.alerts, &self.timers.upkeep, &self.timers.prune];
         let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
-        let ends = self.ending.iter().filter_map(|index| self.agents[index.0].awaited()).map(|end| end.deadline);
-        ends.chain(self.early).chain(self.search_due()).fold(timer, Mono::min)
+        let ends = self.ending.iter().filter_map(|index| self.agents[*index].awaited()).map(|end| end.deadline);
+        let parting = self.parting.iter().map(|(_, until)| *until);
+        ends.chain(parting).chain(self.early).chain(self.search_due()).fold(timer, Mono::min)
     }
 
     fn finish(&mut self, now: Now) -> Vec<Effect> {

@@ -225,7 +225,7 @@ impl Monitor {
         ];
         self.tell(index, event(word, word, &format!("process {} ended: {how}", root.pid), facts), now);
         if self.forest.get(root).is_none() {
-            self.release_root(root);
+            self.release_root(index, root, now);
         }
     }
 
@@ -252,11 +252,17 @@ impl Monitor {
         }
         let is_told = |run: &Run| run.end.as_ref().is_some_and(|end| end.reason.is_some());
         if agent.run.as_ref().is_none_or(|run| run.root != root || is_told(run)) {
-            self.release_root(root);
+            self.release_root(index, root, now);
         }
     }
 
-    fn release_root(&mut self, root: ProcessKey) {
+    /// A root is gone, and its end was told. A cause that is not known may be on its way: who reads that the process is gone
+    /// may be faster than who is told why.
+    fn release_root(&mut self, index: AgentIndex, root: ProcessKey, now: Now) {
+        let end = self.agents[index].run.as_ref().filter(|run| run.root == root).and_then(|run| run.end.as_ref());
+        if end.is_some_and(|end| end.status.is_none()) {
+            return self.parting.push((root, now.mono + STATUS_PATIENCE));
+        }
         self.roots.remove(&root);
         self.processes.release(root);
     }
@@ -266,6 +272,19 @@ impl Run {
     /// One that begins.
     pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
         Run {
+
+    /// Lets roots go of whose ends nothing more was told.
+    pub(super) fn release_parting(&mut self, now: Now) {
+        let (roots, processes) = (&mut self.roots, &mut self.processes);
+        self.parting.retain(|(root, until)| {
+            let stays = *until > now.mono;
+            if !stays {
+                roots.remove(root);
+                processes.release(*root);
+            }
+            stays
+        });
+    }
             root,
             first: root,
             boot,

@@ -106,6 +106,23 @@ fn a_status_that_comes_after_the_process_is_gone_is_told() {
     assert_eq!(bench.agent("slow").state_reason.as_deref(), Some(&*format!("process {slow} ended (SIGKILL)")));
 }
 
+/// It is waited for in the middle of a pass: that finds it gone before anybody has told how it ended.
+#[test]
+fn a_status_that_is_told_after_a_pass_found_the_process_gone_is_kept() {
+    let mut bench = Bench::new(10 * SECOND);
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "online", Some(pid))]);
+    bench.pass(20 * SECOND);
+    bench.host.end_hidden(pid, killed());
+    bench.pass(5 * SECOND);
+    assert_eq!(bench.events().last().unwrap().1, format!("process {pid} ended: how is not known"));
+    bench.host.finish_when_read(pid, killed());
+    bench.pass(10 * SECOND);
+    assert_eq!(bench.agent("a").state_reason.as_deref(), Some(&*format!("process {pid} ended (SIGKILL)")));
+    let last = bench.stored.iter().rev().find_map(|batch| batch.runs.last()).unwrap();
+    assert_eq!(last.end.as_ref().unwrap().status, Some(killed()));
+}
+
 #[test]
 fn what_outlives_its_agent_is_charged_to_an_account_of_its_own() {
     let mut bench = Bench::new(10 * SECOND);
