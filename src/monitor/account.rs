@@ -6,7 +6,8 @@ use crate::ledger::{Counter, Ledger, Share};
 use crate::model::{Io, IoReading, MemberRow, Mono, ProcessKey, ProcessState, Reading, Sums};
 use crate::tree::{Member, Seen};
 
-/// Processor time is counted in hundredths of a second: in a shorter time than this it makes no rate.
+/// Processor time is counted in hundredths of a second: in a shorter time than this, in which a busy loop may seem to sleep,
+/// it makes no rate.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// What is added up of a tree, in a ledger each.
@@ -162,10 +163,8 @@ impl Account {
         });
         let cpu = Counter { own: reading.cpu.own_us, children: reading.cpu.children_us };
         let cpu_percent = before.and_then(|seen| {
-            if reading.read_at.since(seen.read_at) < SHORTEST {
-                return seen.cpu_percent;
-            }
-            percent(cpu.own.saturating_sub(seen.cpu.last().own), reading.read_at, seen.read_at)
+            let used_us = cpu.own.saturating_sub(seen.cpu.last().own);
+            percent(used_us, reading.read_at, seen.read_at).or(seen.cpu_percent)
         });
         member.seen = Some(Seen {
             read_at: reading.read_at,
@@ -238,11 +237,11 @@ fn enter(ledger: &mut Ledger, share: Option<Share>, now: Counter, born: bool) ->
     }
 }
 
-/// Microseconds of processor time between two moments, as percent of one core.
+/// Microseconds of processor time between two moments, as percent of one core; none if they are too close for a rate.
 pub(super) fn percent(used_us: u64, at: Mono, before: Mono) -> Option<f64> {
     let span: Duration = at.since(before);
     #[expect(clippy::cast_precision_loss, reason = "a rate of one decimal")]
-    let rate = (!span.is_zero()).then(|| used_us as f64 / span.as_secs_f64() / 10_000.0);
+    let rate = (span >= SHORTEST).then(|| used_us as f64 / span.as_secs_f64() / 10_000.0);
     rate
 }
 

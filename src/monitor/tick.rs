@@ -148,7 +148,7 @@ impl Monitor {
         let sum = agent.sum;
         let lives = root.is_some() && sum.read_at.is_some();
         let cpu_percent = match (agent.read_at, sum.read_at) {
-            (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before),
+            (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before).or(agent.metrics.cpu_percent),
             _ => None,
         };
         let first = lives && std::mem::replace(&mut agent.read_at, sum.read_at).is_none();

@@ -19,6 +19,21 @@ fn a_new_agent_has_a_rate_within_a_second() {
     assert_eq!(bench.events(), [("started".to_owned(), format!("process {pid} (agent) is running"))]);
 }
 
+/// The kernel counts in hundredths of a second: over so few of them a busy loop may seem to sleep.
+#[test]
+fn a_regular_pass_right_after_the_first_reading_makes_no_rate() {
+    let ms = Duration::from_millis;
+    let mut bench = Bench::new(SECOND);
+    bench.pass(ms(1_950));
+    let pid = bench.host.start("agent");
+    bench.registry(vec![record("a", "busy", Some(pid))]);
+    bench.pass(ms(60));
+    assert_eq!(bench.agent("a").metrics.cpu_percent, None);
+    bench.host.burn(pid, ms(250));
+    bench.pass(ms(500));
+    assert_eq!(bench.agent("a").metrics.cpu_percent, Some(50.0));
+}
+
 #[test]
 fn a_daemon_knows_how_things_are_from_its_first_step_on() {
     let mut bench = Bench::new(3600 * SECOND);
