@@ -212,9 +212,8 @@ impl Monitor {
         }
     }
 
-    /// Finds agents among all processes, if this pass is to search; lets those go that ended a while ago.
+    /// Finds agents among all processes, if this pass is to search.
     pub(super) fn find_agents(&mut self, rows: &[ProcessRow], now: Now) {
-        self.let_found_go(now);
         let Some(matching) = self.matching.as_mut().filter(|matching| matching.searching) else { return };
         matching.searching = false;
         matching.search += 1;
@@ -340,10 +339,12 @@ impl Monitor {
     }
 
     /// Lets agents that were found leave the lists when they ended a while ago.
-    fn let_found_go(&mut self, now: Now) {
-        for agent in self.agents.iter_mut().filter(|agent| agent.lingers && agent.root().is_none()) {
-            if agent.gone_at.is_none_or(|at| now.mono.since(at) >= LINGER) {
-                agent.lingers = false;
+    pub(super) fn let_found_go(&mut self, now: Now) {
+        let is_over = |agent: &Agent| agent.gone_at.is_none_or(|at| now.mono.since(at) >= LINGER);
+        for index in self.agents.indices() {
+            let agent = &self.agents[index];
+            if agent.lingers && agent.root().is_none() && is_over(agent) {
+                self.agents[index].lingers = false;
                 self.changed = true;
             }
         }

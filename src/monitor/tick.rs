@@ -16,6 +16,7 @@ use super::{Monitor, SECOND_READING};
 impl Monitor {
     /// The regular pass, over all agents.
     pub(super) fn sample_all(&mut self, now: Now) {
+        self.let_found_go(now);
         self.locate_missing(now);
         self.due.fill(true);
         // Only here: another pass would take the turn from all agents that it is not for.

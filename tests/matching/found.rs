@@ -6,7 +6,7 @@ use agent_monitor::config::{Config, MatchBy, Source};
 use agent_monitor::model::{ExitStatus, Image, Observed};
 use agent_monitor::monitor::Input;
 
-use crate::bench::{Bench, CODEX_JS, MINUTE, SECOND, native, node, program};
+use crate::bench::{Bench, CODEX_JS, MINUTE, SECOND, file, native, node, program};
 
 const KILLED: ExitStatus = ExitStatus::Signal(9);
 
@@ -233,6 +233,22 @@ fn users_own_rules_replace_the_built_in_ones() {
     bench.host.start("other");
     bench.pass(20 * SECOND);
     assert_eq!(bench.listed(), ["mine-1", "mine-2", "other-1", "py-1"]);
+}
+
+#[test]
+fn those_that_ended_leave_the_lists_when_nobody_is_looked_for_any_more() {
+    let mut bench = Bench::new();
+    bench.host.tell_forks();
+    let pid = bench.host.start("claude");
+    bench.pass(20 * SECOND);
+    let mut config = Config::clone(&bench.config);
+    config.registry.sources = vec![file()];
+    bench.tell(Input::Settings(Arc::new(config)));
+    bench.host.finish(pid, KILLED);
+    bench.pass(9 * MINUTE);
+    assert_eq!(bench.listed(), ["claude-1"]);
+    bench.pass(2 * MINUTE);
+    assert_eq!(bench.listed(), [""; 0]);
 }
 
 #[test]
