@@ -32,11 +32,11 @@ impl Monitor {
 
     /// A pass over the agents that cannot wait for the regular one: they have had one reading, or none.
     pub(super) fn sample_due(&mut self, now: Now) {
-        self.early = None;
         self.pass(false, now);
     }
 
     fn pass(&mut self, io: bool, now: Now) {
+        self.early = None;
         self.discover(now);
         for index in self.read_due(io, now) {
             let agent = &self.agents[index.0];
