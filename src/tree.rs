@@ -151,8 +151,12 @@ impl Forest {
 
     /// The members of one owner, oldest first.
     pub(crate) fn of(&self, owner: Owner) -> impl Iterator<Item = (ProcessKey, &Member)> {
-        let members = self.keys_of(owner.agent).filter_map(|key| Some((key, self.get(key)?)));
-        members.filter(move |(_, member)| member.owner == owner)
+        self.all_of(owner.agent).filter(move |(_, member)| member.owner == owner)
+    }
+
+    /// The members of one agent, its leftovers among them, oldest first.
+    pub(crate) fn all_of(&self, agent: AgentIndex) -> impl Iterator<Item = (ProcessKey, &Member)> {
+        self.keys_of(agent).filter_map(|key| Some((key, self.get(key)?)))
     }
 
     /// The members of one agent, its leftovers among them, oldest first, to be changed.

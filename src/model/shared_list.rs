@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Items of one block, which is shared or made anew as a whole.
 const BLOCK: usize = 64;
 
-/// A list that never changes. One that follows another shares the blocks in which nothing is different: with thousands of
+/// A list whose copies cost little. One that follows another shares the blocks in which nothing is different: with thousands of
 /// agents, what happens to one of them must not cost a touch of each.
 #[derive(Debug)]
 pub struct SharedList<T> {
@@ -35,9 +35,28 @@ impl<T> SharedList<T> {
         SharedList { blocks }
     }
 
+    /// Puts another item in the place of one. Panics beyond the last one.
+    pub fn replace(&mut self, place: usize, item: Arc<T>) {
+        Arc::make_mut(&mut self.blocks[place / BLOCK])[place % BLOCK] = item;
+    }
+
     /// All of them, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.blocks.iter().flat_map(|block| block.iter())
+    }
+
+    /// Both lists without the blocks that they share: what is in only one of them, and some of what is in both, in order.
+    pub fn apart<'l>(
+        before: &'l SharedList<T>,
+        now: &'l SharedList<T>,
+    ) -> (impl Iterator<Item = &'l Arc<T>>, impl Iterator<Item = &'l Arc<T>>) {
+        let own = |list: &'l SharedList<T>, other: &'l SharedList<T>| {
+            let is_own = |(place, block): &(usize, &Arc<[Arc<T>]>)| {
+                other.blocks.get(*place).is_none_or(|other| !Arc::ptr_eq(other, block))
+            };
+            list.blocks.iter().enumerate().filter(is_own).flat_map(|(_, block)| block.iter())
+        };
+        (own(before, now), own(now, before))
     }
 
     /// How many there are.
@@ -103,6 +122,13 @@ mod tests {
         let second = SharedList::following(&first, items.iter());
         assert_eq!(shared(&first, &second), [true, false, true]);
         assert!(second == first && Arc::ptr_eq(&second[70], &items[70]), "another one that says the same");
+
+        let mut edited = second.clone();
+        edited.replace(149, Arc::new(7));
+        assert_eq!((*edited[149], *second[149], shared(&second, &edited)), (7, 149, vec![true, true, false]));
+        let (old, new) = SharedList::apart(&second, &edited);
+        assert!(old.map(|item| **item).eq(128..150) && new.map(|item| **item).eq((128..149).chain([7])));
+        assert_eq!(SharedList::apart(&first, &SharedList::default()).0.count(), 150);
 
         items.remove(0);
         let third = SharedList::following(&second, items.iter());

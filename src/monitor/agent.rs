@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::alerts::{GrowthWindow, Recent};
 use crate::model::{
-    AgentView, Balance, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, RunEnd, RunRow,
-    StoredAgent, Sums,
+    Balance, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, RunEnd, RunRow, StoredAgent,
+    Sums,
 };
 use crate::tree::Owner;
 use crate::verdict::{Fact, Verdict, is_expected, judge};
 
 use super::account::{Account, Remains, Sum};
+use super::agents::Agents;
 use super::claims::Claim;
 use super::program::Program;
 use super::report::Pace;
@@ -69,13 +70,15 @@ pub(super) struct Agent {
     pub pss_told: bool,
     /// Whether members of it are or were in another's tree, or another's in its.
     pub nests: bool,
-    /// Its view in the last snapshot, while that is still true.
-    pub view: Option<Arc<AgentView>>,
+    /// Its place in the list of the last snapshot, if it is in it.
+    pub shown: Option<usize>,
+    /// Whether it would be shown otherwise now.
+    pub stale: bool,
 }
 
 /// The account that a member is charged to.
-pub(super) fn account_of(agents: &mut [Agent], owner: Owner) -> &mut Account {
-    agents[owner.agent.0].account(owner.leftover)
+pub(super) fn account_of(agents: &mut Agents, owner: Owner) -> &mut Account {
+    agents[owner.agent].account(owner.leftover)
 }
 
 impl Agent {
@@ -126,7 +129,8 @@ impl Agent {
             failing: false,
             pss_told: false,
             nests: false,
-            view: None,
+            shown: None,
+            stale: true,
         }
     }
 
@@ -221,7 +225,7 @@ impl Agent {
         let lives = matches!(fact, Fact::Running | Fact::Ourselves | Fact::Shared { state: Observed::Running, .. });
         self.gone_at = if lives { None } else { self.gone_at.or(Some(now.mono)) };
         self.fact = fact;
-        self.view = None;
+        self.stale = true;
     }
 
     /// Its run is over: what it used is no longer to be seen.
@@ -230,7 +234,7 @@ impl Agent {
         self.metrics.memory_bytes = None;
         self.metrics.process_count = None;
         self.metrics.thread_count = None;
-        (self.read_at, self.growth, self.view) = (None, None, None);
+        (self.read_at, self.growth, self.stale) = (None, None, true);
         self.leftovers_told = false;
     }
 

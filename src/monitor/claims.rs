@@ -42,10 +42,10 @@ impl Monitor {
             tracing::debug!(%complaint, "registry record passed over");
         }
         let gone: Vec<AgentIndex> = self
-            .by_id
-            .iter()
-            .filter(|(id, index)| self.agents[index.0].claim.is_some() && !claims.contains_key(*id))
-            .map(|(_, index)| *index)
+            .agents
+            .in_order()
+            .filter(|(id, index)| self.agents[*index].claim.is_some() && !claims.contains_key(*id))
+            .map(|(_, index)| index)
             .collect();
         for index in gone {
             let agent = self.agent(index);
@@ -78,16 +78,16 @@ impl Monitor {
     /// Writes down an agent of which something else is claimed now, and its run: another daemon takes the difference of
     /// their sums for what the agent had used when the run began, so both must be of one moment.
     fn write_claimed(&mut self, index: AgentIndex, now: Now) {
-        self.agent(index).view = None;
+        self.agent(index).stale = true;
         self.write_agent(index, now);
-        if self.agents[index.0].root().is_some() {
+        if self.agents[index].root().is_some() {
             self.write_run(index);
         }
     }
 
     /// Looks for the process that an agent's record claims.
     pub(super) fn locate(&mut self, index: AgentIndex, now: Now) {
-        let agent = &self.agents[index.0];
+        let agent = &self.agents[index];
         let record = agent.claim.as_ref().map(|claim| &claim.record);
         let Some((record, claimed)) = record.and_then(|record| Some((record, record.pid?))) else {
             if agent.run.is_none() {
@@ -121,7 +121,7 @@ impl Monitor {
             if let Some(mismatch) = self.root_mismatch(holder, &guard) {
                 return self.lose_sight(index, Fact::Replaced(mismatch), now);
             }
-            let owner = self.agents[holder.0].stored.id.clone();
+            let owner = self.agents[holder].stored.id.clone();
             let agent = self.agent(index);
             agent.found_at = inner.zip(pid);
             return agent.observe(Fact::Shared { owner, state: Observed::Running }, now);
@@ -150,21 +150,21 @@ impl Monitor {
 
     /// Looks again for the processes of agents that have none, at every tick: a claim may come true late.
     pub(super) fn locate_missing(&mut self, now: Now) {
-        for place in 0..self.agents.len() {
-            let agent = &self.agents[place];
+        for index in self.agents.indices() {
+            let agent = &self.agents[index];
             if agent.claim.is_some() && agent.root().is_none() {
-                self.locate(AgentIndex(place), now);
+                self.locate(index, now);
             }
         }
     }
 
     /// Looks again for processes that agents shared with another, if that was found to have ended.
     pub(super) fn locate_sharers(&mut self, now: Now) {
-        for place in 0..self.agents.len() {
-            if let Fact::Shared { owner, .. } = &self.agents[place].fact
-                && self.by_id.get(owner).is_none_or(|index| self.agents[index.0].root().is_none())
+        for index in self.agents.indices() {
+            if let Fact::Shared { owner, .. } = &self.agents[index].fact
+                && self.agents.of_id(owner).is_none_or(|owner| self.agents[owner].root().is_none())
             {
-                self.locate(AgentIndex(place), now);
+                self.locate(index, now);
             }
         }
     }
@@ -190,7 +190,7 @@ impl Monitor {
         agent.observe(fact, now);
         self.changed = true;
         if replaced {
-            let reason = self.agents[index.0].verdict().reason.unwrap_or_default();
+            let reason = self.agents[index].verdict().reason.unwrap_or_default();
             self.warn(index, "pid_replaced", &reason, now);
         }
     }
@@ -203,7 +203,7 @@ impl Monitor {
         }
         // The agent's process of this pid ended; without a guard that fits, the next process of the same number is a
         // stranger.
-        let agent = &self.agents[index.0];
+        let agent = &self.agents[index];
         let run = agent.run.as_ref()?;
         let guarded = guard.start_ticks.is_some() || guard.started_at.is_some();
         let claimed_before = run.boot == self.boot && agent.claimed_pid() == Some(run.root.pid);
@@ -213,20 +213,20 @@ impl Monitor {
 
     /// Why another agent's process is not the one that is meant.
     fn root_mismatch(&self, owner: AgentIndex, guard: &StartGuard) -> Option<Mismatch> {
-        let root = self.agents[owner.0].root()?;
+        let root = self.agents[owner].root()?;
         mismatch(guard, root, &self.boot, self.forest.get(root)?.started_at, false)
     }
 
     /// The agent whose living root this process is.
     pub(super) fn agent_of_root(&self, process: ProcessKey) -> Option<AgentIndex> {
-        self.roots.get(&process).copied().filter(|index| self.agents[index.0].root() == Some(process))
+        self.roots.get(&process).copied().filter(|index| self.agents[*index].root() == Some(process))
     }
 
     /// Tells of agents that run although their registry says that they ended: at the second look, since one that is just
     /// ending is no contradiction.
     pub(super) fn tell_claimed_ended(&mut self, now: Now) {
-        for place in 0..self.agents.len() {
-            let agent = &mut self.agents[place];
+        for index in self.agents.indices() {
+            let agent = &mut self.agents[index];
             let claimed_ended = agent.fact == Fact::Running && agent.is_claimed_ended();
             let Some(run) = agent.run.as_mut().filter(|run| run.end.is_none()) else { continue };
             let before = run.claimed_ended;
@@ -237,7 +237,7 @@ impl Monitor {
             };
             if (before, run.claimed_ended) == (ClaimedEnded::Seen, ClaimedEnded::Told) {
                 let reason = agent.verdict().reason.unwrap_or_default();
-                self.warn(AgentIndex(place), "claimed_ended_but_running", &reason, now);
+                self.warn(index, "claimed_ended_but_running", &reason, now);
             }
         }
     }

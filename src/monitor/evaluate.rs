@@ -34,14 +34,14 @@ impl Monitor {
                 self.evaluate_rule(&Subject { agent: None, source }, rule, observation, elapsed, now);
             }
         }
-        for place in 0..self.agents.len() {
-            let has_alerts = self.alerts_of(self.agents[place].stored.number).next().is_some();
-            for rule in 0..self.agents[place].rules.len() {
-                let agent = &self.agents[place];
+        for index in self.agents.indices() {
+            let has_alerts = self.alerts_of(self.agents[index].stored.number).next().is_some();
+            for rule in 0..self.agents[index].rules.len() {
+                let agent = &self.agents[index];
                 let rule = &config.alerts.rules[agent.rules[rule]];
                 let observation = self.observation(agent, rule, now);
                 if has_alerts || matches!(observation, Observation::Breach(_)) {
-                    let subject = Subject { agent: Some(AgentIndex(place)), source: None };
+                    let subject = Subject { agent: Some(index), source: None };
                     self.evaluate_rule(&subject, rule, observation, elapsed, now);
                 }
             }
@@ -49,7 +49,7 @@ impl Monitor {
     }
 
     fn evaluate_rule(&mut self, subject: &Subject, rule: &Rule, observation: Observation, elapsed: Duration, now: Now) {
-        let agent = subject.agent.map(|index| &self.agents[index.0]);
+        let agent = subject.agent.map(|index| &self.agents[index]);
         let key = AlertKey {
             agent: agent.map(|agent| agent.stored.number),
             source: subject.source.clone(),
@@ -102,7 +102,7 @@ impl Monitor {
     fn tell_alert(&mut self, agent: Option<AgentIndex>, note: AlertNote, at: Timestamp) {
         let agent = agent.map(|index| {
             let agent = self.agent(index);
-            agent.view = None;
+            agent.stale = true;
             (agent.stored.number, agent.stored.id.clone())
         });
         let name = agent.as_ref().map_or("", |(_, id)| id.as_str());
@@ -129,8 +129,8 @@ impl Monitor {
         let config = Arc::clone(&self.config);
         let sources = self.roster.freshness(now.mono);
         let has_rule = |key: &AlertKey| match (key.agent, &key.source) {
-            (Some(number), _) => self.by_number.get(&number).is_some_and(|index| {
-                self.agents[index.0].rules.iter().any(|rule| config.alerts.rules[*rule].name == key.rule)
+            (Some(number), _) => self.agents.of_number(number).is_some_and(|index| {
+                self.agents[index].rules.iter().any(|rule| config.alerts.rules[*rule].name == key.rule)
             }),
             (None, source) => {
                 source.as_ref().is_none_or(|source| sources.contains_key(source))
@@ -141,8 +141,8 @@ impl Monitor {
         for key in orphans {
             let state = self.alerts.get(&key).cloned();
             if let Some(AlertState::Firing { since, severity, threshold, .. }) = state {
-                let index = key.agent.and_then(|number| self.by_number.get(&number).copied());
-                let whose = index.map_or("agent-monitor", |index| self.agents[index.0].stored.id.as_str());
+                let index = key.agent.and_then(|number| self.agents.of_number(number));
+                let whose = index.map_or("agent-monitor", |index| self.agents[index].stored.id.as_str());
                 let whose = key.source.as_deref().unwrap_or(whose);
                 let message = format!("{whose}: {} is over: it is no longer configured", key.rule).into();
                 let (rule, source) = (Arc::clone(&key.rule), key.source.clone());

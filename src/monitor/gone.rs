@@ -67,7 +67,7 @@ impl Monitor {
         }
         for (key, member) in gone {
             // What is written down of one that ended must not name its processes for ever.
-            if member.owner.leftover || self.agents[member.owner.agent.0].root().is_none() {
+            if member.owner.leftover || self.agents[member.owner.agent].root().is_none() {
                 self.unsaved.push(member.owner.agent);
             }
             self.leftover_ended(key, &member, now);

@@ -10,7 +10,7 @@ use super::Monitor;
 impl Monitor {
     /// Tells an event of an agent.
     pub(super) fn tell(&mut self, index: AgentIndex, event: EventReport, now: Now) {
-        let stored = &self.agents[index.0].stored;
+        let stored = &self.agents[index].stored;
         let agent = Some((stored.number, stored.id.clone()));
         self.batch.entries.push(Entry { agent, at: now.wall, body: Body::Event(event) });
     }
@@ -28,13 +28,13 @@ impl Monitor {
 
     /// Writes down what is kept of an agent.
     pub(super) fn write_agent(&mut self, index: AgentIndex, now: Now) {
-        let row = self.agents[index.0].totals(now);
+        let row = self.agents[index].totals(now);
         self.batch.agents.push(row);
     }
 
     /// Writes down an agent's present or last run.
     pub(super) fn write_run(&mut self, index: AgentIndex) {
-        self.batch.runs.extend(self.agents[index.0].run_row());
+        self.batch.runs.extend(self.agents[index].run_row());
     }
 }
 

@@ -16,7 +16,7 @@ impl Monitor {
     /// there are some. At the pass after the end, not at the end itself: most children end with their agent, a moment
     /// later.
     pub(super) fn note_leftovers(&mut self, index: AgentIndex, now: Now) {
-        let agent = &self.agents[index.0];
+        let agent = &self.agents[index];
         if !agent.has_leftovers() {
             return;
         }
@@ -70,7 +70,7 @@ impl Monitor {
     /// What was left of an agent, `whose`, came into an agent's tree again: another daemon must not go on with it as a
     /// leftover.
     pub(super) fn no_leftover_any_more(&mut self, key: ProcessKey, whose: AgentIndex, now: Now) {
-        let agent = self.agents[whose.0].stored.number;
+        let agent = self.agents[whose].stored.number;
         let row = self.leftover_row(key).map(|row| LeftoverRow { agent, ended_at: Some(now.wall), ..row });
         self.batch.leftovers.extend(row);
         if let Some(member) = self.forest.get_mut(key) {
@@ -92,7 +92,7 @@ impl Monitor {
     /// Goes on with a leftover that the last daemon noted: one of its accounts, or one that came up after those were
     /// written down.
     pub(super) fn resume_leftover(&mut self, row: LeftoverRow, now: Now) {
-        let Some(index) = self.by_number.get(&row.agent).copied() else { return };
+        let Some(index) = self.agents.of_number(row.agent) else { return };
         let owner = Owner::leftovers(index);
         let same_boot = row.boot == self.boot;
         if same_boot
@@ -123,7 +123,7 @@ impl Monitor {
     fn row_of(&self, key: ProcessKey, member: &Member) -> Option<LeftoverRow> {
         let (baseline, seen) = (member.baseline.filter(|baseline| baseline.noted)?, member.seen.as_ref()?);
         Some(LeftoverRow {
-            agent: self.agents[member.owner.agent.0].stored.number,
+            agent: self.agents[member.owner.agent].stored.number,
             process: key,
             boot: Arc::clone(&self.boot),
             name: (*member.name).into(),

@@ -219,7 +219,7 @@ impl Monitor {
         matching.search += 1;
         let mut became_another = Vec::new();
         for row in rows.iter().filter(|row| !row.kernel && row.state != ProcessState::Zombie) {
-            let root_of = self.roots.get(&row.key).map(|index| &self.agents[index.0]);
+            let root_of = self.roots.get(&row.key).map(|index| &self.agents[*index]);
             let held = root_of.filter(|agent| agent.root() == Some(row.key)).and_then(Agent::found_as);
             if matching.identify(&mut *self.processes, row, held, &mut self.own) && held.is_some() {
                 became_another.push(row.key);
@@ -255,11 +255,11 @@ impl Monitor {
             },
         };
         // One that a registry names is no business of ours.
-        if !self.agents[index.0].is_found() {
+        if !self.agents[index].is_found() {
             return;
         }
         let owner = Owner::tree(index);
-        if self.agents[index.0].root() == Some(family.root)
+        if self.agents[index].root() == Some(family.root)
             && let Some(program) = family.program
         {
             self.watch_program(index, rows[&program], now);
@@ -277,7 +277,7 @@ impl Monitor {
     /// were listed. Who goes on is decided when that is taken in.
     fn loses_its_root(&self, family: &Family, rows: &HashMap<ProcessKey, &ProcessRow>) -> bool {
         let Some(member) = self.forest.get(family.root).filter(|member| !member.owner.leftover) else { return false };
-        let agent = &self.agents[member.owner.agent.0];
+        let agent = &self.agents[member.owner.agent];
         let root_gone = agent.root().is_some_and(|root| !rows.contains_key(&root));
         root_gone && agent.found_as() == Some(&*family.agent)
     }
@@ -298,7 +298,7 @@ impl Monitor {
     /// `<agent>-<n>` with the lowest number that nobody in the lists has.
     fn free_id(&self, agent: &str, source: &Arc<str>) -> Option<AgentId> {
         let free = |id: &AgentId| {
-            let known = self.by_id.get(id).map(|index| &self.agents[index.0]);
+            let known = self.agents.of_id(id).map(|index| &self.agents[index]);
             known.is_none_or(|known| known.is_found() && known.stored.source == *source && !known.is_listed())
         };
         (1..=self.agents.len() + 1).filter_map(|n| AgentId::new(&format!("{agent}-{n}")).ok()).find(free)
@@ -306,7 +306,7 @@ impl Monitor {
 
     /// What a registry names is not also found: an agent that was found at the process of this claim gives it up.
     pub(super) fn make_way(&mut self, index: AgentIndex, now: Now) {
-        let claimer = &self.agents[index.0];
+        let claimer = &self.agents[index];
         let pid = match claimer.inner_pid() {
             None => claimer.claimed_pid(),
             Some(inner) => self.processes.look_inside(inner).ok().map(|row| row.key.pid),
@@ -314,7 +314,7 @@ impl Monitor {
         let Some(record) = claimer.claim.as_ref().map(|claim| &claim.record) else { return };
         let Some(member) = pid.and_then(|pid| self.forest.at(pid)) else { return };
         let found = self.forest.get(member).expect("it is at its pid").owner.agent;
-        let other = &self.agents[found.0];
+        let other = &self.agents[found];
         let Some(root) = other.root().filter(|_| found != index && other.is_found()) else { return };
         let program = other.program.as_ref().is_some_and(|program| program.key == member && program.end.is_none());
         let guard = record.guard.clone();

@@ -127,7 +127,7 @@ impl Monitor {
     /// Has a new member read from now on, if it still lives. What an agent has without a root is left over.
     pub(super) fn keep_member(&mut self, key: ProcessKey) {
         let Some(member) = self.forest.get_mut(key) else { return };
-        if self.agents[member.owner.agent.0].root().is_none() {
+        if self.agents[member.owner.agent].root().is_none() {
             member.owner.leftover = true;
         }
         if self.processes.keep(key, Watch::Counters).is_err() {

@@ -27,12 +27,13 @@ impl Monitor {
                 (None, Some(MessagesState { counted_at: counted_before, error: Some(error) }))
             }
         };
-        for agent in &mut self.agents {
+        for index in self.agents.indices() {
+            let agent = &mut self.agents[index];
             agent.counted_messages = messages_of(self.messages.as_ref(), &agent.stored.id);
             let count = agent.message_count();
             if agent.metrics.message_count != count {
                 agent.metrics.message_count = count;
-                agent.view = None;
+                agent.stale = true;
             }
         }
         self.changed = true;

@@ -5,6 +5,7 @@
 
 mod account;
 mod agent;
+mod agents;
 mod claims;
 mod conditions;
 mod evaluate;
@@ -37,8 +38,8 @@ pub use exchange::{AgentDetail, Answer, Effect, Input, Messages, NotRecorded, Re
 use crate::alerts::{self, Recent};
 use crate::config::Config;
 use crate::model::{
-    AgentId, AgentNumber, AgentView, AlertKey, AlertState, Batch, BootId, Mono, Now, OwnState, ProcessEvent,
-    ProcessKey, ProcessRow, Resume, SharedList,
+    AgentView, AlertKey, AlertState, Batch, BootId, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume,
+    SharedList,
 };
 use crate::process::ProcessSource;
 use crate::retention::Limits;
@@ -46,6 +47,7 @@ use crate::timers::Timer;
 use crate::tree::{AgentIndex, Forest};
 
 use agent::Agent;
+use agents::Agents;
 use host::Host;
 use matching::Matching;
 use members::Scans;
@@ -110,20 +112,15 @@ pub struct Monitor {
     roster: Roster,
     /// What finds agents by their programs; none where nothing is configured to.
     matching: Option<Matching>,
-    /// Those that are known, and [`vacant`](Monitor::vacant) places among them.
-    agents: Vec<Agent>,
-    /// Places of agents that were forgotten.
-    vacant: Vec<AgentIndex>,
-    by_id: BTreeMap<AgentId, AgentIndex>,
-    by_number: HashMap<AgentNumber, AgentIndex>,
+    agents: Agents,
     /// The agents' root processes, those that ended too, until their ends are told and they are gone.
     roots: HashMap<ProcessKey, AgentIndex>,
     /// Which the next pass, even one for a few, is to read. Beside them, so that the end of one does not touch all.
-    /// Roots that are gone, and until when it may still be told how they ended.
-    parting: Vec<(ProcessKey, Mono)>,
     due: Vec<bool>,
     /// Whose runs ended, and wait for their causes.
     ending: Vec<AgentIndex>,
+    /// Roots that are gone, and until when it may still be told how they ended.
+    parting: Vec<(ProcessKey, Mono)>,
     forest: Forest,
     /// Those that are pending or fire.
     alerts: BTreeMap<AlertKey, AlertState>,
@@ -193,14 +190,11 @@ impl Monitor {
             matching: Matching::new(&config.registry, now.mono),
             config,
             processes,
-            agents: Vec::new(),
-            parting: Vec::new(),
-            vacant: Vec::new(),
-            by_id: BTreeMap::new(),
-            by_number: HashMap::new(),
+            agents: Agents::default(),
             roots: HashMap::new(),
             due: Vec::new(),
             ending: Vec::new(),
+            parting: Vec::new(),
             forest,
             alerts: BTreeMap::new(),
             messages: None,
@@ -246,13 +240,13 @@ impl Monitor {
         }
         self.finish(now)
     }
-        self.release_parting(now);
 
     /// Does what is due: takes in what happened to processes, samples, evaluates the alert rules.
     pub fn step(&mut self, now: Now) -> Vec<Effect> {
         self.compare_clocks(now);
         self.take_events(now);
         self.tell_overdue_ends(now);
+        self.release_parting(now);
         let search = self.search_if_due(now);
         if let Some(missed) = self.timers.tick.fire(now.mono) {
             self.own.ticks_skipped += missed;
@@ -313,7 +307,7 @@ impl Monitor {
     }
 
     fn agent(&mut self, index: AgentIndex) -> &mut Agent {
-        &mut self.agents[index.0]
+        &mut self.agents[index]
     }
 
     fn reconfigure(&mut self, config: Arc<Config>, now: Now) {
@@ -327,7 +321,8 @@ impl Monitor {
             self.ask_for_pss();
         }
         let mut like = None;
-        for agent in &mut self.agents {
+        for index in self.agents.indices() {
+            let agent = &mut self.agents[index];
             agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str(), like.as_ref());
             like = Some(Arc::clone(&agent.rules));
         }
@@ -341,7 +336,8 @@ impl Monitor {
 
     /// Writes down totals and last observations, from which another daemon would go on.
     fn write_down(&mut self, now: Now) {
-        for agent in &mut self.agents {
+        for index in self.agents.indices() {
+            let agent = &mut self.agents[index];
             let Some(root) = agent.root() else { continue };
             if let Some(run) = &mut agent.run {
                 // So that a kill of long ago, of another process of that cgroup, is not taken for this one's.

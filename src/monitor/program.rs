@@ -46,7 +46,7 @@ pub(super) struct ProgramEnd {
 impl Monitor {
     /// From now on this process, which the root started, is the agent's program.
     pub(super) fn watch_program(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
-        let known = self.agents[index.0].program.as_ref().is_some_and(|program| program.key == row.key);
+        let known = self.agents[index].program.as_ref().is_some_and(|program| program.key == row.key);
         let tree = Owner::tree(index);
         let elsewhere = self.forest.get(row.key).is_some_and(|member| member.owner != tree);
         if known || elsewhere || !self.take_in(row, tree, Watch::Exit, now) {
@@ -86,7 +86,7 @@ impl Monitor {
         status: Option<ExitStatus>,
         now: Now,
     ) -> Option<Option<ExitStatus>> {
-        let agent = &self.agents[index.0];
+        let agent = &self.agents[index];
         let is_root = agent.run.as_ref().is_some_and(|run| run.root == root);
         if !is_root || !agent.is_found() {
             return Some(status);
@@ -110,7 +110,7 @@ impl Monitor {
 
     /// The program of an agent whose root ended, if it lives.
     fn living_program(&mut self, index: AgentIndex, root: ProcessKey) -> Option<ProcessRow> {
-        match self.agents[index.0].program.as_ref().map(|program| program.key) {
+        match self.agents[index].program.as_ref().map(|program| program.key) {
             Some(key) => self.alive(key),
             None => self.unseen_program(index, root),
         }
@@ -118,12 +118,12 @@ impl Monitor {
 
     /// The launcher ended: its program is the root now. False when that has just ended too.
     fn hand_over(&mut self, index: AgentIndex, program: &ProcessRow, now: Now) -> bool {
-        if self.agents[index.0].program.is_none() && self.processes.keep(program.key, Watch::Exit).is_err() {
+        if self.agents[index].program.is_none() && self.processes.keep(program.key, Watch::Exit).is_err() {
             return false;
         }
         let agent = self.agent(index);
         agent.program = None;
-        agent.view = None;
+        agent.stale = true;
         let Some(run) = agent.run.as_mut() else { return false };
         let launcher = std::mem::replace(&mut run.root, program.key);
         self.roots.remove(&launcher);
@@ -146,14 +146,14 @@ impl Monitor {
         }
         let agent = self.agent(index);
         agent.stored.metadata = facts.into();
-        agent.view = None;
+        agent.stale = true;
         self.write_agent(index, now);
     }
 
     /// The process with which a run that the last daemon watched goes on: its root, or its program if that outlived it.
     pub(super) fn root_to_resume(&mut self, index: AgentIndex, row: &RunRow, now: Now) -> ProcessKey {
         self.resume_lingering(index, row.end.as_ref().map(|end| end.at), now);
-        let agent = &self.agents[index.0];
+        let agent = &self.agents[index];
         let Some((program, launcher_ended)) = noted_program(agent) else { return row.root };
         if !agent.is_found() || row.boot != self.boot || row.end.is_some() {
             return row.root;

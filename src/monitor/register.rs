@@ -24,15 +24,14 @@ const LATELY: Duration = Duration::from_secs(60);
 impl Monitor {
     /// The agent of this id, made if there was none. `None` when no more can be known.
     pub(super) fn agent_of(&mut self, id: &AgentId, source: &Arc<str>, now: Now) -> Option<AgentIndex> {
-        if let Some(index) = self.by_id.get(id) {
-            return Some(*index);
+        if let Some(index) = self.agents.of_id(id) {
+            return Some(index);
         }
-        if self.by_id.len() >= KNOWN_LIMIT {
+        if self.agents.count() >= KNOWN_LIMIT {
             return None;
         }
         // What is stored of whoever had the number before is deleted.
-        let free = self.vacant.last().map(|index| self.agents[index.0].stored.number);
-        let number = free.or_else(|| AgentNumber::new(self.next_number))?;
+        let number = self.agents.free_number().or_else(|| AgentNumber::new(self.next_number))?;
         let stored = StoredAgent {
             number,
             id: id.clone(),
@@ -55,23 +54,11 @@ impl Monitor {
         let mut agent = Agent::new(stored);
         agent.counted_messages = messages_of(self.messages.as_ref(), &agent.stored.id);
         agent.metrics.message_count = agent.counted_messages;
-        let like = self.agents.last().map(|other| &other.rules);
+        let like = self.agents.iter().last().map(|other| &other.rules);
         agent.rules = alerts::rules_for(&self.config.alerts.rules, agent.stored.id.as_str(), like);
-        let (id, number) = (agent.stored.id.clone(), agent.stored.number);
-        let index = match self.vacant.pop() {
-            Some(index) => {
-                self.agents[index.0] = agent;
-                self.due[index.0] = false;
-                index
-            }
-            None => {
-                self.agents.push(agent);
-                self.due.push(false);
-                AgentIndex(self.agents.len() - 1)
-            }
-        };
-        self.by_id.insert(id, index);
-        self.by_number.insert(number, index);
+        let index = self.agents.admit(agent);
+        self.due.resize(self.agents.len(), false);
+        self.due[index.0] = false;
         index
     }
 
@@ -90,7 +77,9 @@ impl Monitor {
     /// kept: but for errors that nobody dealt with.
     pub(super) fn let_writers_go(&mut self, now: Now) {
         let retention = self.config.storage.retention;
-        for agent in self.agents.iter_mut().filter(|agent| agent.is_unregistered()) {
+        let unregistered = |index: &AgentIndex| self.agents[*index].is_unregistered();
+        for index in self.agents.indices().filter(unregistered).collect::<Vec<_>>() {
+            let agent = &mut self.agents[index];
             let writes = agent.unresolved > 0 || now.wall.since(agent.stored.last_seen) <= retention;
             self.changed |= std::mem::replace(&mut agent.writes, writes) != writes;
         }
@@ -99,8 +88,8 @@ impl Monitor {
     /// Forgets agents of which the database has nothing any more.
     pub(super) fn forget(&mut self, numbers: &[AgentNumber], now: Now) {
         for number in numbers {
-            let Some(index) = self.by_number.get(number).copied() else { continue };
-            let agent = &mut self.agents[index.0];
+            let Some(index) = self.agents.of_number(*number) else { continue };
+            let agent = &self.agents[index];
             let lately = agent.stored.last_seen > now.wall - LATELY;
             if lately || agent.is_listed() || self.forest.has_members(index) {
                 // It came back while it was deleted, or it has a process left that nobody waits for: its place would give
@@ -108,9 +97,6 @@ impl Monitor {
                 self.write_agent(index, now);
                 continue;
             }
-            self.by_number.remove(number);
-            self.by_id.remove(&agent.stored.id);
-            self.forest.forget_agent(index);
             let nobody = StoredAgent {
                 source: "".into(),
                 name: None,
@@ -118,8 +104,8 @@ impl Monitor {
                 metadata: JsonObject::default(),
                 ..agent.stored.clone()
             };
-            self.agents[index.0] = Agent::new(nobody);
-            self.vacant.push(index);
+            self.forest.forget_agent(index);
+            self.agents.forget(index, Agent::new(nobody));
         }
     }
 }

@@ -39,7 +39,7 @@ impl Pace {
 impl Monitor {
     pub(super) fn report(&mut self, submission: Submission, reply: Reply, now: Now) {
         let Submission { agent: id, mut report, at, client_id, uid } = submission;
-        let is_new = !self.by_id.contains_key(&id);
+        let is_new = self.agents.of_id(&id).is_none();
         let unregistered = || self.agents.iter().filter(|agent| agent.is_unregistered() && agent.writes).count();
         if is_new && unregistered() >= UNREGISTERED_LIMIT {
             return reply.send(Err(NotRecorded::TooManyUnregistered));
@@ -81,11 +81,11 @@ impl Monitor {
     /// Takes in how many errors of these agents are unresolved.
     pub(super) fn count_errors(&mut self, counts: &[(AgentNumber, u64)]) {
         for (number, count) in counts {
-            if let Some(index) = self.by_number.get(number) {
-                let agent = &mut self.agents[index.0];
+            if let Some(index) = self.agents.of_number(*number) {
+                let agent = &mut self.agents[index];
                 agent.unresolved = *count;
                 agent.metrics.error_count = *count;
-                agent.view = None;
+                agent.stale = true;
                 self.changed = true;
             }
         }

@@ -57,7 +57,7 @@ impl Monitor {
         }
         // The last one comes first, and of too many the first to be noted are forgotten.
         for (number, ended_at) in resume.crashes.into_iter().rev() {
-            let index = self.by_number.get(&number).copied();
+            let index = self.agents.of_number(number);
             if let Some(index) = index.filter(|_| now.wall.since(ended_at) < CRASH_WINDOW) {
                 self.agent(index).crashes.note(1, ago(ended_at, now));
             }
@@ -76,7 +76,7 @@ impl Monitor {
         };
         let same_boot = known.account.as_ref().is_some_and(|row| row.boot == self.boot);
         let held = |sums: Sums| if same_boot { sums } else { settled(sums) };
-        let agent = &mut self.agents[index.0];
+        let agent = &mut self.agents[index];
         let (tree, leftovers) = known
             .account
             .as_ref()
@@ -165,8 +165,10 @@ impl Monitor {
         self.discover(now);
         self.read_due(true, now);
         // A rate over the time in which nobody looked is none of now.
-        self.agents.iter_mut().for_each(|agent| agent.read_at = None);
-        self.unsaved.extend((0..self.agents.len()).map(AgentIndex));
+        for index in self.agents.indices() {
+            self.agents[index].read_at = None;
+            self.unsaved.push(index);
+        }
     }
 
     /// Writes down the accounts of agents that changed, with their members: where agents nest, those of all, since what
@@ -175,28 +177,28 @@ impl Monitor {
         if self.unsaved.is_empty() {
             return;
         }
-        let mut places: Vec<Option<usize>> = vec![None; self.agents.len()];
-        let nested = (0..self.agents.len()).map(AgentIndex).filter(|index| self.agents[index.0].nests);
-        for index in self.unsaved.drain(..).chain(nested) {
-            let agent = &self.agents[index.0];
-            if places[index.0].is_some() || agent.run.is_none() && agent.remains.is_none() {
+        let mut unsaved = std::mem::take(&mut self.unsaved);
+        if self.nested {
+            unsaved.extend(self.agents.indices().filter(|index| self.agents[*index].nests));
+        }
+        unsaved.sort_unstable();
+        unsaved.dedup();
+        for index in unsaved {
+            let agent = &self.agents[index];
+            if agent.run.is_none() && agent.remains.is_none() {
                 continue;
             }
-            places[index.0] = Some(self.batch.accounts.len());
+            // As many as the last pass has seen: thousands of agents have one each.
+            let mut members = Vec::with_capacity(agent.count_members());
+            members.extend(self.forest.all_of(index).map(|(key, member)| member_row(key, member)));
             self.batch.accounts.push(AccountRow {
                 agent: agent.stored.number,
                 boot: Arc::clone(&self.boot),
                 scanned_at: self.scans.known_until.unwrap_or(now.mono),
                 tree: agent.tree.sums(),
                 leftovers: agent.remains.as_ref().map(|remains| remains.account.sums()).unwrap_or_default(),
-                // As many as the last pass has seen: thousands of agents have one each.
-                members: Vec::with_capacity(agent.count_members()),
+                members,
             });
-        }
-        for (key, member) in self.forest.iter() {
-            if let Some(place) = places[member.owner.agent.0] {
-                self.batch.accounts[place].members.push(member_row(key, member));
-            }
         }
     }
 }

@@ -88,7 +88,7 @@ impl Monitor {
         self.plant(index, row, now);
         let boot = Arc::clone(&self.boot);
         let oom_kills = self.processes.oom_kills(row.key);
-        let agent = &mut self.agents[index.0];
+        let agent = &mut self.agents[index];
         // The number of one that was found is free again after its end: who gets it is somebody else.
         let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
         let run = Run::new(row.key, boot, started_at, agent.tree.cpu.total());
@@ -107,14 +107,21 @@ impl Monitor {
     /// The root process ended; `status` says how, where that is known by now.
     pub(super) fn end_run(&mut self, index: AgentIndex, root: ProcessKey, status: Option<ExitStatus>, now: Now) {
         let Some(status) = self.cause_of_end(index, root, status, now) else { return };
-        let zombie = self.is_zombie(root);
-        let agent = self.agent(index);
-        let Some(run) = agent.run.as_mut().filter(|run| run.root == root) else { return };
+        let Some(run) = self.agents[index].run.as_ref().filter(|run| run.root == root) else { return };
         let first = run.end.is_none();
+        // Of one that was seen to be one a moment ago nobody else need be asked.
+        let seen =
+            self.forest.get(root).and_then(|member| member.seen).is_some_and(|seen| seen.state == ProcessState::Zombie);
+        let zombie = first && seen || self.is_zombie(root);
+        let agent = self.agent(index);
+        let Some(run) = agent.run.as_mut() else { return };
         let told_without = run.end.as_ref().is_some_and(|end| end.reason.is_some() && end.status.is_none());
         let status = run.note_end(status, now).status;
-        agent.observe(if zombie { Fact::Zombie(status) } else { Fact::Exited { status, seen: true } }, now);
-        self.changed = true;
+        let fact = if zombie { Fact::Zombie(status) } else { Fact::Exited { status, seen: true } };
+        if first || agent.fact != fact {
+            agent.observe(fact, now);
+            self.changed = true;
+        }
         if first {
             self.ending.push(index);
             self.leave_behind(index, root, false);
@@ -129,7 +136,7 @@ impl Monitor {
 
     /// Another process is the agent now, or none is any more, while its root lives: that is a leftover then.
     pub(super) fn supersede_run(&mut self, index: AgentIndex, now: Now) {
-        if let Some(root) = self.agents[index.0].root() {
+        if let Some(root) = self.agents[index].root() {
             self.close_run(index, root, "superseded", now);
         }
     }
@@ -184,10 +191,9 @@ impl Monitor {
 
     /// Tells the ends whose cause did not come in time.
     pub(super) fn tell_overdue_ends(&mut self, now: Now) {
-        self.ending.retain(|index| self.agents[index.0].awaited().is_some());
+        self.ending.retain(|index| self.agents[*index].awaited().is_some());
         let is_overdue = |end: &End| end.deadline <= now.mono;
-        let overdue =
-            self.ending.iter().copied().filter(|index| self.agents[index.0].awaited().is_some_and(is_overdue));
+        let overdue = self.ending.iter().copied().filter(|index| self.agents[*index].awaited().is_some_and(is_overdue));
         for index in overdue.collect::<Vec<_>>() {
             self.tell_end(index, now);
         }
@@ -195,7 +201,7 @@ impl Monitor {
 
     /// Tells the end of a run, once.
     pub(super) fn tell_end(&mut self, index: AgentIndex, now: Now) {
-        let agent = &mut self.agents[index.0];
+        let agent = &mut self.agents[index];
         let ended_on_request = agent.is_claimed_ended();
         let Some(run) = &mut agent.run else { return };
         let root = run.root;
@@ -231,7 +237,7 @@ impl Monitor {
 
     /// A cause that comes after the end was told without it: its parent waited for it at last. The row has it then.
     fn learn_cause(&mut self, index: AgentIndex) {
-        if let Some(run) = &mut self.agents[index.0].run {
+        if let Some(run) = &mut self.agents[index].run {
             run.note_oom_kill(&mut *self.processes);
         }
         self.write_run(index);
@@ -239,7 +245,7 @@ impl Monitor {
 
     /// The root's place in the tree is gone: it was reaped. Its cause may still be on its way.
     pub(super) fn root_vanished(&mut self, index: AgentIndex, root: ProcessKey, now: Now) {
-        if self.agents[index.0].root() == Some(root) {
+        if self.agents[index].root() == Some(root) {
             self.end_run(index, root, None, now);
         }
         let agent = self.agent(index);
@@ -266,12 +272,6 @@ impl Monitor {
         self.roots.remove(&root);
         self.processes.release(root);
     }
-}
-
-impl Run {
-    /// One that begins.
-    pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
-        Run {
 
     /// Lets roots go of whose ends nothing more was told.
     pub(super) fn release_parting(&mut self, now: Now) {
@@ -285,6 +285,12 @@ impl Run {
             stays
         });
     }
+}
+
+impl Run {
+    /// One that begins.
+    pub(super) fn new(root: ProcessKey, boot: BootId, started_at: Timestamp, cpu_before_us: u64) -> Run {
+        Run {
             root,
             first: root,
             boot,

@@ -39,7 +39,7 @@ impl Monitor {
         self.early = None;
         self.discover(now);
         for index in self.read_due(io, now) {
-            let agent = &self.agents[index.0];
+            let agent = &self.agents[index];
             if agent.root().is_some() && agent.metrics.cpu_percent.is_none() {
                 // One reading is no rate: the second follows soon.
                 self.due[index.0] = true;
@@ -57,7 +57,7 @@ impl Monitor {
         let tick = Tick { ordinal: self.next_tick, at: now.wall };
         self.batch.samples.reserve(self.unsampled.len());
         for index in self.unsampled.drain(..) {
-            self.batch.samples.extend(sample(&mut self.agents[index.0], tick));
+            self.batch.samples.extend(sample(&mut self.agents[index], tick));
         }
         if !self.batch.samples.is_empty() {
             self.batch.tick = Some(tick);
@@ -75,7 +75,7 @@ impl Monitor {
         }
         let read: Vec<AgentIndex> = self.all_due().collect();
         for index in &read {
-            let agent = &mut self.agents[index.0];
+            let agent = &mut self.agents[*index];
             agent.sum = Sum::default();
             if let Some(remains) = &mut agent.remains {
                 remains.sum = Sum::default();
@@ -92,14 +92,14 @@ impl Monitor {
     }
 
     fn all_due(&self) -> impl Iterator<Item = AgentIndex> {
-        (0..self.due.len()).map(AgentIndex).filter(|index| self.due[index.0])
+        self.agents.indices().filter(|index| self.due[index.0])
     }
 
     fn read_members(&mut self, agents: &[AgentIndex], io: bool) -> Found {
         let mut found = Found::default();
         let mut regrouped = Vec::new();
         let mut read = |key: ProcessKey, member: &mut Member| {
-            let agent = &mut self.agents[member.owner.agent.0];
+            let agent = &mut self.agents[member.owner.agent];
             let leftover = member.owner.leftover;
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
             match self.processes.read(key, io || first_io) {
@@ -138,9 +138,9 @@ impl Monitor {
 
     /// Ends the tick in an agent's ledgers and makes its numbers of it.
     fn charge(&mut self, index: AgentIndex, io: bool, now: Now) {
-        let root = self.agents[index.0].root();
+        let root = self.agents[index].root();
         let holds = root.and_then(|root| self.forest.get(root)?.seen).is_some_and(|seen| seen.rss_bytes > 0);
-        let agent = &mut self.agents[index.0];
+        let agent = &mut self.agents[index];
         self.due[index.0] = false;
         let used_us = agent.tree.charge(io);
         if let Some(remains) = &mut agent.remains {
@@ -189,7 +189,7 @@ impl Monitor {
             error_count: agent.unresolved,
             message_count: agent.message_count(),
         };
-        agent.view = None;
+        agent.stale = true;
         let failing = agent.sum.failed;
         if failing != std::mem::replace(&mut agent.failing, failing) && failing {
             self.warn(index, "sampling_failed", "a process of its tree could not be read", now);

@@ -14,13 +14,7 @@ use super::exchange::AgentDetail;
 impl Monitor {
     /// Everything there is to say. Views of agents of which nothing changed are those of the snapshot before.
     pub(super) fn snapshot(&mut self, now: Now) -> Snapshot {
-        let listed = || self.by_id.values().filter(|index| self.agents[index.0].is_listed());
-        let stale: Vec<AgentIndex> = listed().copied().filter(|index| self.agents[index.0].view.is_none()).collect();
-        for index in stale {
-            self.agents[index.0].view = Some(Arc::new(self.view(index, now)));
-        }
-        let listed = self.by_id.values().map(|index| &self.agents[index.0]).filter(|agent| agent.is_listed());
-        self.views = SharedList::following(&self.views, listed.filter_map(|agent| agent.view.as_ref()));
+        self.renew_views(now);
         Snapshot {
             tick: self.next_tick - 1,
             at: now.wall,
@@ -32,24 +26,55 @@ impl Monitor {
         }
     }
 
+    fn renew_views(&mut self, now: Now) {
+        let comes_or_goes = |agent: &Agent| agent.is_listed() != agent.shown.is_some();
+        match self.agents.take_touched() {
+            Some(touched) if !touched.iter().any(|index| comes_or_goes(&self.agents[*index])) => {
+                for index in touched {
+                    let agent = &self.agents[index];
+                    if let Some(place) = agent.shown.filter(|_| agent.stale) {
+                        self.views.replace(place, Arc::new(self.view(index, now)));
+                        self.agents.shown(index, Some(place));
+                    }
+                }
+            }
+            _ => self.list_anew(now),
+        }
+    }
+
+    fn list_anew(&mut self, now: Now) {
+        let is_listed = |index: &AgentIndex| self.agents[*index].is_listed();
+        let listed: Vec<AgentIndex> = self.agents.in_order().map(|(_, index)| index).filter(is_listed).collect();
+        let view = |index: &AgentIndex| match self.agents[*index].shown {
+            Some(place) if !self.agents[*index].stale => Arc::clone(&self.views[place]),
+            _ => Arc::new(self.view(*index, now)),
+        };
+        let views: Vec<Arc<AgentView>> = listed.iter().map(view).collect();
+        self.views = SharedList::following(&self.views, views.iter());
+        self.agents.indices().for_each(|index| self.agents.shown(index, None));
+        for (place, index) in listed.into_iter().enumerate() {
+            self.agents.shown(index, Some(place));
+        }
+    }
+
     /// One agent whole; none if it is not in the lists.
     pub(super) fn inspect(&mut self, id: &AgentId) -> Option<AgentDetail> {
-        let index = *self.by_id.get(id)?;
-        if !self.agents[index.0].is_listed() {
+        let index = self.agents.of_id(id)?;
+        if !self.agents[index].is_listed() {
             return None;
         }
-        let at = self.agents[index.0].metrics.at;
+        let at = self.agents[index].metrics.at;
         let view = self.view(index, Now { wall: at, mono: self.evaluated_at });
         Some(AgentDetail {
             view,
-            run: self.agents[index.0].run_row().filter(|run| run.end.is_none()),
+            run: self.agents[index].run_row().filter(|run| run.end.is_none()),
             processes: self.process_views(Owner::tree(index)),
             leftovers: self.leftovers(index),
         })
     }
 
     fn view(&self, index: AgentIndex, now: Now) -> AgentView {
-        let agent = &self.agents[index.0];
+        let agent = &self.agents[index];
         let verdict = agent.verdict();
         let run = agent.run.as_ref().filter(|run| agent.pid() == Some(run.root.pid));
         let mut metrics = agent.metrics.clone();
@@ -107,7 +132,7 @@ impl Monitor {
         let AlertState::Firing { since, severity, value, threshold, message, .. } = state else { return None };
         let agent = match key.agent {
             None => None,
-            Some(number) => Some(self.agents[self.by_number.get(&number)?.0].stored.id.clone()),
+            Some(number) => Some(self.agents[self.agents.of_number(number)?].stored.id.clone()),
         };
         Some(ActiveAlert {
             rule: Arc::clone(&key.rule),

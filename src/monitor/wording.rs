@@ -27,7 +27,7 @@ impl Monitor {
     ) -> Arc<str> {
         let who = self.name_of(subject);
         let held = if rule.hold.is_zero() { String::new() } else { format!(" for {}", span(rule.hold)) };
-        let agent = subject.agent.map(|index| &self.agents[index.0]);
+        let agent = subject.agent.map(|index| &self.agents[index]);
         let count = observation.value().unwrap_or_default();
         let mut text = match &rule.condition {
             Condition::Above { metric, limit, .. } => {
@@ -99,7 +99,7 @@ impl Monitor {
     /// What a subject is called.
     fn name_of<'s>(&'s self, subject: &'s Subject) -> &'s str {
         match (subject.agent, &subject.source) {
-            (Some(index), _) => self.agents[index.0].stored.id.as_str(),
+            (Some(index), _) => self.agents[index].stored.id.as_str(),
             (None, Some(source)) => source,
             (None, None) => "agent-monitor",
         }
@@ -112,7 +112,7 @@ impl Monitor {
             Condition::Above { metric, .. } | Condition::Below { metric, .. } => Some(*metric),
             _ => None,
         };
-        let leftover = self.agents[agent.0].root().is_none()
+        let leftover = self.agents[agent].root().is_none()
             || matches!(metric, Some(Metric::LeftoverMemoryMb | Metric::LeftoverProcesses));
         let by_cpu = matches!(metric, Some(Metric::CpuPercent | Metric::CpuSeconds));
         let weight = |seen: &Seen| {

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use serde::Serialize;
 
 use crate::api::wire::{self, Gap};
-use crate::model::{AgentId, AgentView, Body, Retold, Snapshot};
+use crate::model::{AgentId, AgentView, Body, JournalLine, SharedList, Snapshot};
 
 /// How messages are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,9 +80,10 @@ pub(super) struct Changes {
 impl Changes {
     pub(super) fn between(before: &Snapshot, now: Arc<Snapshot>) -> Changes {
         let (mut agents, mut removed) = (Vec::new(), Vec::new());
-        let mut old = before.agents.iter().peekable();
         // Both are by id, and share the views in which nothing changed.
-        for view in now.agents.iter() {
+        let (old, new) = SharedList::apart(&before.agents, &now.agents);
+        let mut old = old.peekable();
+        for view in new {
             // Nearly all, and found to be so without a look at them.
             if old.next_if(|old| Arc::ptr_eq(old, view)).is_some() {
                 continue;
