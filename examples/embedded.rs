@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use agent_monitor::config::{Directories, Source};
 use agent_monitor::daemon::Parts;
 use agent_monitor::feed::Update;
-use agent_monitor::model::{AgentId, Body, ErrorReport, EventReport, Pid};
+use agent_monitor::model::{AgentId, Body, ErrorReport, EventReport, JournalLine, Pid};
 use agent_monitor::{Config, Daemon};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
@@ -74,8 +74,8 @@ pub(crate) async fn watch(directory: &Path) -> Result<Vec<String>, Box<dyn Error
                     missing.remove("metrics");
                 }
             }
-            Ok(Update::Recorded(entries)) => {
-                for recorded in entries.iter() {
+            Ok(Update::Recorded(lines)) => {
+                for JournalLine { recorded, .. } in lines.iter() {
                     let agent = recorded.entry.agent.as_ref().map_or("-", |(_, id)| id.as_str());
                     let (kind, told) = match &recorded.entry.body {
                         Body::Event(event) => ("event", format!("{}: {}", event.event_type, event.message)),

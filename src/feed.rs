@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::model::{AgentId, Body, Recorded, Snapshot, Turn};
+use crate::model::{ActiveAlert, AgentId, Body, JournalLine, Recorded, Snapshot, Turn};
 
 /// How many events the dashboard shows.
 pub const RECENT_EVENTS: usize = 20;
@@ -36,11 +36,25 @@ pub struct Present {
     pub version: u64,
 }
 
-/// The place in the journal at which an alert fired.
+/// The lines of the journal with which the alerts fired that still do.
 pub type Episodes = BTreeMap<EpisodeKey, i64>;
 
-/// Which alert: its rule, whose it is, and the registry source that it is about.
-pub type EpisodeKey = (Arc<str>, Option<AgentId>, Option<Arc<str>>);
+/// Which alert.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct EpisodeKey {
+    /// Its rule.
+    pub rule: Arc<str>,
+    /// Whose it is; none of the host's.
+    pub agent: Option<AgentId>,
+    /// The registry source that it is about.
+    pub source: Option<Arc<str>>,
+}
+
+impl From<&ActiveAlert> for EpisodeKey {
+    fn from(alert: &ActiveAlert) -> EpisodeKey {
+        EpisodeKey { rule: Arc::clone(&alert.rule), agent: alert.agent.clone(), source: alert.source.clone() }
+    }
+}
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -48,7 +62,7 @@ pub enum Update {
     /// There is a new snapshot.
     Snapshot(Arc<Snapshot>),
     /// These went through the store, in order.
-    Recorded(Arc<[Recorded]>),
+    Recorded(Arc<[JournalLine]>),
 }
 
 impl Feed {
@@ -60,7 +74,9 @@ impl Feed {
     /// Goes on from what an earlier life left behind: its latest events, oldest first, and the alerts that still fire.
     pub fn go_on(&self, events: &[Recorded], episodes: Episodes) {
         let mut now = self.lock();
-        events.iter().for_each(|event| now.take(event));
+        for event in events {
+            now.take(event);
+        }
         now.episodes = Arc::new(episodes);
         now.version += 1;
     }
@@ -102,12 +118,12 @@ impl Feed {
             return;
         }
         let mut now = self.lock();
-        for recorded in entries {
-            now.take(recorded);
-        }
+        let fired: Vec<Option<i64>> = entries.iter().map(|recorded| now.take(recorded)).collect();
         now.version += 1;
         if self.updates.receiver_count() > 0 {
-            let _ = self.updates.send(Update::Recorded(entries.into()));
+            let lines = entries.iter().cloned().zip(fired);
+            let lines = lines.map(|(recorded, fired)| JournalLine { recorded, resolved: false, fired });
+            let _ = self.updates.send(Update::Recorded(lines.collect()));
         }
     }
 
@@ -144,30 +160,41 @@ impl Present {
                     known.id = recorded.id;
                 }
             }
-            Body::Alert(_) => self.take(recorded),
+            Body::Alert(_) => {
+                self.take(recorded);
+            }
             Body::Error(_) => {}
         }
     }
 
-    fn take(&mut self, recorded: &Recorded) {
+    /// The id of the line with which the alert fired, if it is about one.
+    fn take(&mut self, recorded: &Recorded) -> Option<i64> {
         match &recorded.entry.body {
             Body::Event(_) => {
                 let recent = Arc::make_mut(&mut self.recent);
                 recent.push_front(recorded.clone());
                 recent.truncate(RECENT_EVENTS);
+                None
             }
-            // What is told again is the same episode.
-            Body::Alert(note) if note.turn == Turn::Repeated => {}
             Body::Alert(note) => {
                 let agent = recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
-                let key = (Arc::clone(&note.rule), agent, note.source.clone());
-                let episodes = Arc::make_mut(&mut self.episodes);
-                match recorded.id.filter(|_| note.is_firing()) {
-                    Some(id) => episodes.insert(key, id),
-                    None => episodes.remove(&key),
-                };
+                let key = EpisodeKey { rule: Arc::clone(&note.rule), agent, source: note.source.clone() };
+                match (note.turn, recorded.id) {
+                    // What is told again is the same episode.
+                    (Turn::Repeated, _) => self.episodes.get(&key).copied(),
+                    (Turn::Fired, Some(id)) => {
+                        Arc::make_mut(&mut self.episodes).insert(key, id);
+                        Some(id)
+                    }
+                    // One that fires anew has no line yet.
+                    (Turn::Fired, None) => {
+                        Arc::make_mut(&mut self.episodes).remove(&key);
+                        None
+                    }
+                    (Turn::Resolved, _) => Arc::make_mut(&mut self.episodes).remove(&key),
+                }
             }
-            Body::Error(_) => {}
+            Body::Error(_) => None,
         }
     }
 }

@@ -34,8 +34,8 @@ use axum::Router;
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::{
-    AgentId, AlertEpisode, ErrorGroup, GroupPage, History, HostMinute, ListedLeftover, ListedRun, Metrics, Missed,
-    Page, Recorded, Replay, Retold, Rows, RunRow, StoredAgent,
+    AgentId, AlertEpisode, ErrorGroup, GroupPage, History, HostMinute, JournalLine, ListedLeftover, ListedRun, Metrics,
+    Page, Recorded, Replay, ReplayQuery, Rows, RunRow, StoredAgent,
 };
 use crate::monitor::{AgentDetail, Answer};
 use middleware::Middleware;
@@ -65,7 +65,7 @@ pub struct Sources {
     /// Where what is told goes.
     pub writes: Writes,
     /// What a stream missed.
-    pub replay: Look<Missed, Replay>,
+    pub replay: Look<ReplayQuery, Replay>,
     /// The daemon about itself. Must not wait.
     pub own: Arc<dyn Fn() -> OwnFacts + Send + Sync>,
     /// The name of an account; `None` where it has none. May ask a directory over the network, and wait for it.
@@ -82,7 +82,7 @@ pub struct Lists {
     /// Events; all have an id.
     pub events: Look<Page, Rows<Recorded>>,
     /// Occurrences of errors; all have an id.
-    pub errors: Look<Page, Rows<Retold>>,
+    pub errors: Look<Page, Rows<JournalLine>>,
     /// Problems: errors that have something in common.
     pub groups: Look<GroupPage, Rows<ErrorGroup>>,
     /// Episodes of alerts.
@@ -105,7 +105,7 @@ pub struct AgentHistory {
     /// At most 50.
     pub events: Vec<Recorded>,
     /// At most 20.
-    pub errors: Vec<Retold>,
+    pub errors: Vec<JournalLine>,
     /// At most 20.
     pub runs: Vec<RunRow>,
     /// How the host was when the run of the same place ended; none while that goes on, or where nothing is known.

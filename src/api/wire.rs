@@ -21,11 +21,11 @@ use self::metrics::{AgentMetrics, Metric};
 use self::rows::{ActiveErrors, Alert, ErrorShape, Event, Id, Leftover, Process, Run, Time};
 use self::rows::{error, event, mib, seconds};
 pub(super) use self::status::{Refused, Status};
-pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, moment, system_metrics, told};
+pub(super) use self::stream::{AgentMetricsUpdate, ChangedAgent, Gap, Hello, Typed, line, moment, system_metrics};
 use crate::feed::Present;
 use crate::model::{
-    AgentView, AlertEpisode, ErrorGroup, HostMinute, HostReading, LeftoverRow, Leftovers, ListedLeftover, ListedRun,
-    Metrics, Pid, ProcessView, Receipt, Recorded, Retold, RunRow,
+    AgentView, AlertEpisode, ErrorGroup, HostMinute, HostReading, JournalLine, LeftoverRow, Leftovers, ListedLeftover,
+    ListedRun, Metrics, Pid, ProcessView, Receipt, Recorded, RunRow,
 };
 
 /// Any of these shapes as text.
@@ -109,7 +109,7 @@ pub(super) struct AgentPage<'a> {
 pub(super) struct Kept<'a> {
     pub(super) metrics: &'a [Metrics],
     pub(super) events: &'a [Recorded],
-    pub(super) errors: &'a [Retold],
+    pub(super) errors: &'a [JournalLine],
     pub(super) runs: &'a [RunRow],
     pub(super) host: &'a [Option<HostMinute>],
 }
@@ -236,7 +236,7 @@ pub(super) fn events(rows: &[Recorded], next: Option<String>) -> Vec<u8> {
 }
 
 /// `GET /api/monitoring/errors`.
-pub(super) fn errors(rows: &[Retold], next: Option<String>) -> Vec<u8> {
+pub(super) fn errors(rows: &[JournalLine], next: Option<String>) -> Vec<u8> {
     text(&List { items: rows.iter().filter_map(error).collect(), next })
 }
 

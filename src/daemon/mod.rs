@@ -23,7 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::delivery::{self, Outbox};
 use crate::engine::{self, INBOX, Message};
-use crate::feed::{Episodes, Feed, RECENT_EVENTS};
+use crate::feed::{EpisodeKey, Episodes, Feed, RECENT_EVENTS};
 use crate::ingest::Socket;
 use crate::model::{AlertKey, Recorded, Resume, Snapshot};
 use crate::monitor::{Input, Monitor};
@@ -280,7 +280,11 @@ fn episodes(resume: &Resume) -> Episodes {
     let id_of =
         |number| resume.agents.iter().find(|known| known.agent.number == number).map(|known| known.agent.id.clone());
     let alerts = resume.alerts.iter().filter_map(|alert| Some((&alert.key, alert.episode?)));
-    let key_of = |key: &AlertKey| (Arc::clone(&key.rule), key.agent.and_then(id_of), key.source.clone());
+    let key_of = |key: &AlertKey| EpisodeKey {
+        rule: Arc::clone(&key.rule),
+        agent: key.agent.and_then(id_of),
+        source: key.source.clone(),
+    };
     alerts.map(|(key, episode)| (key_of(key), episode)).collect()
 }
 

@@ -73,9 +73,9 @@ pub struct ListedLeftover {
     pub leftover: LeftoverRow,
 }
 
-/// Which lines of the journal a stream missed, oldest first.
+/// Which lines of the journal a stream wants that it missed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Missed {
+pub struct ReplayQuery {
     /// Those with a higher id. One that this database never gave counts as zero.
     pub after: i64,
     /// Only this agent's.
@@ -98,16 +98,16 @@ pub struct Replay {
     /// The first and last id of lines that are too many, or were deleted.
     pub gap: Option<(i64, i64)>,
     /// The lines, oldest first. All have an id.
-    pub told: Vec<Retold>,
+    pub lines: Vec<JournalLine>,
 }
 
 /// A line of the journal with what belongs to it.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Retold {
+pub struct JournalLine {
     /// The line.
     pub recorded: Recorded,
     /// Whether somebody said that this error is dealt with.
     pub resolved: bool,
-    /// The line with which the alert fired that this one is about; none if that could not be stored, or is gone.
+    /// The id of the line with which the alert fired that this one is about; none if it is not stored yet, or is gone.
     pub fired: Option<i64>,
 }

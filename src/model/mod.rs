@@ -22,7 +22,7 @@ pub use error::in_one_line;
 pub use history::{History, HistoryPoint, Step};
 pub use host::{HostMinute, HostPressure, HostReading};
 pub use journal::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded};
-pub use list::{AlertEpisode, ListedLeftover, ListedRun, Missed, Page, Replay, Retold, Rows};
+pub use list::{AlertEpisode, JournalLine, ListedLeftover, ListedRun, Page, Replay, ReplayQuery, Rows};
 pub use process::{
     BootId, Cpu, ExitStatus, Image, InnerPid, Io, IoReading, Pid, ProcessEvent, ProcessKey, ProcessRow, ProcessState,
     PssCounts, PssReading, Reading, Script,

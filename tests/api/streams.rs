@@ -196,6 +196,21 @@ fn everything_over_websocket() {
     assert_snapshot!("ws", serde_json::to_string_pretty(&messages).unwrap());
 }
 
+#[test]
+fn an_alert_whose_line_came_late_ends_by_that_line() {
+    let (server, feed) = server();
+    let mut events = Events::listening(&server, "?type=alert");
+    feed.recorded(&[turn(None, "high_memory", true)]);
+    feed.stored_late(&[turn(Some(23), "high_memory", true)]);
+    feed.recorded(&[turn(Some(24), "high_memory", false)]);
+    let mut id = || {
+        let block = events.next().unwrap();
+        let json = block.iter().find_map(|line| line.strip_prefix("data: ")).unwrap();
+        serde_json::from_str::<Value>(json).unwrap()["id"].clone()
+    };
+    assert_eq!((id(), id()), (Value::Null, 23.into()));
+}
+
 /// The form that browsers get: chunks, as the answer has no length.
 #[test]
 fn http_1_1_gets_chunks() {
@@ -295,7 +310,7 @@ fn what_was_missed_is_told_once() {
 
 #[test]
 fn what_cannot_be_told_again_is_a_gap() {
-    let replay = Arc::new(|missed: &Missed| Ok(replay(missed, 5_000)));
+    let replay = Arc::new(|missed: &ReplayQuery| Ok(replay(missed, 5_000)));
     let server = Server::start(Sources { replay, ..sources() });
     let mut events = Events::listening(&server, "?after=17");
     let (id, name, data) = events.message();

@@ -14,7 +14,7 @@ use agent_monitor::api::{
     Sources, Writes, serve,
 };
 use agent_monitor::clock::{Clock, ManualClock};
-use agent_monitor::feed::{Episodes, Feed};
+use agent_monitor::feed::{EpisodeKey, Episodes, Feed};
 use agent_monitor::model::*;
 use agent_monitor::monitor::AgentDetail;
 use tokio_util::sync::CancellationToken;
@@ -120,9 +120,9 @@ pub(crate) fn event(seq: Option<i64>, agent: Option<&str>, message: &str) -> Rec
     Recorded { id: seq, entry: Entry { agent: agent.map(|text| (number(1), id(text))), at: after(7), body } }
 }
 
-fn error(seq: i64, agent: Option<&str>, at: Timestamp, report: ErrorReport, resolved: bool) -> Retold {
+fn error(seq: i64, agent: Option<&str>, at: Timestamp, report: ErrorReport, resolved: bool) -> JournalLine {
     let entry = Entry { agent: agent.map(|text| (number(1), id(text))), at, body: Body::Error(report) };
-    Retold { recorded: Recorded { id: Some(seq), entry }, resolved, fired: None }
+    JournalLine { recorded: Recorded { id: Some(seq), entry }, resolved, fired: None }
 }
 
 /// One agent of each kind, an alert of each kind, a host of which all is known; the first tick ended at the new year.
@@ -175,7 +175,10 @@ pub(crate) fn snapshot() -> Snapshot {
 pub(crate) fn feed(snapshot: Snapshot) -> Feed {
     let recent = [event(None, None, "clock jumped"), event(Some(12), Some("coder-1"), "started")];
     let feed = Feed::new(Arc::new(snapshot));
-    feed.go_on(&recent, Episodes::from([(("high_cpu".into(), Some(id("coder-1")), None), 11)]));
+    feed.go_on(
+        &recent,
+        Episodes::from([(EpisodeKey { rule: "high_cpu".into(), agent: Some(id("coder-1")), source: None }, 11)]),
+    );
     feed
 }
 
@@ -334,11 +337,11 @@ fn past_of_known() -> History {
 }
 
 /// A journal with events 1 to `last`, of which none was deleted.
-pub(crate) fn replay(missed: &Missed, last: i64) -> Replay {
+pub(crate) fn replay(missed: &ReplayQuery, last: i64) -> Replay {
     let first = (missed.after + 1).max(last + 1 - i64::from(missed.limit));
     let gap = (first > missed.after + 1).then_some((missed.after + 1, first - 1));
-    let told = |id| Retold { recorded: event(Some(id), Some("coder-1"), "started"), resolved: false, fired: None };
-    Replay { after: missed.after, gap, told: (first..=last).filter(|_| missed.events).map(told).collect() }
+    let line = |id| JournalLine { recorded: event(Some(id), Some("coder-1"), "started"), resolved: false, fired: None };
+    Replay { after: missed.after, gap, lines: (first..=last).filter(|_| missed.events).map(line).collect() }
 }
 
 /// Rows with the ids from `page.before` down to 1, at most `page.limit`.

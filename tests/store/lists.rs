@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use agent_monitor::model::{
-    AlertKey, AlertState, Batch, Body, LeftoverRow, Missed, Page, Pid, ProcessKey, RunEnd, RunRow, Severity,
+    AlertKey, AlertState, Batch, Body, LeftoverRow, Page, Pid, ProcessKey, ReplayQuery, RunEnd, RunRow, Severity,
     StoredAlert,
 };
 
@@ -129,14 +129,14 @@ fn pages_follow_one_another_without_gap_or_overlap() {
     store.stop();
 }
 
-fn missed(after: i64, limit: u32) -> Missed {
-    Missed { after, agent: None, events: true, errors: true, alerts: true, limit }
+fn missed(after: i64, limit: u32) -> ReplayQuery {
+    ReplayQuery { after, agent: None, events: true, errors: true, alerts: true, limit }
 }
 
 /// The gap, and the ids after it.
-fn told(store: &Store, missed: &Missed) -> (Option<(i64, i64)>, Vec<i64>) {
+fn told(store: &Store, missed: &ReplayQuery) -> (Option<(i64, i64)>, Vec<i64>) {
     let replay = store.reader.replay(missed).unwrap();
-    (replay.gap, replay.told.iter().map(|told| told.recorded.id.unwrap()).collect())
+    (replay.gap, replay.lines.iter().map(|line| line.recorded.id.unwrap()).collect())
 }
 
 #[test]
@@ -150,14 +150,17 @@ fn what_a_stream_missed() {
     assert_eq!(told(&store, &missed(4, 3)), (Some((5, 10)), vec![11, 12, 13]));
     assert_eq!(told(&store, &missed(99, ALL)), (None, (1..=13).collect()), "of another database");
     let agent = page(Some("agent-2"), None, None).agent;
-    assert_eq!(told(&store, &Missed { agent, ..missed(5, ALL) }), (None, vec![6, 8, 10, 12]));
+    assert_eq!(told(&store, &ReplayQuery { agent, ..missed(5, ALL) }), (None, vec![6, 8, 10, 12]));
     let nobody = page(Some("nobody"), None, None).agent;
-    assert_eq!(told(&store, &Missed { agent: nobody, ..missed(0, ALL) }), (None, vec![]));
-    assert_eq!(told(&store, &Missed { errors: false, alerts: false, ..missed(0, ALL) }), (None, vec![1, 4, 7, 10]));
+    assert_eq!(told(&store, &ReplayQuery { agent: nobody, ..missed(0, ALL) }), (None, vec![]));
+    assert_eq!(
+        told(&store, &ReplayQuery { errors: false, alerts: false, ..missed(0, ALL) }),
+        (None, vec![1, 4, 7, 10])
+    );
 
     // The end of an alert knows where it began; an error, whether it is resolved.
     let replay = store.reader.replay(&missed(0, ALL)).unwrap();
-    let of = |id: usize| &replay.told[id - 1];
+    let of = |id: usize| &replay.lines[id - 1];
     assert_eq!((of(3).fired, of(13).fired, of(12).fired), (Some(3), Some(3), Some(12)));
     let since = |id: usize| matches!(&of(id).recorded.entry.body, Body::Alert(note) if note.since == after(0));
     assert!(since(13), "when it fired comes along");

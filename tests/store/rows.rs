@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use agent_monitor::model::{
     AccountRow, AgentId, AlertKey, AlertState, Batch, Body, Delivered, Entry, EventReport, ExitStatus, HostMinute,
-    HostPressure, HostReading, Io, JsonObject, LeftoverRow, MemoryMethod, Metrics, Mono, Page, Pid, ProcessKey,
-    Recorded, Resume, ResumedAgent, Retold, Rows, RunEnd, RunRow, Sample, Severity, StoredAgent, StoredAlert, Sums,
+    HostPressure, HostReading, Io, JournalLine, JsonObject, LeftoverRow, MemoryMethod, Metrics, Mono, Page, Pid,
+    ProcessKey, Recorded, Resume, ResumedAgent, Rows, RunEnd, RunRow, Sample, Severity, StoredAgent, StoredAlert, Sums,
     Tick,
 };
 
@@ -399,7 +399,7 @@ fn questions() {
     assert_eq!(store.reader.list_events(&page).unwrap(), Rows { rows: vec![stored(0)], more: false });
 
     let errors = store.reader.latest_errors(&AgentId::new("agent-2").unwrap(), 50).unwrap();
-    assert_eq!(errors, [Retold { recorded: stored(1), resolved: false, fired: None }]);
+    assert_eq!(errors, [JournalLine { recorded: stored(1), resolved: false, fired: None }]);
 
     let mut runs = batch.runs[1..].to_vec();
     runs.reverse();

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::message::{Kind, Message};
 use crate::api::error::Problem;
-use crate::model::{AgentId, Missed};
+use crate::model::{AgentId, ReplayQuery};
 
 /// What a stream is asked with. An empty value is as good as none.
 #[derive(Deserialize, Default)]
@@ -68,9 +68,9 @@ impl Filter {
     }
 
     /// Which lines of the journal it missed.
-    pub(super) fn missed(&self, after: i64, limit: u32) -> Missed {
+    pub(super) fn missed(&self, after: i64, limit: u32) -> ReplayQuery {
         let wants = |kind| self.kinds.contains(&kind);
-        Missed {
+        ReplayQuery {
             after,
             agent: self.agent.clone(),
             events: wants(Kind::Event),

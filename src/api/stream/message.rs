@@ -135,15 +135,15 @@ impl Message {
         Message { kind: Some(Kind::Metrics), id: None, agent: None, text: text.into(), parts }
     }
 
-    pub(super) fn entry(format: Format, told: &Retold) -> Message {
-        let id = told.recorded.id;
-        let kind = match told.recorded.entry.body {
+    pub(super) fn line(format: Format, line: &JournalLine) -> Message {
+        let id = line.recorded.id;
+        let kind = match line.recorded.entry.body {
             Body::Event(_) => Kind::Event,
             Body::Error(_) => Kind::Error,
             Body::Alert(_) => Kind::Alert,
         };
-        let text = framed(format, kind.word(format), id, &wire::told(told));
-        let agent = told.recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
+        let text = framed(format, kind.word(format), id, &wire::line(line));
+        let agent = line.recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
         Message { kind: Some(kind), id, agent, text, parts: Vec::new() }
     }
 

@@ -19,8 +19,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::error::Problem;
 use super::routes::Shared;
 use super::{Counts, Limits};
-use crate::feed::{Episodes, Feed, Present, Update};
-use crate::model::{Body, Recorded, Replay, Retold, Snapshot, Turn};
+use crate::feed::{Feed, Present, Update};
+use crate::model::{Body, JournalLine, Replay, Snapshot, Turn};
 use crate::supervise::blocking;
 use filter::Filter;
 use message::{Format, Message};
@@ -167,11 +167,11 @@ impl Subscription {
         let Some(after) = after else { return Ok(Vec::new()) };
         let (look, missed) = (Arc::clone(&shared.sources.replay), self.filter.missed(after, REPLAY));
         let rendered = shared.answers.look_up("what a stream missed", move || {
-            let Replay { after, gap, told } = look(&missed)?;
+            let Replay { after, gap, lines } = look(&missed)?;
             // The database knows of a line before the feed does: what the client has may be told again there.
-            let last = told.last().and_then(|told| told.recorded.id).unwrap_or(after);
+            let last = lines.last().and_then(|line| line.recorded.id).unwrap_or(after);
             let gap = gap.map(|(from, to)| message::gap(format, from, to));
-            let texts = told.iter().map(|told| Message::entry(format, told).text);
+            let texts = lines.iter().map(|line| Message::line(format, line).text);
             Ok((last, gap.into_iter().chain(texts).collect()))
         });
         let (last, texts) = rendered.await?;
@@ -185,13 +185,11 @@ struct Broadcaster {
     hub: Arc<Hub>,
     /// What the clients know.
     known: Arc<Snapshot>,
-    /// Where the alerts fired that they know of.
-    episodes: Episodes,
 }
 
 impl Broadcaster {
     fn new(hub: Arc<Hub>, now: &Present) -> Broadcaster {
-        Broadcaster { hub, known: Arc::clone(&now.snapshot), episodes: Episodes::clone(&now.episodes) }
+        Broadcaster { hub, known: Arc::clone(&now.snapshot) }
     }
 
     async fn run(mut self, mut updates: broadcast::Receiver<Update>) {
@@ -202,7 +200,7 @@ impl Broadcaster {
             tokio::select! {
                 update = updates.recv() => match update {
                     Ok(Update::Snapshot(snapshot)) => self.tell_changes(snapshot).await,
-                    Ok(Update::Recorded(entries)) => entries.iter().for_each(|entry| self.tell_entry(entry)),
+                    Ok(Update::Recorded(lines)) => lines.iter().for_each(|line| self.tell_line(line)),
                     Err(RecvError::Lagged(_) | RecvError::Closed) => self.hub.drop_all(),
                 },
                 _ = heartbeat.tick() => for format in Format::ALL {
@@ -231,29 +229,15 @@ impl Broadcaster {
         }
     }
 
-    fn tell_entry(&mut self, recorded: &Recorded) {
+    fn tell_line(&self, line: &JournalLine) {
         // A reminder is for receivers: nothing has changed.
-        if matches!(&recorded.entry.body, Body::Alert(note) if note.turn == Turn::Repeated) {
+        if matches!(&line.recorded.entry.body, Body::Alert(note) if note.turn == Turn::Repeated) {
             return;
         }
-        let told = Retold { fired: self.fired(recorded), recorded: recorded.clone(), resolved: false };
         for format in Format::ALL {
             if self.hub.listens(format) {
-                self.hub.tell(format, Message::entry(format, &told));
+                self.hub.tell(format, Message::line(format, line));
             }
         }
-    }
-
-    /// The line with which the alert fired that this one is about.
-    fn fired(&mut self, recorded: &Recorded) -> Option<i64> {
-        let Body::Alert(note) = &recorded.entry.body else { return None };
-        let agent = recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
-        let key = (Arc::clone(&note.rule), agent, note.source.clone());
-        if !note.is_firing() {
-            return self.episodes.remove(&key);
-        }
-        let id = recorded.id?;
-        self.episodes.insert(key, id);
-        Some(id)
     }
 }

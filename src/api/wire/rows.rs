@@ -1,14 +1,12 @@
 //! Rows of lists, and the values that all shapes are made of.
 
-use std::sync::Arc;
-
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::feed::Episodes;
 use crate::model::{
-    ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, JsonObject,
-    LeftoverRow, Pid, ProcessView, Recorded, Retold, RunRow, Timestamp,
+    ActiveAlert, AgentId, AgentView, AlertEpisode, AlertNote, Body, ErrorReport, EventReport, ExitStatus, JournalLine,
+    LeftoverRow, Pid, ProcessView, Recorded, RunRow, Timestamp,
 };
 
 #[derive(Serialize)]
@@ -63,8 +61,8 @@ pub(super) struct ErrorShape<'a> {
 }
 
 /// `None` for entries of the journal that are no errors.
-pub(super) fn error(told: &Retold) -> Option<ErrorShape<'_>> {
-    let Recorded { id, entry } = &told.recorded;
+pub(super) fn error(line: &JournalLine) -> Option<ErrorShape<'_>> {
+    let Recorded { id, entry } = &line.recorded;
     let Body::Error(ErrorReport { error_type, message, stack, metadata: _, fingerprint }) = &entry.body else {
         return None;
     };
@@ -75,7 +73,7 @@ pub(super) fn error(told: &Retold) -> Option<ErrorShape<'_>> {
         message,
         stack_trace: stack.as_deref(),
         timestamp: Time(entry.at),
-        resolved: told.resolved,
+        resolved: line.resolved,
         fingerprint: fingerprint.as_deref(),
     })
 }
@@ -98,9 +96,8 @@ pub(super) struct Alert<'a> {
 
 impl<'a> Alert<'a> {
     pub(super) fn new(alert: &'a ActiveAlert, episodes: &Episodes) -> Alert<'a> {
-        let key = (Arc::clone(&alert.rule), alert.agent.clone(), alert.source.clone());
         Alert {
-            id: episodes.get(&key).copied(),
+            id: episodes.get(&alert.into()).copied(),
             agent_id: alert.agent.as_ref().map(Id),
             r#type: &alert.rule,
             severity: alert.severity.word(),
@@ -129,10 +126,10 @@ impl<'a> Alert<'a> {
     }
 
     /// As a stream tells it: the episode, with the words and the number of this turn.
-    pub(super) fn turn(told: &'a Retold, note: &'a AlertNote) -> Alert<'a> {
-        let entry = &told.recorded.entry;
+    pub(super) fn turn(line: &'a JournalLine, note: &'a AlertNote) -> Alert<'a> {
+        let entry = &line.recorded.entry;
         Alert {
-            id: told.fired,
+            id: line.fired,
             agent_id: entry.agent.as_ref().map(|(_, id)| Id(id)),
             r#type: &note.rule,
             severity: note.severity.word(),

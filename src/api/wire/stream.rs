@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::SystemMetrics;
 use super::metrics::AgentMetrics;
 use super::rows::{Alert, ErrorShape, Event, Id, Time, error, event, mib, one_decimal};
-use crate::model::{AgentView, Body, HostReading, Retold, Timestamp};
+use crate::model::{AgentView, Body, HostReading, JournalLine, Timestamp};
 
 /// The first message of a stream of Server-Sent Events.
 #[derive(Serialize)]
@@ -96,11 +96,11 @@ pub(in crate::api) fn system_metrics(host: &HostReading) -> impl Serialize {
 }
 
 /// A line of the journal: EVENT, ERROR or ALERT.
-pub(in crate::api) fn told(told: &Retold) -> impl Serialize {
-    match &told.recorded.entry.body {
-        Body::Event(_) => Line::Event(event(&told.recorded)),
-        Body::Error(_) => Line::Error(error(told)),
-        Body::Alert(note) => Line::Alert(Alert::turn(told, note)),
+pub(in crate::api) fn line(line: &JournalLine) -> impl Serialize {
+    match &line.recorded.entry.body {
+        Body::Event(_) => Line::Event(event(&line.recorded)),
+        Body::Error(_) => Line::Error(error(line)),
+        Body::Alert(note) => Line::Alert(Alert::turn(line, note)),
     }
 }
 

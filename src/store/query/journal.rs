@@ -4,9 +4,9 @@ use rusqlite::Row;
 
 use super::super::columns::{ENDED, ERROR, EVENT, FIRED, REPEATED, severity};
 use super::{agent_id, agent_number, object, or_null, time};
-use crate::model::{AlertNote, Body, Entry, ErrorReport, EventReport, Recorded, Retold, Turn};
+use crate::model::{AlertNote, Body, Entry, ErrorReport, EventReport, JournalLine, Recorded, Turn};
 
-/// The question for entries of `journal j` that [`retold`] reads; `rest` says which, in which order, how many.
+/// The question for entries of `journal j` that [`line`] reads; `rest` says which, in which order, how many.
 pub(super) fn select(rest: &str) -> String {
     format!(
         "select j.id, j.agent_number, a.agent_id, j.timestamp, j.kind, j.type, j.message, j.metadata, j.stack_trace,
@@ -19,7 +19,7 @@ pub(super) fn select(rest: &str) -> String {
     )
 }
 
-pub(super) fn retold(row: &Row<'_>) -> rusqlite::Result<Retold> {
+pub(super) fn line(row: &Row<'_>) -> rusqlite::Result<JournalLine> {
     let at = time(row, 3)?;
     // None for the daemon's own, and for an agent that is no longer known.
     let agent = match or_null(row, 2, agent_id)? {
@@ -51,9 +51,9 @@ pub(super) fn retold(row: &Row<'_>) -> rusqlite::Result<Retold> {
         }),
     };
     let recorded = Recorded { id: Some(row.get(0)?), entry: Entry { agent, at, body } };
-    Ok(Retold { recorded, resolved: row.get::<_, Option<bool>>(9)?.unwrap_or(false), fired: row.get(16)? })
+    Ok(JournalLine { recorded, resolved: row.get::<_, Option<bool>>(9)?.unwrap_or(false), fired: row.get(16)? })
 }
 
 pub(super) fn recorded(row: &Row<'_>) -> rusqlite::Result<Recorded> {
-    retold(row).map(|told| told.recorded)
+    line(row).map(|line| line.recorded)
 }

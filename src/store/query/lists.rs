@@ -6,7 +6,7 @@ use super::super::columns::{ERROR, EVENT, FIRED, severity};
 use super::{
     LEFTOVER_COLUMNS, ROW_LIMIT, RUN_COLUMNS, Reader, StoreError, agent_id, journal, leftover, or_null, run, time,
 };
-use crate::model::{AgentId, AlertEpisode, ListedLeftover, ListedRun, Page, Recorded, Retold, Rows};
+use crate::model::{AgentId, AlertEpisode, JournalLine, ListedLeftover, ListedRun, Page, Recorded, Rows};
 
 /// Bytes of the texts of a page, about: rows may be as long as a body each.
 pub(super) const PAGE_BYTES: usize = 1 << 20;
@@ -24,8 +24,8 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn list_errors(&self, page: &Page) -> Result<Rows<Retold>, StoreError> {
-        self.read(|connection| entries(connection, ERROR, page, PAGE_BYTES, journal::retold))
+    pub fn list_errors(&self, page: &Page) -> Result<Rows<JournalLine>, StoreError> {
+        self.read(|connection| entries(connection, ERROR, page, PAGE_BYTES, journal::line))
     }
 
     /// The latest events of an agent, or of all, however long they are.
@@ -41,9 +41,9 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn latest_errors(&self, agent: &AgentId, limit: u32) -> Result<Vec<Retold>, StoreError> {
+    pub fn latest_errors(&self, agent: &AgentId, limit: u32) -> Result<Vec<JournalLine>, StoreError> {
         let page = Page { agent: Some(agent.clone()), limit, ..Page::default() };
-        self.read(|connection| Ok(entries(connection, ERROR, &page, usize::MAX, journal::retold)?.rows))
+        self.read(|connection| Ok(entries(connection, ERROR, &page, usize::MAX, journal::line)?.rows))
     }
 
     /// Episodes of alerts; open are those that fire.

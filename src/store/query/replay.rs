@@ -5,7 +5,7 @@ use rusqlite::{Connection, named_params, params};
 use super::super::columns::{ENDED, ERROR, EVENT, FIRED};
 use super::lists::{bounded, of_agent};
 use super::{ROW_LIMIT, Reader, StoreError, journal};
-use crate::model::{AgentId, Missed, Replay, Retold, Rows};
+use crate::model::{AgentId, JournalLine, Replay, ReplayQuery, Rows};
 
 /// Bytes of texts told again at once, about: a few hundred lines that are as long as lines may be.
 const TEXT_BYTES: usize = 8 << 20;
@@ -15,20 +15,20 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read in time.
-    pub fn replay(&self, missed: &Missed) -> Result<Replay, StoreError> {
+    pub fn replay(&self, missed: &ReplayQuery) -> Result<Replay, StoreError> {
         self.read(|connection| replay(connection, missed))
     }
 }
 
-fn replay(connection: &Connection, missed: &Missed) -> rusqlite::Result<Replay> {
+fn replay(connection: &Connection, missed: &ReplayQuery) -> rusqlite::Result<Replay> {
     let last: Option<i64> = connection.query_row("select max(id) from journal", [], |row| row.get(0))?;
     let after = if last.is_some_and(|last| missed.after <= last) { missed.after } else { 0 };
     let limit = missed.limit.min(ROW_LIMIT);
-    let Rows { rows: mut told, more } = lines(connection, missed, after, limit)?;
-    told.reverse();
-    let kept = if more { told.first().and_then(|line| line.recorded.id) } else { oldest_kept(connection, after)? };
+    let Rows { rows: mut lines, more } = lines(connection, missed, after, limit)?;
+    lines.reverse();
+    let kept = if more { lines.first().and_then(|line| line.recorded.id) } else { oldest_kept(connection, after)? };
     let gap = kept.filter(|kept| *kept > after + 1).map(|kept| (after + 1, kept - 1));
-    Ok(Replay { after, gap, told })
+    Ok(Replay { after, gap, lines })
 }
 
 /// How far back the journal is whole, if it may not be so right after `after`. Unresolved errors outlive everything
@@ -50,7 +50,7 @@ fn oldest_kept(connection: &Connection, after: i64) -> rusqlite::Result<Option<i
 }
 
 /// The newest lines, newest first, and whether there are more of them.
-fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> rusqlite::Result<Rows<Retold>> {
+fn lines(connection: &Connection, missed: &ReplayQuery, after: i64, limit: u32) -> rusqlite::Result<Rows<JournalLine>> {
     let wanted = [(missed.events, EVENT), (missed.errors, ERROR), (missed.alerts, FIRED), (missed.alerts, ENDED)];
     let kinds: Vec<String> = wanted.iter().filter(|(wanted, _)| *wanted).map(|(_, kind)| kind.to_string()).collect();
     let (kinds, whose) = (kinds.join(", "), of_agent(missed.agent.as_ref(), "j.agent_number"));
@@ -58,5 +58,5 @@ fn lines(connection: &Connection, missed: &Missed, after: i64, limit: u32) -> ru
     let agent = missed.agent.as_ref().map(AgentId::as_str);
     let values = named_params! { ":after": after, ":agent": agent, ":limit": limit + 1 };
     let mut statement = connection.prepare_cached(&journal::select(&rest))?;
-    bounded(statement.query(values)?, limit, TEXT_BYTES, journal::retold)
+    bounded(statement.query(values)?, limit, TEXT_BYTES, journal::line)
 }

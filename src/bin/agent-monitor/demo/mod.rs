@@ -143,7 +143,7 @@ async fn keep_telling(handle: &Handle, begun: Mono) {
     loop {
         let elapsed = || monotonic().since(begun);
         match updates.recv().await {
-            Ok(Update::Recorded(entries)) => entries.iter().for_each(|entry| say(&told(entry, elapsed()))),
+            Ok(Update::Recorded(lines)) => lines.iter().for_each(|line| say(&told(&line.recorded, elapsed()))),
             Ok(Update::Snapshot(snapshot)) if !shown && elapsed() >= TABLE_AFTER => {
                 shown = true;
                 say(&as_table(snapshot));
