@@ -149,7 +149,7 @@ fn the_story_of_an_agent_that_was_killed() {
             watches.push((way, place, daemon, end));
         }
     });
-    shell.tell("for i in $(seq 500); do sh -c 'i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done'; done; echo done");
+    shell.tell("for i in $(seq 300); do sh -c 'i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done'; done; echo done");
     shell.hear_within(PATIENCE * 10);
     let left: u32 = shell.spawn("setsid sleep 600");
     strays.take(left);

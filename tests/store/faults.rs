@@ -14,7 +14,7 @@ use crate::trouble::{Diary, await_recovery};
 const DIRECTORY: &str = "STORE_TEST_DIRECTORY";
 
 /// In the gate, every so many positions.
-const STRIDE: usize = 9;
+const STRIDE: usize = 18;
 
 /// This test program once more, under the library.
 fn child(test: &str, place: &Path) -> Command {
