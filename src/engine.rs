@@ -21,7 +21,8 @@ pub(crate) enum Message {
     Stop,
 }
 
-/// Drives the monitor until it is told to stop. The write handle goes with it, so that the writer ends after it.
+/// Drives the monitor until it is told to stop. Whoever calls it lets the write handle go afterwards, so that the writer ends
+/// after it.
 ///
 /// # Errors
 /// When the writer has ended: without it there is nothing to go on for.

@@ -69,28 +69,28 @@ impl Limits {
 
     /// Bytes in use from which on the database is too large. The rest is for its log, and for what comes while it is
     /// made smaller.
-    pub const fn full(&self) -> u64 {
+    pub fn full(&self) -> u64 {
         self.size_bytes / 4 * 3
     }
 
     /// Bytes in use to which it is made smaller then.
-    pub const fn target(&self) -> u64 {
+    pub fn target(&self) -> u64 {
         self.size_bytes / 16 * 11
     }
 
     /// Bytes of the log from which on it is worth a warning: somebody keeps it from being written back.
-    pub const fn long_log(&self) -> u64 {
-        least(self.size_bytes / 16, 64 << 20)
+    pub fn long_log(&self) -> u64 {
+        (self.size_bytes / 16).min(64 << 20)
     }
 
     /// Bytes of the log from which on samples wait. With a full database, that is all there may be.
-    pub const fn longest_log(&self) -> u64 {
-        least(self.size_bytes / 4, 256 << 20)
+    pub fn longest_log(&self) -> u64 {
+        (self.size_bytes / 4).min(256 << 20)
     }
 
     /// Bytes to hold in reserve for a full disk: with them the log can be filled at least twice.
     pub fn reserve_bytes(&self) -> u64 {
-        least(self.size_bytes / 8, 8 << 20)
+        (self.size_bytes / 8).min(8 << 20)
     }
 
     /// Pages of the log after which it is written back: a sixteenth of the size at most. SQLite's own 1,000 would keep the
@@ -98,10 +98,6 @@ impl Limits {
     pub fn log_pages(&self, page_bytes: u64) -> u32 {
         u32::try_from(self.size_bytes / 16 / page_bytes.max(1)).unwrap_or(u32::MAX).clamp(64, 256)
     }
-}
-
-const fn least(a: u64, b: u64) -> u64 {
-    if a < b { a } else { b }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

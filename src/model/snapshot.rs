@@ -157,7 +157,7 @@ impl Snapshot {
 /// The daemon about itself, for `/readyz` and `status`.
 #[derive(Clone, PartialEq, Default, Debug)]
 pub struct OwnState {
-    /// When the last complete sampling pass ended; none before the first.
+    /// When the last complete sampling pass began; none before the first.
     pub last_tick_at: Option<Timestamp>,
     /// The same moment on the monotonic clock: its age must not depend on who sets the wall clock.
     pub last_tick_mono: Option<Mono>,

@@ -168,7 +168,8 @@ impl Monitor {
 
     /// The alerts of an agent that are pending or fire.
     fn alerts_of(&self, agent: AgentNumber) -> impl Iterator<Item = (&AlertKey, &AlertState)> {
-        let first = (!self.alerts.is_empty()).then(|| AlertKey { agent: Some(agent), source: None, rule: "".into() });
+        let first =
+            (!self.alerts.is_empty()).then(|| AlertKey { agent: Some(agent), source: None, rule: Arc::default() });
         let later = first.map(|first| self.alerts.range(first..));
         later.into_iter().flatten().take_while(move |(key, _)| key.agent == Some(agent))
     }

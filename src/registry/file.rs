@@ -108,7 +108,7 @@ pub fn read(path: &Path) -> Result<SourceReading, FileError> {
     read.map_err(|source| FileError::Invalid { path: path.to_owned(), source })
 }
 
-/// Reads a small regular file, such as one with a token.
+/// Reads a regular file of a folder.
 ///
 /// # Errors
 /// As [`read`], and when it is a folder.

@@ -10,11 +10,11 @@ pub struct StoreStats {
     pub commits: AtomicU64,
     /// Operations that wait for the writer.
     pub queue_length: AtomicU64,
-    /// Samples that could not be stored.
+    /// Samples, and minutes of the host, that could not be stored.
     pub dropped_samples: AtomicU64,
     /// Journal entries that could not be stored.
     pub dropped_entries: AtomicU64,
-    /// Runs that could not be stored. Other runs, agents and alert states that meet trouble are stored after it.
+    /// Runs and leftovers that could not be stored. Others, and agents and alert states, that meet trouble are stored after it.
     pub dropped_runs: AtomicU64,
     /// Rows that retention deleted.
     pub expired_rows: AtomicU64,
