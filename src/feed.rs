@@ -86,7 +86,7 @@ impl Feed {
         self.lock().clone()
     }
 
-    /// What happens from now on.
+    /// What happens from now on. Whoever does not read on keeps the last 256 updates in memory, with all their snapshots.
     pub fn subscribe(&self) -> broadcast::Receiver<Update> {
         self.updates.subscribe()
     }

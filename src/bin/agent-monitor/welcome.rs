@@ -43,6 +43,8 @@ impl Welcome {
                 Err(RecvError::Closed) => break,
             }
         }
+        // Who subscribes and does not read keeps hundreds of snapshots in memory.
+        drop(updates);
         // A closed standard error is no reason to stop.
         let _ = std::io::stderr().write_all(self.text(&snapshot).as_bytes());
         std::future::pending::<()>().await;
