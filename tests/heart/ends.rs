@@ -114,7 +114,8 @@ fn a_status_that_is_told_after_a_pass_found_the_process_gone_is_kept() {
     bench.registry(vec![record("a", "online", Some(pid))]);
     bench.pass(20 * SECOND);
     bench.host.end_hidden(pid, killed());
-    bench.pass(5 * SECOND);
+    bench.step();
+    bench.pass(2 * SECOND);
     assert_eq!(bench.events().last().unwrap().1, format!("process {pid} ended: how is not known"));
     bench.host.finish_when_read(pid, killed());
     bench.pass(10 * SECOND);
