@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 
-use super::{AppliedAll, Failed, Writer, store_all};
+use super::Writer;
+use super::transaction::{AppliedAll, Failed, store_all};
 use crate::clock::monotonic;
 use crate::model::{Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;

@@ -1,6 +1,7 @@
 //! What the writer does between what is asked for: summing up, and deleting.
 
-use super::{Writer, unresolved};
+use super::Writer;
+use super::transaction::unresolved;
 use crate::model::Now;
 use crate::retention::{Believed, Limits};
 use crate::store::expire::{Pruning, used_bytes};
