@@ -23,25 +23,26 @@ pub(super) fn note(
         Turn::Resolved => (ENDED, fired_entry(connection, &key)?),
     };
     let since = (note.turn != Turn::Fired).then(|| note.since.sql());
-    let (rule, agent, source, at) = (&key.rule, key.agent.map(AgentNumber::get), &key.source, at.sql());
+    let (rule, agent, source) = (&key.rule, key.agent.map(AgentNumber::get), &key.source);
     let severity = severity_number(note.severity);
     let sql = "insert into journal (timestamp, agent_number, kind, type, message, severity, value, threshold, fired,
                                     since, source)
                values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    let told_at = at.sql();
     let values =
-        params![at, agent, kind, rule, note.message, severity, note.value, note.threshold, fired, since, source];
+        params![told_at, agent, kind, rule, note.message, severity, note.value, note.threshold, fired, since, source];
     execute(connection, sql, values)?;
     let id = connection.last_insert_rowid();
     if note.turn == Turn::Fired {
-        let sql = "insert into alert_state (rule, agent_number, source, firing, since, notified_at, severity, value,
-                                            threshold, message, fired)
-                   values (?1, ?2, ?3, 1, ?4, ?4, ?5, ?6, ?7, ?8, ?9)
-                   on conflict (rule, ifnull(agent_number, -1), ifnull(source, '')) do update set
-                       firing = 1, since = excluded.since, held_ms = null, notified_at = excluded.notified_at,
-                       severity = excluded.severity, value = excluded.value, threshold = excluded.threshold,
-                       message = excluded.message, fired = excluded.fired";
-        let values = params![rule, agent, source, at, severity, note.value, note.threshold, note.message, id];
-        execute(connection, sql, values)?;
+        let firing = AlertState::Firing {
+            since: at,
+            notified_at: at,
+            severity: note.severity,
+            value: note.value,
+            threshold: note.threshold,
+            message: Arc::clone(&note.message),
+        };
+        fires(connection, &key, &firing, Some(id))?;
     }
     Ok(id)
 }
@@ -65,21 +66,25 @@ pub(super) fn state(connection: &Connection, alert: &StoredAlert) -> Result<(), 
             let held_ms = i64::try_from(held.as_millis()).map_err(|_| StoreError::Value { what: "a duration" })?;
             execute(connection, sql, params![rule, agent, source, since.sql(), held_ms])?;
         }
-        Some(AlertState::Firing { since, notified_at, severity, value, threshold, message }) => {
-            let sql =
-                "insert into alert_state (rule, agent_number, source, firing, since, notified_at, severity, value,
-                                                threshold, message)
-                       values (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9)
-                       on conflict (rule, ifnull(agent_number, -1), ifnull(source, '')) do update set
-                           firing = 1, since = excluded.since, held_ms = null, notified_at = excluded.notified_at,
-                           severity = excluded.severity, value = excluded.value, threshold = excluded.threshold,
-                           message = excluded.message";
-            let (since, notified_at, severity) = (since.sql(), notified_at.sql(), severity_number(*severity));
-            let values = params![rule, agent, source, since, notified_at, severity, value, threshold, message];
-            execute(connection, sql, values)?;
-        }
+        Some(firing) => fires(connection, &alert.key, firing, None)?,
     }
     Ok(())
+}
+
+/// Writes down that an alert fires; `fired` is the entry with which it began to, if that is this one.
+fn fires(connection: &Connection, key: &AlertKey, state: &AlertState, fired: Option<i64>) -> Result<(), StoreError> {
+    let AlertState::Firing { since, notified_at, severity, value, threshold, message } = state else { return Ok(()) };
+    let sql = "insert into alert_state (rule, agent_number, source, firing, since, notified_at, severity, value,
+                                        threshold, message, fired)
+               values (?1, ?2, ?3, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+               on conflict (rule, ifnull(agent_number, -1), ifnull(source, '')) do update set
+                   firing = 1, since = excluded.since, held_ms = null, notified_at = excluded.notified_at,
+                   severity = excluded.severity, value = excluded.value, threshold = excluded.threshold,
+                   message = excluded.message, fired = ifnull(excluded.fired, fired)";
+    let (agent, severity) = (key.agent.map(AgentNumber::get), severity_number(*severity));
+    let (since, notified_at) = (since.sql(), notified_at.sql());
+    let values = params![key.rule, agent, key.source, since, notified_at, severity, value, threshold, message, fired];
+    execute(connection, sql, values).map(drop)
 }
 
 /// Writes down how far a receiver has come.
