@@ -102,11 +102,6 @@ fn exits(report: &mut Report, floor: &Floor, quick: bool) {
         bare_ms.push(end_ms(*bare, || ends.until(&bare.to_string())));
         super::whole::pause(Duration::from_millis(20));
     }
-    {
-        let mut w: Vec<(usize, f64)> = took_ms.iter().copied().enumerate().collect();
-        w.sort_by(|a, b| b.1.total_cmp(&a.1));
-        eprintln!("DEBUG {:?}", &w[..25]);
-    }
     took_ms.sort_by(f64::total_cmp);
     bare_ms.sort_by(f64::total_cmp);
     for (part, place, most) in [("p50", count / 2, P50), ("p99", count * 99 / 100, P99)] {

@@ -98,6 +98,25 @@ pub(crate) fn reading(directory: &Path, agent: i64, hours: i64, end: i64) -> (f6
     (us / 1000.0, rows)
 }
 
+/// Processor time of this thread to read the numbers of one agent's samples of these passes; milliseconds, and rows.
+pub(crate) fn last_hour(directory: &Path, agent: i64, ticks: std::ops::RangeInclusive<i64>) -> (f64, usize) {
+    let connection = open(directory, false);
+    let mut select = connection.prepare("select * from sample where key = ?1").unwrap();
+    let (us, rows) = super::storage::timed(|| {
+        let mut count = 0;
+        connection.execute_batch("begin").unwrap();
+        for tick in ticks.clone() {
+            let mut rows = select.query([tick << 20 | agent]).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                count += (0..COLUMNS).filter(|column| row.get_ref(*column).unwrap().as_i64().is_ok()).count().min(1);
+            }
+        }
+        connection.execute_batch("commit").unwrap();
+        count
+    });
+    (us / 1000.0, rows)
+}
+
 /// Processor time of this thread to delete the samples of so many of the oldest passes; milliseconds for 144,000.
 pub(crate) fn deleting(directory: &Path, passes: i64) -> f64 {
     let connection = open(directory, false);
