@@ -15,7 +15,9 @@ use super::render::LOOK_UP_TIMEOUT;
 use super::routes::Shared;
 use super::wire::{self, AgentPage, Kept, Living};
 use super::{AgentHistory, Sources};
-use crate::model::{AgentId, AgentView, Leftovers, MemoryMethod, Metrics, Observed, ProcessView, RunRow};
+use crate::model::{
+    AgentId, AgentView, Leftovers, Metrics, NO_LONGER_REGISTERED, Observed, ProcessView, RunRow, UNREGISTERED,
+};
 use crate::monitor::{AgentDetail, Answer};
 use crate::supervise::blocking;
 
@@ -89,7 +91,7 @@ fn bring_up_to_date(runs: &mut [RunRow], detail: Option<&Option<AgentDetail>>) {
 fn departed(history: &AgentHistory) -> AgentView {
     let agent = &history.agent;
     // CONTRACT: what only wrote is `unknown`; what is no longer registered, and has no process, is `offline`.
-    let only_wrote = &*agent.source == "unregistered";
+    let only_wrote = &*agent.source == UNREGISTERED;
     let status: Arc<str> = if only_wrote { "unknown" } else { "offline" }.into();
     AgentView {
         number: agent.number,
@@ -99,24 +101,12 @@ fn departed(history: &AgentHistory) -> AgentView {
         status: status.clone(),
         registry_status: None,
         state: Observed::NoPid,
-        state_reason: (!only_wrote).then(|| "no longer registered".into()),
+        state_reason: (!only_wrote).then(|| NO_LONGER_REGISTERED.into()),
         pid: None,
         started_at: None,
         restarts: agent.restarts,
         metadata: agent.metadata.clone(),
-        metrics: Metrics {
-            at: agent.last_seen,
-            cpu_percent: None,
-            memory_bytes: None,
-            memory_method: MemoryMethod::default(),
-            process_count: None,
-            thread_count: None,
-            cpu_us: None,
-            io: None,
-            status,
-            error_count: history.unresolved,
-            message_count: None,
-        },
+        metrics: Metrics { error_count: history.unresolved, ..Metrics::unknown(agent.last_seen, status) },
         leftovers: Leftovers::default(),
         alerts: Vec::new(),
     }

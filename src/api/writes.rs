@@ -250,11 +250,9 @@ fn submission(
 fn time(value: &Value) -> Result<Timestamp, String> {
     match (value.as_str(), value.as_f64()) {
         (Some(text), _) => Timestamp::parse(text).map_err(|error| error.to_string()),
-        #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates")]
-        (None, Some(number)) if number >= 1e9 => {
-            Ok(Timestamp::from_unix_ms(if number >= 1e12 { number } else { number * 1e3 } as i64))
-        }
-        _ => Err("write it as RFC 3339, such as 2026-01-31T09:30:00Z".to_owned()),
+        (None, number) => number
+            .and_then(Timestamp::from_number)
+            .ok_or_else(|| "write it as RFC 3339, such as 2026-01-31T09:30:00Z".to_owned()),
     }
 }
 

@@ -61,8 +61,7 @@ const ENDS: [&str; 48] = [
 /// The message without numbers, paths, ids, addresses and quoted values, and without its punctuation: words with one
 /// space between them, a run of what was taken out as one `~`.
 pub(super) fn lasting(message: &str) -> String {
-    let end = (0..=LIMIT_BYTES.min(message.len())).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-    let mut rest = &message[..end];
+    let mut rest = &message[..message.floor_char_boundary(LIMIT_BYTES)];
     let mut text = String::with_capacity(rest.len());
     let mut before = ' ';
     while let Some(first) = rest.chars().next() {

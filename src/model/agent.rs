@@ -5,6 +5,12 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Pid, Timestamp};
 
+/// The source of agents that are known only by what they write.
+pub(crate) const UNREGISTERED: &str = "unregistered";
+
+/// The reason of agents that no registry names any more.
+pub(crate) const NO_LONGER_REGISTERED: &str = "no longer registered";
+
 /// An agent's name for itself: 1 to 128 bytes, no control characters. Untrusted text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AgentId(Arc<str>);

@@ -17,6 +17,7 @@ mod write;
 
 pub use account::{AccountRow, Balance, Held, MemberRow, Sums};
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
+pub(crate) use agent::{NO_LONGER_REGISTERED, UNREGISTERED};
 pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert, Turn};
 pub use error::in_one_line;
 pub use history::{History, HistoryPoint, Step};

@@ -247,6 +247,16 @@ impl ExitStatus {
         }
     }
 
+    /// The exit code. `None` when a signal ended it.
+    pub fn code(self) -> Option<u8> {
+        if let ExitStatus::Code(code) = self { Some(code) } else { None }
+    }
+
+    /// The signal's number. `None` when a code ended it.
+    pub fn signal(self) -> Option<u8> {
+        if let ExitStatus::Signal(number) = self { Some(number) } else { None }
+    }
+
     /// The signal's name, such as `SIGKILL`; real-time signals are `SIGRT<number>`. `None` when a code ended it.
     pub fn signal_name(self) -> Option<String> {
         let ExitStatus::Signal(number) = self else { return None };

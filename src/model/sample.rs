@@ -52,6 +52,25 @@ pub struct Metrics {
     pub message_count: Option<u64>,
 }
 
+impl Metrics {
+    /// Nothing known yet but the status.
+    pub fn unknown(at: Timestamp, status: Arc<str>) -> Metrics {
+        Metrics {
+            at,
+            cpu_percent: None,
+            memory_bytes: None,
+            memory_method: MemoryMethod::default(),
+            process_count: None,
+            thread_count: None,
+            cpu_us: None,
+            io: None,
+            status,
+            error_count: 0,
+            message_count: None,
+        }
+    }
+}
+
 /// One row of an agent's history.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sample {

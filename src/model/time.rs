@@ -49,6 +49,14 @@ impl Timestamp {
         FORM.datetime_to_string(&Offset::UTC.to_datetime(self.moment()))
     }
 
+    /// A number that somebody else wrote for a time: from 1e12 on milliseconds since the epoch, from 1e9 on seconds; below it
+    /// is none.
+    pub fn from_number(number: f64) -> Option<Timestamp> {
+        #[expect(clippy::cast_possible_truncation, reason = "a float's `as` saturates, and the range is kept")]
+        let ms = if number >= 1e12 { number } else { number * 1e3 } as i64;
+        (number >= 1e9).then(|| Timestamp::from_unix_ms(ms))
+    }
+
     /// Reads an RFC 3339 time, or the database's form of one (taken as UTC).
     ///
     /// # Errors

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::alerts::{GrowthWindow, Recent};
 use crate::model::{
-    Balance, InnerPid, Io, MemoryMethod, Metrics, Mono, Now, Observed, Pid, ProcessKey, RunEnd, RunRow, StoredAgent,
-    Sums,
+    Balance, InnerPid, Io, Metrics, Mono, NO_LONGER_REGISTERED, Now, Observed, Pid, ProcessKey, RunEnd, RunRow,
+    StoredAgent, Sums, UNREGISTERED,
 };
 use crate::tree::Owner;
 use crate::verdict::{Fact, Verdict, is_expected, judge};
@@ -90,19 +90,7 @@ impl Agent {
             read_bytes: sum(stored.io.read_bytes),
             written_bytes: sum(stored.io.written_bytes),
         };
-        let metrics = Metrics {
-            at: stored.last_seen,
-            cpu_percent: None,
-            memory_bytes: None,
-            memory_method: MemoryMethod::Rss,
-            process_count: None,
-            thread_count: None,
-            cpu_us: None,
-            io: None,
-            status: "unknown".into(),
-            error_count: 0,
-            message_count: None,
-        };
+        let metrics = Metrics::unknown(stored.last_seen, "unknown".into());
         Agent {
             tree: Account::resume(&sums, 0, Io::default()),
             stored,
@@ -186,7 +174,7 @@ impl Agent {
                 verdict.status = "unknown".into();
                 verdict.reason = Some("known only by what it writes".into());
             } else if verdict.state == Observed::Running && !self.is_found() {
-                verdict.reason = Some("no longer registered".into());
+                verdict.reason = Some(NO_LONGER_REGISTERED.into());
             }
         }
         verdict
@@ -199,7 +187,7 @@ impl Agent {
 
     /// Whether it is known only by what it writes.
     pub(super) fn is_unregistered(&self) -> bool {
-        &*self.stored.source == super::UNREGISTERED
+        &*self.stored.source == UNREGISTERED
     }
 
     /// Whether it was found by its program, and nobody claims it.

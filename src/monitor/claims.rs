@@ -7,9 +7,9 @@ use crate::process::ReadError;
 use crate::tree::AgentIndex;
 use crate::verdict::{Fact, Mismatch, mismatch, start_mismatch};
 
-use super::Monitor;
 use super::exchange::SourceReading;
 use super::runs::ClaimedEnded;
+use super::{Monitor, count_failure};
 
 /// A record and where it came from.
 #[derive(Clone, PartialEq, Debug)]
@@ -137,13 +137,11 @@ impl Monitor {
                 }
             },
             Err(ReadError::Gone) => self.lose_sight(index, Fact::Exited { status: None, seen: false }, now),
-            Err(ReadError::Denied { .. }) => {
-                self.own.reads_denied += 1;
-                self.agent(index).observe(Fact::Denied, now);
-            }
             Err(error) => {
-                self.own.read_errors += 1;
-                self.agent(index).observe(Fact::Unreadable(in_one_line(&error)), now);
+                count_failure(&mut self.own, &error);
+                let denied = matches!(error, ReadError::Denied { .. });
+                let fact = if denied { Fact::Denied } else { Fact::Unreadable(in_one_line(&error)) };
+                self.agent(index).observe(fact, now);
             }
         }
     }

@@ -16,9 +16,9 @@ use crate::timers::Timer;
 use crate::tree::{AgentIndex, Owner};
 use crate::verdict::{Fact, mismatch};
 
-use super::Monitor;
 use super::agent::Agent;
 use super::resume::ago;
+use super::{Monitor, count_failure};
 
 /// A process may still become what it is to be: a shell execs, a script writes its title.
 const YOUTH: Duration = Duration::from_secs(10);
@@ -133,10 +133,9 @@ impl Matching {
             }
             Err(ReadError::Gone) => return false,
             Err(error) => {
-                let denied = matches!(error, ReadError::Denied { .. });
                 // Another time it may be to be had: now it waits for something, perhaps.
-                again |= !denied;
-                *(if denied { &mut own.reads_denied } else { &mut own.read_errors }) += 1;
+                again |= !matches!(error, ReadError::Denied { .. });
+                count_failure(own, &error);
                 before
             }
         };

@@ -41,7 +41,7 @@ use crate::model::{
     AgentView, AlertKey, AlertState, Batch, BootId, Mono, Now, OwnState, ProcessEvent, ProcessKey, ProcessRow, Resume,
     SharedList,
 };
-use crate::process::ProcessSource;
+use crate::process::{ProcessSource, ReadError};
 use crate::retention::Limits;
 use crate::timers::Timer;
 use crate::tree::{AgentIndex, Forest};
@@ -52,9 +52,6 @@ use host::Host;
 use matching::Matching;
 use members::Scans;
 use roster::Roster;
-
-/// The source of agents that are known only by what they write.
-const UNREGISTERED: &str = "unregistered";
 
 /// How often totals and last observations are written down besides the samples.
 const UPKEEP: Duration = Duration::from_secs(60);
@@ -352,4 +349,10 @@ impl Monitor {
         self.unsaved.extend(self.forest.agents());
         self.write_host();
     }
+}
+
+/// Counts a read that failed, other than by the end of its process.
+fn count_failure(own: &mut OwnState, error: &ReadError) {
+    let denied = matches!(error, ReadError::Denied { .. });
+    *(if denied { &mut own.reads_denied } else { &mut own.read_errors }) += 1;
 }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::fingerprint;
-use crate::model::{AgentNumber, Batch, Entry, Mono, Now, Report, Resolve, Submission, Told, Usage, Write};
+use crate::model::{
+    AgentNumber, Batch, Entry, Mono, Now, Report, Resolve, Submission, Told, UNREGISTERED, Usage, Write,
+};
 
+use super::Monitor;
 use super::exchange::{Effect, NotRecorded, Reply};
-use super::{Monitor, UNREGISTERED};
 
 /// How many agents there may be that are known only by what they write.
 const UNREGISTERED_LIMIT: usize = 1_000;

@@ -218,15 +218,10 @@ impl Monitor {
         self.write_run(index);
         self.write_agent(index, now);
         let how = status.map_or_else(|| "how is not known".to_owned(), |status| status.to_string());
-        let (code, signal) = match status {
-            Some(ExitStatus::Code(code)) => (Some(code), None),
-            Some(ExitStatus::Signal(_)) => (None, status.and_then(ExitStatus::signal_name)),
-            None => (None, None),
-        };
         let facts = [
             ("pid", root.pid.get().into()),
-            ("exit_code", code.into()),
-            ("exit_signal", signal.into()),
+            ("exit_code", status.and_then(ExitStatus::code).into()),
+            ("exit_signal", status.and_then(ExitStatus::signal_name).into()),
             ("oom_killed", oom_killed.into()),
         ];
         self.tell(index, event(word, word, &format!("process {} ended: {how}", root.pid), facts), now);

@@ -11,7 +11,7 @@ use crate::verdict::Fact;
 use super::account::{Sum, percent};
 use super::agent::Agent;
 use super::gone::Found;
-use super::{Monitor, SECOND_READING};
+use super::{Monitor, SECOND_READING, count_failure};
 
 impl Monitor {
     /// The regular pass, over all agents.
@@ -119,8 +119,7 @@ impl Monitor {
                 }
                 Err(ReadError::Gone) => found.gone.push(key),
                 Err(error) => {
-                    let denied = matches!(error, ReadError::Denied { .. });
-                    *(if denied { &mut self.own.reads_denied } else { &mut self.own.read_errors }) += 1;
+                    count_failure(&mut self.own, &error);
                     agent.sum(leftover).failed = true;
                     // While its parent lives it is that one's child.
                     agent.account(leftover).miss(member, io);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::model::{
     ActiveAlert, AgentId, AgentView, AlertKey, AlertState, Leftovers, Now, OwnState, ProcessView, SharedList, Snapshot,
+    Timestamp,
 };
 use crate::tree::{AgentIndex, Owner};
 
@@ -14,7 +15,7 @@ use super::exchange::AgentDetail;
 impl Monitor {
     /// Everything there is to say. Views of agents of which nothing changed are those of the snapshot before.
     pub(super) fn snapshot(&mut self, now: Now) -> Snapshot {
-        self.renew_views(now);
+        self.renew_views(now.wall);
         Snapshot {
             tick: self.next_tick - 1,
             at: now.wall,
@@ -26,28 +27,29 @@ impl Monitor {
         }
     }
 
-    fn renew_views(&mut self, now: Now) {
+    /// Brings the list up to date: where nobody came or went only the views of those that changed.
+    fn renew_views(&mut self, at: Timestamp) {
         let comes_or_goes = |agent: &Agent| agent.is_listed() != agent.shown.is_some();
         match self.agents.take_touched() {
             Some(touched) if !touched.iter().any(|index| comes_or_goes(&self.agents[*index])) => {
                 for index in touched {
                     let agent = &self.agents[index];
                     if let Some(place) = agent.shown.filter(|_| agent.stale) {
-                        self.views.replace(place, Arc::new(self.view(index, now)));
+                        self.views.replace(place, Arc::new(self.view(index, at)));
                         self.agents.shown(index, Some(place));
                     }
                 }
             }
-            _ => self.list_anew(now),
+            _ => self.list_anew(at),
         }
     }
 
-    fn list_anew(&mut self, now: Now) {
+    fn list_anew(&mut self, at: Timestamp) {
         let is_listed = |index: &AgentIndex| self.agents[*index].is_listed();
         let listed: Vec<AgentIndex> = self.agents.in_order().map(|(_, index)| index).filter(is_listed).collect();
         let view = |index: &AgentIndex| match self.agents[*index].shown {
             Some(place) if !self.agents[*index].stale => Arc::clone(&self.views[place]),
-            _ => Arc::new(self.view(*index, now)),
+            _ => Arc::new(self.view(*index, at)),
         };
         let views: Vec<Arc<AgentView>> = listed.iter().map(view).collect();
         self.views = SharedList::following(&self.views, views.iter());
@@ -63,8 +65,7 @@ impl Monitor {
         if !self.agents[index].is_listed() {
             return None;
         }
-        let at = self.agents[index].metrics.at;
-        let view = self.view(index, Now { wall: at, mono: self.evaluated_at });
+        let view = self.view(index, self.agents[index].metrics.at);
         Some(AgentDetail {
             view,
             run: self.agents[index].run_row().filter(|run| run.end.is_none()),
@@ -73,14 +74,14 @@ impl Monitor {
         })
     }
 
-    fn view(&self, index: AgentIndex, now: Now) -> AgentView {
+    fn view(&self, index: AgentIndex, at: Timestamp) -> AgentView {
         let agent = &self.agents[index];
         let verdict = agent.verdict();
         let run = agent.run.as_ref().filter(|run| agent.pid() == Some(run.root.pid));
         let mut metrics = agent.metrics.clone();
         if metrics.status != verdict.status {
             metrics.status = Arc::clone(&verdict.status);
-            metrics.at = now.wall;
+            metrics.at = at;
         }
         AgentView {
             number: agent.stored.number,

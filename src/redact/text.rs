@@ -131,9 +131,7 @@ fn named(before: &str, text: &str) -> Option<(usize, usize)> {
     let opening = quote(&text[at..]);
     let start = at + opening.len();
     // Judged by its beginning: a hostile text must not make each of its words look at all that follows.
-    let head = &text[start
-        ..start
-            + (0..=JUDGED.min(text.len() - start)).rev().find(|end| text.is_char_boundary(start + end)).unwrap_or(0)];
+    let head = &text[start..text.floor_char_boundary(start + JUDGED)];
     let judged = if opening.is_empty() { unquoted(head) } else { head.split(opening).next().unwrap_or_default() };
     let sign = if flag { '=' } else { sign.unwrap_or_default() };
     let is_field = sign == '=' || !closing.is_empty() || begins_field(before);

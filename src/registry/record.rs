@@ -289,23 +289,12 @@ fn start_ticks(raw: &RawValue) -> Option<(Option<Arc<str>>, u64)> {
     }
 }
 
-/// ISO text; a number from 1e12 on is milliseconds since the epoch, from 1e9 on seconds, and below no time at all.
+/// ISO text, or a number as [`Timestamp::from_number`] has it.
 fn moment(raw: &RawValue) -> Option<Timestamp> {
     const LIMIT_TEXT_BYTES: usize = 64;
     match scalar(raw) {
         Value::String(text) if text.len() <= LIMIT_TEXT_BYTES => Timestamp::parse(&text).ok(),
-        Value::Number(number) => {
-            let number = number.as_f64()?;
-            let ms = if number >= 1e12 {
-                number
-            } else if number >= 1e9 {
-                number * 1000.0
-            } else {
-                return None;
-            };
-            #[expect(clippy::cast_possible_truncation, reason = "saturates, and from_unix_ms keeps the range")]
-            Some(Timestamp::from_unix_ms(ms as i64))
-        }
+        Value::Number(number) => Timestamp::from_number(number.as_f64()?),
         _ => None,
     }
 }

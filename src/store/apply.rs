@@ -153,11 +153,6 @@ fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
                    memory_method = excluded.memory_method";
     let end = run.end.as_ref();
     let status = end.and_then(|end| end.status);
-    let (code, signal) = match status {
-        Some(ExitStatus::Code(code)) => (Some(code), None),
-        Some(ExitStatus::Signal(number)) => (None, Some(number)),
-        None => (None, None),
-    };
     let values = params![
         run.agent.get(),
         run.boot,
@@ -165,8 +160,8 @@ fn run(connection: &Connection, run: &RunRow) -> Result<(), StoreError> {
         run.root.pid.get(),
         run.started_at.sql(),
         end.map(|end| end.at.sql()),
-        code,
-        signal,
+        status.and_then(ExitStatus::code),
+        status.and_then(ExitStatus::signal),
         status.and_then(ExitStatus::signal_name),
         end.and_then(|end| end.oom_killed),
         end.map(|end| &end.reason),

@@ -168,10 +168,7 @@ impl<'a> Run<'a> {
             pid: row.root.pid.get(),
             started_at: Time(row.started_at),
             ended_at: end.map(|end| Time(end.at)),
-            exit_code: match status {
-                Some(ExitStatus::Code(code)) => Some(code),
-                _ => None,
-            },
+            exit_code: status.and_then(ExitStatus::code),
             exit_signal: status.and_then(ExitStatus::signal_name),
             oom_killed: end.and_then(|end| end.oom_killed),
             reason: end.map(|end| &*end.reason),

@@ -193,11 +193,11 @@ fn read_stack(path: &Path) -> Result<String, Failure> {
 /// The stack, or as much of its beginning and its end as JSON can say in [`STACK_BYTES`].
 fn shortened(stack: &str) -> String {
     let fits = |text: &str| text.len() <= STACK_BYTES && Value::from(text).to_string().len() <= STACK_BYTES;
-    let boundary = |at: usize| (0..=at).rev().find(|at| stack.is_char_boundary(*at)).unwrap_or(0);
     let (mut text, mut kept) = (stack.to_owned(), STACK_BYTES);
     while !fits(&text) {
         kept = kept * 3 / 4;
-        let (head, tail) = (boundary(kept / 2), boundary(stack.len().saturating_sub(kept / 2)));
+        let (head, tail) =
+            (stack.floor_char_boundary(kept / 2), stack.floor_char_boundary(stack.len().saturating_sub(kept / 2)));
         let left_out = tail.saturating_sub(head);
         text = format!("{}\n… {left_out} bytes left out …\n{}", &stack[..head], &stack[tail.max(head)..]);
     }

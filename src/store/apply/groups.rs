@@ -73,8 +73,7 @@ fn count(
                    last_seen = max(last_seen, ?5),
                    first_seen = min(first_seen, ?5)
                returning id, count, resolved_at is not null and ?5 < resolved_at";
-    let end = MESSAGE_BYTES.min(error.message.len());
-    let end = (0..=end).rev().find(|at| error.message.is_char_boundary(*at)).unwrap_or(0);
+    let end = error.message.floor_char_boundary(MESSAGE_BYTES);
     let values = params![
         agent,
         error.fingerprint.as_deref().unwrap_or_default(),
