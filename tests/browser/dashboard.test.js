@@ -136,9 +136,10 @@ test("thirty days are there to be seen, and a time when the monitor was away", a
   const line = page.locator(".plot .line").last();
   const drawn = async () => ((await line.getAttribute("d")) ?? "").split(/[ML]/).length;
   const begins = async () => Number(/^M([\d.]+)/.exec((await line.getAttribute("d")) ?? "")?.[1] ?? Infinity);
-  // The times when nobody watched, in whole pixels: of each range they are others.
+  // The times when nobody watched, in whole pixels: of each range they are others. Under seven hours are one step of thirty
+  // days, which are five pixels, or two steps, as the hours of the day fall.
   const gaps = async () => (await page.locator(".plot").last().locator(".gap").evaluateAll((nodes) =>
-    nodes.map((node) => Math.round(node.getAttribute("width"))))).filter((width) => width > 5).join();
+    nodes.map((node) => Math.round(node.getAttribute("width"))))).filter((width) => width > 3).join();
   let away;
   for (const [range, days] of [["24h", 1], ["7d", 7], ["30d", 30]]) {
     await page.locator(".ranges button", { hasText: new RegExp(`^${range}$`) }).click();
