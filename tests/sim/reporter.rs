@@ -2,7 +2,9 @@
 //! daemon dies, is told again under the same name.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use agent_monitor::clock::{Clock, ManualClock};
 use agent_monitor::model::{AgentId, ErrorReport, EventReport, JsonObject, Report, Resolve, Submission, Timestamp};
 use agent_monitor::monitor::{Answer, Input, NotRecorded, Stored};
 
@@ -35,15 +37,18 @@ pub(crate) struct Reporter {
     pub(crate) wrong: Option<String>,
     /// Whether what is stored may have to make room, and is stored once more when it is told again.
     bounded: bool,
+    /// The same happens to what is older than this.
+    retention: Duration,
+    clock: Arc<ManualClock>,
 }
 
 /// As many reports as tell of one kind of error.
 const PROBLEMS: u64 = 4;
 
 impl Reporter {
-    pub(crate) fn of(seed: u64, bounded: bool) -> Reporter {
+    pub(crate) fn of(seed: u64, bounded: bool, retention: Duration, clock: Arc<ManualClock>) -> Reporter {
         let (chance, answers) = (Chance::new(seed ^ 0x7E11), Answers::default());
-        Reporter { chance, told: Vec::new(), answers, wrong: None, bounded }
+        Reporter { chance, told: Vec::new(), answers, wrong: None, bounded, retention, clock }
     }
 
     /// Tells a few things.
@@ -139,12 +144,14 @@ impl Reporter {
     /// Takes in what was answered. `well`: nothing is wrong with the disk.
     pub(crate) fn hear(&mut self, now: u64, well: bool) {
         let answers = std::mem::take(&mut *self.answers.lock().unwrap());
+        let wall = self.clock.now().wall;
         for (place, answer) in answers {
             let told = &mut self.told[place];
             match answer {
                 Ok(stored) => {
                     let id = stored.entries[0].id.expect("it is on disk");
-                    if self.bounded && told.stored.is_some_and(|known| known < id) {
+                    let may_be_gone = self.bounded || wall.since(told.told_at) > self.retention;
+                    if may_be_gone && told.stored.is_some_and(|known| known < id) {
                         told.stored = None;
                     }
                     if let Some(known) = told.stored.filter(|known| *known != id) {

@@ -176,6 +176,7 @@ impl Story<'_> {
         let directory = place.join("state-0");
         control.keep(faults.has(Fault::PowerLost));
         let daemon = Daemon::start(&directory, &config, Onlooker::of(&world, &sight, Mistake::None), &clock);
+        let reporter = Reporter::of(seed, faults.has(Fault::Bounded), config.storage.retention, Arc::clone(&clock));
         Story {
             read_again: clock.now().mono,
             clock,
@@ -190,7 +191,7 @@ impl Story<'_> {
             config,
             daemon: Some(daemon),
             broker: Broker::of(seed, faults.has(Fault::Rebooted) || faults.has(Fault::PowerLost)),
-            reporter: Reporter::of(seed, faults.has(Fault::Bounded)),
+            reporter,
             faults,
             clans: BTreeMap::new(),
             said: None,
