@@ -10,7 +10,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 VARIANTS = 5
 STACK = 8192  # characters; agents cut what is too long
 NAMES = ["alpha", "bravo", "charlie", "delta", "echo"]
-PLACES = ["home/ada/work/broker", "srv/agents", "opt/app/current", "home/grace/src/x/broker", "var/lib/build-4711/app"]
+PLACES = ["home/ada/code/broker", "srv/agents", "opt/app/current", "home/grace/src/x/broker", "var/lib/build-4711/app"]
 PROGRAMS = {
     "first": [
         ("agent.js", "undefinedTitle missingConfig badJson agentNotFound refused timeout budget noArguments emptyName"),
