@@ -4,9 +4,9 @@
 //! its time then counts as the parent's children's, orphans go to process 1 or who takes them in above them, ticks of the start time are 10 ms long.
 
 mod source;
+mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use crate::model::{
     BootId, Cpu, ExitStatus, HostPressure, Image, InnerPid, Io, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow,
     ProcessState, PssReading,
 };
-use crate::process::{ProcessSource, ReadError};
+use crate::process::ProcessSource;
 
 use source::TableSource;
+use table::{Process, Table};
 
 const TICK_NS: u64 = 10_000_000;
 
@@ -26,51 +27,6 @@ const TICK_NS: u64 = 10_000_000;
 pub struct Host {
     clock: Arc<ManualClock>,
     table: Arc<Mutex<Table>>,
-}
-
-struct Table {
-    processes: BTreeMap<Pid, Process>,
-    next_pid: i64,
-    boots: u32,
-    events: Vec<ProcessEvent>,
-    watched: BTreeSet<ProcessKey>,
-    /// Whose forks are told: the kept processes, and what they started since, which is not known by more than its pid.
-    followed: BTreeMap<Pid, Option<ProcessKey>>,
-    own_pid: Option<Pid>,
-    /// Those that end when the processes are next listed, and how.
-    ending_when_listed: BTreeMap<Pid, ExitStatus>,
-    /// Those that end at their next reading.
-    ending_when_read: BTreeMap<Pid, ExitStatus>,
-    /// Those that end right after it.
-    ending_once_read: BTreeMap<Pid, ExitStatus>,
-    /// Identities that a scan has shown.
-    shown: BTreeSet<ProcessKey>,
-    burned_us: u64,
-    tells_forks: bool,
-    oom_kills: Option<u64>,
-    available_bytes: u64,
-    pressure: HostPressure,
-}
-
-#[derive(Clone)]
-struct Process {
-    row: ProcessRow,
-    started: Mono,
-    cpu: Cpu,
-    io: Io,
-    rss_bytes: u64,
-    pss: PssReading,
-    threads: u32,
-    denied: bool,
-    /// None: it is in the namespace of the machine.
-    inner: Option<InnerPid>,
-    /// None: as its name says.
-    image: Option<Image>,
-    status: Option<ExitStatus>,
-    /// Its end was told without the status.
-    hidden: bool,
-    /// It takes orphans in.
-    reaper: bool,
 }
 
 impl Host {
@@ -380,27 +336,5 @@ impl Host {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("no holder of this lock panics")
-    }
-}
-
-impl Table {
-    fn living(&mut self, pid: Pid) -> &mut Process {
-        self.processes.get_mut(&pid).expect("the test names a process that is there")
-    }
-
-    /// Who takes in the children of one that ends.
-    fn guardian(&self, pid: Pid) -> Option<Pid> {
-        let above = |process: &Process| self.processes.get(&process.row.parent?);
-        let chain = std::iter::successors(self.processes.get(&pid).and_then(above), |process| above(process));
-        let mut living = chain.filter(|process| process.row.state != ProcessState::Zombie);
-        living.find(|process| process.reaper).map_or(Pid::new(1), |process| Some(process.row.key.pid))
-    }
-
-    fn find(&self, pid: Pid) -> Result<&Process, ReadError> {
-        let process = self.processes.get(&pid).ok_or(ReadError::Gone)?;
-        if process.denied {
-            return Err(ReadError::Denied { path: PathBuf::from(format!("/proc/{pid}/stat")) });
-        }
-        Ok(process)
     }
 }

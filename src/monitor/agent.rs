@@ -7,11 +7,9 @@ use crate::model::{
     Balance, InnerPid, Io, Metrics, Mono, NO_LONGER_REGISTERED, Now, Observed, Pid, ProcessKey, RunEnd, RunRow,
     StoredAgent, Sums, UNREGISTERED,
 };
-use crate::tree::Owner;
 use crate::verdict::{Fact, Verdict, is_expected, judge};
 
 use super::account::{Account, Remains, Sum};
-use super::agents::Agents;
 use super::claims::Claim;
 use super::program::Program;
 use super::report::Pace;
@@ -74,11 +72,6 @@ pub(super) struct Agent {
     pub shown: Option<usize>,
     /// Whether it would be shown otherwise now.
     pub stale: bool,
-}
-
-/// The account that a member is charged to.
-pub(super) fn account_of(agents: &mut Agents, owner: Owner) -> &mut Account {
-    agents[owner.agent].account(owner.leftover)
 }
 
 impl Agent {

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::{Index, IndexMut};
 
 use crate::model::{AgentId, AgentNumber};
-use crate::tree::AgentIndex;
+use crate::tree::{AgentIndex, Owner};
 
+use super::account::Account;
 use super::agent::Agent;
 
 /// All of them.
@@ -59,6 +60,11 @@ impl Agents {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Agent> {
         self.places.iter()
+    }
+
+    /// The account that a member is charged to.
+    pub(super) fn account(&mut self, owner: Owner) -> &mut Account {
+        self[owner.agent].account(owner.leftover)
     }
 
     /// The number of the next one to come in, if it takes the place of one that was forgotten.

@@ -11,7 +11,6 @@ use crate::tree::{Ancestors, Changes, Member, Owner, Seen};
 
 use super::Monitor;
 use super::account::Resource;
-use super::agent::account_of;
 
 /// What a pass found of those that end.
 #[derive(Default)]
@@ -85,8 +84,8 @@ impl Monitor {
             let shares = keys.iter().filter_map(|key| self.forest.get(*key)?.seen?.share(resource));
             let late: u64 = shares.map(|share| share.late()).sum();
             if late > 0 {
-                let expected = account_of(&mut self.agents, from).ledger(resource).expected();
-                account_of(&mut self.agents, to).ledger(resource).expect(expected.min(late));
+                let expected = self.agents.account(from).ledger(resource).expected();
+                self.agents.account(to).ledger(resource).expect(expected.min(late));
             }
         }
     }
@@ -133,7 +132,7 @@ impl Monitor {
     /// Nobody but this member can have waited for so much. What its counter, if it was read, does not have comes later.
     fn pass_to_parent(&mut self, resource: Resource, parent: ProcessKey, had: u64, read: bool) {
         let member = self.forest.get_mut(parent).expect("ancestors are members");
-        let ledger = account_of(&mut self.agents, member.owner).ledger(resource);
+        let ledger = self.agents.account(member.owner).ledger(resource);
         let share = member.seen.as_mut().and_then(|seen| seen.share_mut(resource));
         let Some(share) = share else { return ledger.expect(had) };
         let arrived = if read { share.explain(had) } else { 0 };
@@ -165,7 +164,7 @@ impl Monitor {
             let Some(share) = share.filter(|_| read) else { continue };
             let (of_had, of_late) = (share.explain(had), share.explain(late));
             let elsewhere = if member.owner == owner { 0 } else { of_late };
-            account_of(&mut self.agents, member.owner).ledger(resource).explain(of_had + elsewhere);
+            self.agents.account(member.owner).ledger(resource).explain(of_had + elsewhere);
             had -= of_had;
             late -= of_late;
         }
@@ -183,7 +182,7 @@ impl Monitor {
             expecting.push(owner);
         }
         for to in expecting {
-            let ledger = account_of(&mut self.agents, to).ledger(resource);
+            let ledger = self.agents.account(to).ledger(resource);
             if to == owner {
                 ledger.expect(had);
                 ledger.expect_longer(late);

@@ -5,7 +5,6 @@ use crate::process::{Scan, Watch};
 use crate::tree::{AgentIndex, Owner};
 
 use super::Monitor;
-use super::agent::account_of;
 
 /// A full scan finds the tree of a new root as it is at that moment; what members that it found started before they
 /// were kept is found by a second.
@@ -103,7 +102,7 @@ impl Monitor {
         let new = self.forest.iter_mut().rev().filter(|(_, member)| !member.born && member.seen.is_none());
         for (key, member) in new {
             if let Ok(reading) = self.processes.read(key, true) {
-                account_of(&mut self.agents, member.owner).take(member, &reading);
+                self.agents.account(member.owner).take(member, &reading);
             }
         }
     }

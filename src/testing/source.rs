@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Host, Process};
+use super::Host;
+use super::table::Process;
 use crate::clock::Clock;
 use crate::model::{
     BootId, HostPressure, HostReading, Image, InnerPid, IoReading, Mono, Pid, ProcessEvent, ProcessKey, ProcessRow,
