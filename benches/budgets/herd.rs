@@ -1,14 +1,13 @@
-//! The processes that are watched, and the floors: the programs `benches/floor.c`, `benches/trees.c`,
-//! `benches/exits.c`.
+//! The processes that are watched, and the floors: the programs `benches/herd.c`, `benches/floor.c`, `benches/exits.c`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// The compiled floors.
+/// The compiled programs.
 pub(crate) struct Floor {
-    single: PathBuf,
-    trees: PathBuf,
+    herd: PathBuf,
+    rounds: PathBuf,
     exits: PathBuf,
 }
 
@@ -22,7 +21,7 @@ impl Floor {
             assert!(status.expect("a C compiler called cc").success(), "{source} cannot be compiled");
             program
         };
-        Floor { single: compiled("floor"), trees: compiled("trees"), exits: compiled("exits") }
+        Floor { herd: compiled("herd"), rounds: compiled("floor"), exits: compiled("exits") }
     }
 }
 
@@ -36,22 +35,22 @@ pub(crate) struct Herd {
 impl Herd {
     /// None when the machine does not allow so many.
     pub(crate) fn start(floor: &Floor, size: usize) -> Option<Herd> {
-        Herd::spawned(&floor.single, size, &[])
+        Herd::spawned(floor, size, &[])
     }
 
     /// So many trees, of a parent and its children each: none when the machine does not allow so many processes.
     pub(crate) fn trees(floor: &Floor, size: usize, processes: usize) -> Option<Herd> {
-        Herd::spawned(&floor.trees, size, &[processes.to_string()])
+        Herd::spawned(floor, size, &[processes.to_string()])
     }
 
     /// Processes that share so many MiB of 4 KiB pages, which count as resident in each, in two mappings a MiB.
     pub(crate) fn large(floor: &Floor, size: usize, mib: u32) -> Option<Herd> {
-        Herd::spawned(&floor.single, size, &[mib.to_string()])
+        Herd::spawned(floor, size, &[1.to_string(), mib.to_string()])
     }
 
-    fn spawned(program: &Path, size: usize, how: &[String]) -> Option<Herd> {
-        let mut child = Command::new(program)
-            .args(["spawn", &size.to_string()])
+    fn spawned(floor: &Floor, size: usize, how: &[String]) -> Option<Herd> {
+        let mut child = Command::new(&floor.herd)
+            .arg(size.to_string())
             .args(how)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -83,12 +82,12 @@ impl Rounds {
     /// `way`: `pread` or `open`, see the program.
     pub(crate) fn start(floor: &Floor, way: &str, herd: &Herd) -> Rounds {
         let pids = herd.pids.iter().map(u32::to_string);
-        Rounds::asking(Command::new(&floor.single).arg(way).args(pids), herd.pids.len())
+        Rounds::asking(Command::new(&floor.rounds).arg(way).args(pids), herd.pids.len())
     }
 
     /// Scans of all processes, their cost shared out among `size`.
     pub(crate) fn scans(floor: &Floor, size: usize) -> Rounds {
-        Rounds::asking(Command::new(&floor.trees).arg("scan"), size)
+        Rounds::asking(Command::new(&floor.rounds).arg("scan"), size)
     }
 
     fn asking(command: &mut Command, size: usize) -> Rounds {

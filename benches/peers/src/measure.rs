@@ -45,8 +45,10 @@ fn asked(what: &str, pids: &[u32], programs: &Programs, floor: Option<&Path>) ->
 pub fn cost(report: &mut Report, options: &Options, directory: &Path) {
     let watched = directory.join(WATCHED);
     let floor = directory.join("floor");
-    for program in [&watched, &floor] {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../floor.c");
+    for (program, source) in [
+        (&watched, concat!(env!("CARGO_MANIFEST_DIR"), "/../herd.c")),
+        (&floor, concat!(env!("CARGO_MANIFEST_DIR"), "/../floor.c")),
+    ] {
         let status = Command::new("cc").args(["-O2", "-o"]).arg(program).arg(source).status();
         assert!(status.expect("a C compiler").success(), "{source} cannot be compiled");
     }
@@ -156,7 +158,7 @@ impl Herd {
         let (input, end) = pipe().expect("a pipe");
         let start = |_| {
             let mut command = Command::new(program);
-            command.args(["spawn", "0"]).stdin(input.try_clone().expect("a descriptor"));
+            command.arg("0").stdin(input.try_clone().expect("a descriptor"));
             command.spawn().expect("another process")
         };
         let children: Vec<Child> = (0..count).map(start).collect();
