@@ -112,14 +112,14 @@ const SETTLED: Duration = Duration::from_secs(24 * 3600);
 /// Clocks that differ by more than this between two looks: one of them was set.
 const STEP: Duration = Duration::from_secs(60);
 
-/// Samples deleted in one transaction: about 2 ms of the writer's time.
-pub const SAMPLES_PER_SLICE: u64 = 10_000;
+/// Samples deleted in one transaction: about 1 ms of the writer's time.
+pub const SAMPLES_PER_SLICE: u64 = 5_000;
 
 /// Passes looked at, and deleted at most, in one transaction.
 pub const TICKS_PER_SLICE: u32 = 1_000;
 
 /// Rollups deleted in one transaction.
-pub const ROLLUPS_PER_SLICE: u32 = 10_000;
+pub const ROLLUPS_PER_SLICE: u32 = 5_000;
 
 /// Rows of other tables looked at, and deleted at most, in one transaction.
 pub const ROWS_PER_SLICE: u32 = 250;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub(crate) struct Daemon {
     /// Of its endpoint.
     pub(crate) address: SocketAddr,
 }
+
+/// The file that names the herd.
+const REGISTRY: &str = "agents.json";
 
 /// The type of the events that are told.
 const TOLD: &str = "task";
@@ -53,7 +57,7 @@ impl Daemon {
                    "messageCount": number, "metadata": {"pid": pid, "model": "none", "role": "bench"}})
         };
         let records: Vec<_> = herd.pids.iter().enumerate().map(record).collect();
-        fs::write(path("agents.json"), json!(records).to_string()).unwrap();
+        fs::write(path(REGISTRY), json!(records).to_string()).unwrap();
         // Nothing of this machine's own configuration.
         fs::write(path("agent-monitor.toml"), config).unwrap();
         let mut child = Command::new(PROGRAM)
@@ -61,7 +65,7 @@ impl Daemon {
             .arg("--config")
             .arg(path("agent-monitor.toml"))
             .arg("--registry")
-            .arg(path("agents.json"))
+            .arg(path(REGISTRY))
             .arg("--state-dir")
             .arg(path("state"))
             .arg("--socket")
@@ -79,6 +83,11 @@ impl Daemon {
             panic!("the daemon did not start: {}", fs::read_to_string(path("log")).unwrap_or_default());
         };
         Daemon { clock: ClockId::pid_cpu_clock_id(pid_of(&child)).unwrap(), child, directory, address }
+    }
+
+    /// Its registry.
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.directory.path().join(REGISTRY)
     }
 
     /// Processor time of all its threads, nanoseconds.

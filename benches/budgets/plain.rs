@@ -1,7 +1,9 @@
 //! What plain SQLite takes for the same rows with the same promises: the floor of what B8 can be.
 
 use std::path::Path;
+use std::time::Duration;
 
+use agent_monitor::clock::monotonic;
 use agent_monitor::model::Batch;
 use agent_monitor::store::FILE_NAME;
 use rusqlite::{Connection, params_from_iter};
@@ -11,7 +13,7 @@ use super::storage::cpu_us;
 
 /// Samples that one statement inserts, and rows that one transaction deletes, as the daemon does it.
 const SAMPLES_PER_STATEMENT: usize = 16;
-const PASSES_PER_SLICE: i64 = 50;
+const PASSES_PER_SLICE: i64 = 25;
 
 /// Columns of a sample.
 const COLUMNS: usize = 11;
@@ -36,19 +38,20 @@ pub(crate) fn inserting(passes: impl Iterator<Item = Batch>) -> f64 {
     let directory = tempfile::tempdir_in("target").unwrap();
     let connection = open(directory.path(), true);
     let row = format!("({})", ["?"; COLUMNS].join(", "));
-    let sql = format!("insert into sample values {}", vec![row; SAMPLES_PER_STATEMENT].join(", "));
-    let mut insert = connection.prepare(&sql).unwrap();
+    let sql = |rows| format!("insert into sample values {}", vec![&*row; rows].join(", "));
+    let statements: Vec<String> = (0..=SAMPLES_PER_STATEMENT).map(sql).collect();
     let (mut us, mut rows) = (0.0, 0);
     for batch in passes {
         let numbers: Vec<[Option<i64>; COLUMNS]> = batch.samples.iter().map(|sample| columns(&batch, sample)).collect();
         let before = cpu_us(ClockId::ThreadCPUTime);
         connection.execute_batch("begin immediate").unwrap();
-        for some in numbers.chunks_exact(SAMPLES_PER_STATEMENT) {
+        for some in numbers.chunks(SAMPLES_PER_STATEMENT) {
+            let mut insert = connection.prepare_cached(&statements[some.len()]).unwrap();
             insert.execute(params_from_iter(some.iter().flatten())).unwrap();
         }
         connection.execute_batch("commit").unwrap();
         us += cpu_us(ClockId::ThreadCPUTime) - before;
-        rows += numbers.len() / SAMPLES_PER_STATEMENT * SAMPLES_PER_STATEMENT;
+        rows += numbers.len();
     }
     us / rows as f64
 }
@@ -117,17 +120,20 @@ pub(crate) fn last_hour(directory: &Path, agent: i64, ticks: std::ops::RangeIncl
     (us / 1000.0, rows)
 }
 
-/// Processor time of this thread to delete the samples of so many of the oldest passes; milliseconds for 144,000.
-pub(crate) fn deleting(directory: &Path, passes: i64) -> f64 {
+/// Processor time of this thread to delete the samples of so many of the oldest passes, for 144,000, and the longest that one
+/// transaction took by the clock; milliseconds.
+pub(crate) fn deleting(directory: &Path, passes: i64) -> (f64, f64) {
     let connection = open(directory, false);
     let first: i64 = connection.query_row("select min(key) >> 20 from sample", [], |row| row.get(0)).unwrap();
     let mut delete = connection.prepare("delete from sample where key between ?1 and ?2").unwrap();
     let before = cpu_us(ClockId::ThreadCPUTime);
-    let mut rows = 0;
+    let (mut rows, mut longest) = (0, Duration::ZERO);
     for tick in (first..first + passes).step_by(usize::try_from(PASSES_PER_SLICE).unwrap()) {
+        let begun = monotonic();
         connection.execute_batch("begin immediate").unwrap();
         rows += delete.execute([tick << 20, ((tick + PASSES_PER_SLICE) << 20) - 1]).unwrap();
         connection.execute_batch("commit").unwrap();
+        longest = longest.max(monotonic().since(begun));
     }
-    (cpu_us(ClockId::ThreadCPUTime) - before) / rows as f64 * 144.0
+    ((cpu_us(ClockId::ThreadCPUTime) - before) / rows as f64 * 144.0, longest.as_secs_f64() * 1000.0)
 }
