@@ -24,8 +24,16 @@ struct Shell {
 
 impl Shell {
     fn start() -> Shell {
-        let mut child =
-            Command::new("sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is a shell");
+        Shell::run(&mut Command::new("sh"))
+    }
+
+    /// One that such a script of Python makes of itself.
+    fn of_python(script: &str) -> Shell {
+        Shell::run(Command::new("python3").args(["-c", script]))
+    }
+
+    fn run(command: &mut Command) -> Shell {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("there is one");
         let said = BufReader::new(child.stdout.take().unwrap());
         Shell { child, said }
     }
@@ -136,6 +144,49 @@ fn the_end_of_a_root_comes_with_its_status() {
     let told = ProcessEvent::Exited { process: key, status };
     until(&mut source, &woken, |events| events.contains(&told));
     child.wait().unwrap();
+}
+
+/// The first thread ends, and the process goes on: another thread runs another program in its place, or goes on alone.
+#[test]
+fn the_end_of_the_first_thread_is_not_that_of_the_process() {
+    const EXEC: &str = "
+import os, threading
+threading.Thread(target=lambda: os.execv('/bin/sh', ['sh'])).start()
+threading.Event().wait()
+";
+    const ALONE: &str = "
+import ctypes, os, sys, threading
+def obey():
+    for line in iter(sys.stdin.readline, ''):
+        if line.startswith('exit'): os._exit(int(line[5:]))
+        os.system(line)
+threading.Thread(target=obey).start()
+exit = {'x86_64': 60, 'aarch64': 93}[os.uname().machine]
+ctypes.CDLL(None).syscall(exit, 3)
+";
+    for script in [EXEC, ALONE] {
+        let (mut source, woken) = listening();
+        let mut shell = Shell::of_python(script);
+        let key = source.look(shell.pid()).unwrap().key;
+        source.keep(key, Watch::Exit).unwrap();
+        let of_it = |event: &ProcessEvent| matches!(event, ProcessEvent::Exited { process, .. } if *process == key);
+        // Until it has become what it is to be, and then for longer than the listener ever pauses.
+        for _ in 0..40 {
+            let said = shell.tell("sleep 0.01 & echo $!; wait");
+            let child = Pid::new(said.parse().unwrap()).unwrap();
+            let is_told =
+                |event: &ProcessEvent| matches!(event, ProcessEvent::Forked { child: of, .. } if *of == child);
+            let events = until(&mut source, &woken, |events| events.iter().any(is_told));
+            assert!(!events.iter().any(of_it), "{script}: {events:?}");
+        }
+        writeln!(shell.child.stdin.as_mut().unwrap(), "exit 5").unwrap();
+        let events = until(&mut source, &woken, |events| events.iter().any(of_it));
+        let status = events.iter().find_map(|event| match event {
+            ProcessEvent::Exited { status, .. } => *status,
+            _ => None,
+        });
+        assert_eq!(status, Some(ExitStatus::Code(5)), "{script}: {events:?}");
+    }
 }
 
 /// How many messages the kernel could not give the sockets of the proc connector in this process: `Drops` of proc(5),

@@ -6,41 +6,24 @@
 //! only. One thread listens. It passes on what concerns the kept processes and whatever descends from them, and sleeps a
 //! moment between two looks while there is much to hear: woken for each event it would cost five times as much.
 
+mod wire;
+
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::io::Errno;
-use rustix::net::netlink::{self, SocketAddrNetlink};
-use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with};
+use rustix::net::{RecvFlags, recv};
 
-use crate::model::{ExitStatus, Mono, Pid, ProcessEvent, ProcessKey};
+use super::procfs::{Procfs, TEXT_BYTES};
+use crate::model::{ExitStatus, Pid, ProcessEvent, ProcessKey, ProcessState};
+use crate::process::Watch;
 use crate::process::common::{EVENTS, Wake, Worker};
 
-/// `CN_IDX_PROC`, also the number of the multicast group, and `CN_VAL_PROC`.
-const CONNECTOR: u32 = 1;
-/// `PROC_CN_MCAST_LISTEN`, and the kinds of events: `enum proc_cn_event`.
-const LISTEN: u32 = 1;
-const FORK: u32 = 0x0000_0001;
-const EXEC: u32 = 0x0000_0002;
-const EXIT: u32 = 0x8000_0000;
-
-/// `nlmsghdr` and `cn_msg`, before the event.
-const HEADER_BYTES: usize = 16 + 20;
-/// Where the acknowledgement number of a `cn_msg` stands: an answer has that of its request plus one.
-const ACKNOWLEDGED_AT: usize = 16 + 12;
-/// Where the event's own data begin: after its kind, a processor and a time.
-const DATA_AT: usize = 16;
-
-/// Room for the events of a busy moment, if the kernel grants it.
-const BUFFER_BYTES: usize = 4 << 20;
-
-/// How long the kernel may take to confirm that we listen. It does so before it returns.
-const CONFIRMATION: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+use wire::{Heard, listen, wait};
 
 /// Between two looks, while there is something to hear; shorter when there was much, so that the buffer does not fill.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
@@ -58,8 +41,26 @@ pub(super) struct Connector {
 struct Shared {
     socket: OwnedFd,
     stop: OwnedFd,
-    /// Of whom events are passed on: the kept processes, with their identity, and what they started since, without.
-    followed: Mutex<HashMap<Pid, Option<ProcessKey>>>,
+    /// Of whom events are passed on: the kept processes, and what they started since.
+    followed: Mutex<HashMap<Pid, Followed>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Followed {
+    /// Who it is, if it is kept. Of what those started only the number is known.
+    kept: Option<ProcessKey>,
+    /// Whether its end is told.
+    ends: bool,
+    /// Whether it may have had more than one thread.
+    threads: bool,
+}
+
+/// The first thread of a process ended, and it may go on.
+struct Doubt {
+    /// How it ended, if it did.
+    status: Option<ExitStatus>,
+    /// Whether something was heard of it since it was looked at.
+    heard: bool,
 }
 
 impl Connector {
@@ -67,19 +68,31 @@ impl Connector {
     ///
     /// # Errors
     /// When the kernel has no thread for us.
-    pub(super) fn start(wake: Wake) -> io::Result<Option<Connector>> {
+    pub(super) fn start(procfs: Arc<Procfs>, wake: Wake) -> io::Result<Option<Connector>> {
         let Ok(socket) = listen() else { return Ok(None) };
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Arc::new(Shared { socket, stop, followed: Mutex::new(HashMap::new()) });
         let (sender, events) = mpsc::sync_channel(EVENTS);
-        let listener = Listener { shared: Arc::clone(&shared), events: sender, wake: Arc::clone(&wake), lost: false };
+        let listener = Listener {
+            shared: Arc::clone(&shared),
+            procfs,
+            events: sender,
+            wake: Arc::clone(&wake),
+            doubts: HashMap::new(),
+            lost: false,
+        };
         let worker = Worker::start("process-forks", wake, move || listener.run())?;
         Ok(Some(Connector { shared, worker, events }))
     }
 
     /// From now on events of this process and of what it starts are passed on. Whether those of its number were before.
-    pub(super) fn follow(&self, process: ProcessKey) -> bool {
-        self.shared.followed().insert(process.pid, Some(process)).is_some()
+    pub(super) fn follow(&self, process: ProcessKey, watch: Watch) -> bool {
+        let mut followed = self.shared.followed();
+        let before = followed.get(&process.pid).copied();
+        // Whoever was not heard of before may have threads that were not either.
+        let threads = before.is_none_or(|entry| entry.threads);
+        followed.insert(process.pid, Followed { kept: Some(process), ends: watch == Watch::Exit, threads });
+        before.is_some()
     }
 
     /// It turned out to have ended. `known`: what [`follow`](Connector::follow) said. If its end was heard of already,
@@ -89,7 +102,7 @@ impl Connector {
             return self.forget(process);
         }
         let mut followed = self.shared.followed();
-        if followed.get(&process.pid) == Some(&Some(process)) {
+        if followed.get(&process.pid).is_some_and(|entry| entry.kept == Some(process)) {
             followed.remove(&process.pid);
         }
     }
@@ -98,8 +111,8 @@ impl Connector {
     /// ended: so its number stays until its end is heard of.
     pub(super) fn forget(&self, process: ProcessKey) {
         let mut followed = self.shared.followed();
-        if let Some(entry) = followed.get_mut(&process.pid).filter(|entry| **entry == Some(process)) {
-            *entry = None;
+        if let Some(entry) = followed.get_mut(&process.pid).filter(|entry| entry.kept == Some(process)) {
+            entry.kept = None;
         }
     }
 
@@ -122,7 +135,7 @@ impl Drop for Connector {
 }
 
 impl Shared {
-    fn followed(&self) -> MutexGuard<'_, HashMap<Pid, Option<ProcessKey>>> {
+    fn followed(&self) -> MutexGuard<'_, HashMap<Pid, Followed>> {
         self.followed.lock().expect("the other holder of this lock has panicked")
     }
 }
@@ -130,8 +143,10 @@ impl Shared {
 /// What the thread has.
 struct Listener {
     shared: Arc<Shared>,
+    procfs: Arc<Procfs>,
     events: SyncSender<ProcessEvent>,
     wake: Wake,
+    doubts: HashMap<Pid, Doubt>,
     /// Whether events were lost that could not be told yet.
     lost: bool,
 }
@@ -151,6 +166,9 @@ impl Listener {
             if wait(&[&self.shared.stop], Some(&pause))[0] {
                 return;
             }
+            if self.settle_doubts() {
+                (self.wake)();
+            }
         }
     }
 
@@ -169,6 +187,9 @@ impl Listener {
                 Err(Errno::NOBUFS) => {
                     heard += MUCH;
                     self.lost = true;
+                    // Of their threads as well.
+                    self.shared.followed().values_mut().for_each(|entry| entry.threads = true);
+                    self.doubts.values_mut().for_each(|doubt| doubt.heard = true);
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
@@ -189,23 +210,84 @@ impl Listener {
             Heard::Fork { parent, child, .. } if !followed.contains_key(&parent) => {
                 // The number may have been that of one whose end was not heard of. One that is kept is known by more than
                 // its number: this may be its own birth, heard of late.
-                if followed.get(&child) == Some(&None) {
+                if followed.get(&child).is_some_and(|entry| entry.kept.is_none()) {
                     followed.remove(&child);
                 }
                 return false;
             }
             Heard::Fork { parent, child, at } => {
-                followed.insert(child, None);
+                // Its birth may be heard of late here as well.
+                followed.entry(child).or_default();
                 ProcessEvent::Forked { parent, child, at }
             }
-            Heard::Exec(pid) if followed.contains_key(&pid) => ProcessEvent::Execed(pid),
+            Heard::Thread(pid) => {
+                followed.entry(pid).and_modify(|entry| entry.threads = true);
+                return false;
+            }
+            Heard::Exec(pid) if followed.contains_key(&pid) => {
+                self.doubts.remove(&pid);
+                ProcessEvent::Execed(pid)
+            }
             Heard::Exec(_) => return false,
-            Heard::Exit { pid, status } => match followed.remove(&pid) {
-                Some(Some(process)) => ProcessEvent::Exited { process, status },
-                Some(None) | None => return false,
-            },
+            Heard::Exit { pid, status } => {
+                let Some(entry) = followed.get(&pid).copied() else { return false };
+                drop(followed);
+                if entry.threads && self.goes_on(pid, entry.kept) {
+                    self.doubts.insert(pid, Doubt { status, heard: true });
+                    return false;
+                }
+                return self.end(pid, status);
+            }
+            Heard::ThreadExit { pid, status } => {
+                if let Some(doubt) = self.doubts.get_mut(&pid) {
+                    doubt.heard = true;
+                    // Threads that are made to end together end alike: wait(2). Of others nobody knows which counts.
+                    doubt.status = doubt.status.filter(|before| Some(*before) == status);
+                }
+                return false;
+            }
         };
         drop(followed);
+        self.send(event)
+    }
+
+    /// Whether the process has not ended. Not certain of one that is about to: its threads end one after the other.
+    fn goes_on(&self, pid: Pid, known: Option<ProcessKey>) -> bool {
+        let mut buffer = [0; TEXT_BYTES];
+        let stat = self.procfs.open_file(pid, "stat").and_then(|file| self.procfs.stat(file, pid, &mut buffer));
+        stat.is_ok_and(|stat| {
+            let same = known.is_none_or(|process| process.start_ticks == stat.start_ticks);
+            same && stat.state != ProcessState::Zombie
+        })
+    }
+
+    /// Looks again at those that may go on, if something was heard of them. Returns whether something was passed on.
+    fn settle_doubts(&mut self) -> bool {
+        let heard: Vec<Pid> = self.doubts.iter().filter(|(_, doubt)| doubt.heard).map(|(pid, _)| *pid).collect();
+        let mut told = false;
+        for pid in heard {
+            let known = self.shared.followed().get(&pid).and_then(|entry| entry.kept);
+            if self.goes_on(pid, known) {
+                self.doubts.entry(pid).and_modify(|doubt| doubt.heard = false);
+            } else {
+                let status = self.doubts.get(&pid).and_then(|doubt| doubt.status);
+                told |= self.end(pid, status);
+            }
+        }
+        told
+    }
+
+    /// It has ended: it is followed no more, and if that is asked for, told.
+    fn end(&mut self, pid: Pid, status: Option<ExitStatus>) -> bool {
+        self.doubts.remove(&pid);
+        let ended = self.shared.followed().remove(&pid).filter(|entry| entry.ends);
+        match ended.and_then(|entry| entry.kept) {
+            Some(process) => self.send(ProcessEvent::Exited { process, status }),
+            None => false,
+        }
+    }
+
+    fn send(&mut self, event: ProcessEvent) -> bool {
         match self.events.try_send(event) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {
@@ -214,153 +296,6 @@ impl Listener {
             }
             // The receiver goes only with the source, which stops this thread first.
             Err(TrySendError::Disconnected(_)) => false,
-        }
-    }
-}
-
-/// What the kernel tells of a process. Of threads it tells the same, which is left out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Heard {
-    Fork { parent: Pid, child: Pid, at: Mono },
-    Exec(Pid),
-    Exit { pid: Pid, status: Option<ExitStatus> },
-}
-
-impl Heard {
-    /// Reads a message with a `struct proc_event`; `None` for all else.
-    fn parse(message: &[u8]) -> Option<Heard> {
-        let event = message.get(HEADER_BYTES..)?;
-        let word = |index: usize| number(event, DATA_AT + 4 * index);
-        let pid = |index| Pid::new(i64::from(word(index)?));
-        match number(event, 0)? {
-            // Of four numbers: the parent's thread and process, the child's thread and process.
-            FORK if word(2) == word(3) => {
-                let at = u64::from_ne_bytes(*event.get(8..)?.first_chunk()?);
-                Some(Heard::Fork { parent: pid(1)?, child: pid(3)?, at: Mono(at) })
-            }
-            EXEC => Some(Heard::Exec(pid(1)?)),
-            EXIT if word(0) == word(1) => {
-                let status = ExitStatus::from_wait(i32::from_ne_bytes(word(2)?.to_ne_bytes()));
-                Some(Heard::Exit { pid: pid(1)?, status })
-            }
-            _ => None,
-        }
-    }
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// A socket on which the kernel tells forks, execs and exits.
-fn listen() -> Result<OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC;
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::CONNECTOR))?;
-    // Beyond the usual limit only with the right to; as much as there is otherwise.
-    let _ = set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES)
-        .or_else(|_| set_socket_recv_buffer_size(&socket, BUFFER_BYTES));
-    bind(&socket, &SocketAddrNetlink::new(0, CONNECTOR))?;
-    sendto(&socket, &asking(&[LISTEN]), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    if !is_confirmed(&socket)? {
-        return Err(Errno::PERM);
-    }
-    // A choice of kinds is not confirmed, because the answer is none of them; before Linux 6.6 it is passed over.
-    sendto(&socket, &asking(&[LISTEN, FORK | EXEC | EXIT]), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    Ok(socket)
-}
-
-/// Whether the kernel said that it will tell us. Real events may come before it says so, and answers to others.
-fn is_confirmed(socket: &OwnedFd) -> Result<bool, Errno> {
-    let mut buffer = [0; 512];
-    while wait(&[socket], Some(&CONFIRMATION))[0] {
-        let (_, length) = match recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
-            Err(Errno::NOBUFS | Errno::AGAIN | Errno::INTR) => continue,
-            known => known?,
-        };
-        let message = buffer.get(..length).unwrap_or_default();
-        let event = message.get(HEADER_BYTES..).unwrap_or_default();
-        // An event of no kind is the answer to a request: its data are an errno.
-        if number(event, 0) == Some(0) && number(message, ACKNOWLEDGED_AT) == Some(token() + 1) {
-            return Ok(number(event, DATA_AT) == Some(0));
-        }
-    }
-    Ok(false)
-}
-
-/// Tells the answers to our requests from those to others, which come to everyone who listens.
-fn token() -> u32 {
-    std::process::id()
-}
-
-/// A message to the connector: netlink(7), and `struct cn_msg` of include/uapi/linux/connector.h.
-fn asking(request: &[u32]) -> Vec<u8> {
-    const DONE: u16 = 3; // NLMSG_DONE
-    let data: Vec<u8> = request.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let length = u32::try_from(HEADER_BYTES + data.len()).expect("a few bytes");
-    let data_length = u16::try_from(data.len()).expect("a few bytes");
-    let mut message = Vec::with_capacity(HEADER_BYTES + data.len());
-    message.extend(length.to_ne_bytes());
-    message.extend(DONE.to_ne_bytes());
-    message.extend([0; 10]); // flags, sequence, port
-    message.extend(CONNECTOR.to_ne_bytes());
-    message.extend(CONNECTOR.to_ne_bytes());
-    message.extend([0; 4]); // sequence
-    message.extend(token().to_ne_bytes());
-    message.extend(data_length.to_ne_bytes());
-    message.extend([0; 2]); // flags
-    message.extend(data);
-    message
-}
-
-/// Waits until one of the files has something to read, and says which.
-fn wait<const N: usize>(files: &[&OwnedFd; N], time: Option<&Timespec>) -> [bool; N] {
-    let mut polled = files.map(|file| PollFd::new(file, PollFlags::IN));
-    match poll(&mut polled, time) {
-        Ok(_) | Err(Errno::INTR) => {}
-        Err(errno) => panic!("cannot wait for forks: {errno}"),
-    }
-    polled.map(|file| !file.revents().is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn message(kind: u32, data: &[u32]) -> Vec<u8> {
-        let mut message = vec![0; HEADER_BYTES];
-        message.extend(kind.to_ne_bytes());
-        message.extend(0u32.to_ne_bytes());
-        message.extend(77u64.to_ne_bytes());
-        message.extend(data.iter().flat_map(|word| word.to_ne_bytes()));
-        message
-    }
-
-    #[test]
-    fn events() {
-        let pid = |number| Pid::new(number).unwrap();
-        let forked = Heard::Fork { parent: pid(10), child: pid(20), at: Mono(77) };
-        let exited = |status| Heard::Exit { pid: pid(20), status: Some(status) };
-        for (message, expected) in [
-            (message(FORK, &[11, 10, 20, 20]), Some(forked)),
-            (message(FORK, &[10, 10, 21, 20]), None), // a thread
-            (message(EXEC, &[21, 20]), Some(Heard::Exec(pid(20)))),
-            (message(EXIT, &[20, 20, 9, 17, 1, 1]), Some(exited(ExitStatus::Signal(9)))),
-            (message(EXIT, &[20, 20, 7 << 8, 17, 1, 1]), Some(exited(ExitStatus::Code(7)))),
-            (message(EXIT, &[21, 20, 0, 0, 1, 1]), None), // a thread
-            (message(0, &[0]), None),
-            (message(FORK, &[1, 1, 2]), None),
-            (Vec::new(), None),
-        ] {
-            assert_eq!(Heard::parse(&message), expected);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(message in proptest::collection::vec(any::<u8>(), 0..120)) {
-            let _ = Heard::parse(&message);
         }
     }
 }

@@ -97,7 +97,8 @@ impl LinuxSource {
     pub fn new(open_files: usize, forks: Forks, wake: Wake) -> Result<LinuxSource, StartError> {
         let mut source = LinuxSource::rooted(Path::new("/"), Machine::here(), open_files)?;
         if forks == Forks::Told {
-            source.connector = Connector::start(Arc::clone(&wake)).map_err(StartError::Exits)?;
+            source.connector =
+                Connector::start(Arc::clone(&source.reader.procfs), Arc::clone(&wake)).map_err(StartError::Exits)?;
         }
         source.exits = Some(Exits::start(Arc::clone(&source.reader.procfs), wake).map_err(StartError::Exits)?);
         source.own_pid = source.reader.procfs.own_pid();
@@ -223,7 +224,7 @@ impl ProcessSource for LinuxSource {
         let files = Files::open(&self.reader.procfs, process.pid)?;
         let pidfd = if watch == Watch::Exit { self.root_pidfd(process.pid) } else { None };
         // Before its state is read: the exit is told after that is a zombie's, so one of the two takes it out again.
-        let known = self.connector.as_ref().is_some_and(|connector| connector.follow(process));
+        let known = self.connector.as_ref().is_some_and(|connector| connector.follow(process, watch));
         // Read last: whoever is shown has had this pid since `stat` was opened, so `statm` and the pidfd are its own.
         let mut buffer = [0; TEXT_BYTES];
         let stat = self.reader.procfs.stat_of(&files.stat, process, &mut buffer);
