@@ -54,16 +54,24 @@ pub fn families(relatives: &[Relative<'_>]) -> Vec<Family> {
         (fits && near).then_some(parent)
     };
     let mut found: HashMap<ProcessKey, Vec<&Relative<'_>>> = HashMap::new();
+    // The root that each belongs to, as far as it is known: anybody may make a chain of thousands.
+    let mut roots: HashMap<ProcessKey, Option<ProcessKey>> = HashMap::new();
     for relative in relatives {
-        let mut root = None;
+        let (mut root, mut path) = (None, Vec::new());
         let mut at = Some(relative);
-        // No chain is longer; the bound ends a ring, which rows of different moments may make.
-        for _ in 0..relatives.len() {
-            let Some(here) = at else { break };
-            if here.recognised.part == Part::Agent {
-                root = Some(here.key);
+        while let Some(here) = at {
+            if let Some(known) = roots.get(&here.key) {
+                root = *known;
+                break;
             }
+            // For the time being: it ends a ring, which rows of different moments may make.
+            roots.insert(here.key, None);
+            path.push(here);
             at = parent_of(here);
+        }
+        for here in path.into_iter().rev() {
+            root = root.or((here.recognised.part == Part::Agent).then_some(here.key));
+            roots.insert(here.key, root);
         }
         if let Some(root) = root {
             found.entry(root).or_default().push(relative);
