@@ -24,6 +24,15 @@ const ABOUT: [&str; 18] = [
     "budget",
 ];
 
+/// Headers that hold nothing but secrets, whatever they look like.
+const HEADERS: [&str; 7] =
+    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "api-key"];
+
+/// Whether it is the name of such a header.
+pub(super) fn is_header(name: &str) -> bool {
+    HEADERS.iter().any(|header| name.eq_ignore_ascii_case(header))
+}
+
 /// How much a name says about its value.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Name {
@@ -40,7 +49,7 @@ pub(super) fn hides(key: &str, value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) => false,
         Value::Number(_) => words(key).any(|word| is_secret(&word) && !is_token(&word)),
-        _ => words(key).any(|word| is_secret(&word)),
+        _ => is_header(key) || words(key).any(|word| is_secret(&word)),
     }
 }
 

@@ -106,7 +106,7 @@ fn credentials(text: &str) -> Option<(usize, usize)> {
 fn named(before: &str, text: &str) -> Option<(usize, usize)> {
     let key = name(text);
     let kind = keys::of(key);
-    let header = HEADERS.iter().any(|header| key.eq_ignore_ascii_case(header));
+    let header = keys::is_header(key);
     if kind == Name::Plain && !header {
         return None;
     }
@@ -153,10 +153,6 @@ fn named(before: &str, text: &str) -> Option<(usize, usize)> {
     let skipped = scheme(&text[start..start + length]);
     Some((start + skipped, start + length))
 }
-
-/// Headers that hold nothing but secrets, whatever they look like.
-const HEADERS: [&str; 7] =
-    ["authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token", "api-key"];
 
 /// The length of a header's value: to the end of its line, or of the quoted text or list that it stands in.
 fn header_value(text: &str) -> usize {
