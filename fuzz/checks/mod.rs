@@ -50,7 +50,7 @@ pub(crate) fn stat(bytes: &[u8]) {
     if let Ok(stat) = parsed::Stat::parse(bytes) {
         assert!(bytes.windows(stat.name.len().max(1)).any(|part| part == stat.name || stat.name.is_empty()));
         let hertz = NonZeroU64::new(100).unwrap();
-        let _ = (stat.cpu.at(hertz), stat.exit(true), stat.exit(false), stat.wait_status());
+        let _ = (stat.cpu.at(hertz), stat.exit(true), stat.exit(false));
         // Another name changes nothing else.
         let mut other = b"1 (".to_vec();
         other.extend_from_slice(b"x) (y");

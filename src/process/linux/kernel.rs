@@ -1,5 +1,5 @@
 //! What the system is asked for that no crate asks safely: how a process ended that was reaped, to take back pages of the
-//! program, and to be sparing with memory. The only unsafe code of the process sources.
+//! program, and to be sparing with memory. The only unsafe code of this source.
 #![expect(
     unsafe_code,
     reason = "PIDFD_GET_INFO is an ioctl that rustix and nix do not wrap; madvise takes addresses; mallopt and malloc_trim are C"

@@ -71,6 +71,9 @@ impl LastRead {
 
 impl LastIo {
     fn again(self, work: WorkSign) -> Option<LastIo> {
+        if self.reading == IoReading::Denied {
+            return Some(self);
+        }
         let stands = self.work == work && self.stood_in < IO_STANDS_IN && self.reading != IoReading::Skipped;
         stands.then_some(LastIo { stood_in: self.stood_in + 1, ..self })
     }

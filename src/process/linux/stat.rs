@@ -113,17 +113,12 @@ impl<'a> Stat<'a> {
         })
     }
 
-    /// Field 52, the wait status, of a process that has ended. The kernel shows 0 to those who may not see it, so a 0
-    /// proves nothing by itself.
-    pub(super) fn wait_status(&self) -> Option<i32> {
+    /// How it ended: field 52, the wait status. The kernel shows 0 to those who may not see it, so whoever is not one who
+    /// `may_see` learns only of an end that was not exit code 0.
+    pub(super) fn exit(&self, may_see: bool) -> Option<ExitStatus> {
         let mut fields = Fields(self.rest);
         fields.skip(27);
-        i32::try_from(fields.number()?).ok()
-    }
-
-    /// How it ended, for one who `may_see`: others learn only of an end that was not exit code 0.
-    pub(super) fn exit(&self, may_see: bool) -> Option<ExitStatus> {
-        let status = self.wait_status()?;
+        let status = i32::try_from(fields.number()?).ok()?;
         if status == 0 && !may_see { None } else { ExitStatus::from_wait(status) }
     }
 }
