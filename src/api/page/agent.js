@@ -14,6 +14,8 @@ const POINTS = 300;
 export class AgentView {
   #document = null;
   #histories = new Map();
+  #loading = false;
+  #again = false;
   #marks = { alerts: [], errors: [] };
   #stopped = new AbortController();
 
@@ -75,8 +77,22 @@ export class AgentView {
     this.reload();
   }
 
-  /** Asks for everything again. */
-  async reload() {
+  /** Asks for everything again, once for all who want that meanwhile. */
+  reload() {
+    if (this.#loading) {
+      this.#again = true;
+      return;
+    }
+    this.#loading = true;
+    this.#load().finally(() => {
+      this.#loading = false;
+      if (!this.#again) return;
+      this.#again = false;
+      this.reload();
+    });
+  }
+
+  async #load() {
     const [path, agent] = [`/api/monitoring/agents/${encodeURIComponent(this.id)}`, encodeURIComponent(this.id)];
     const list = (name, more = "") =>
       ask(`/api/monitoring/${name}?agent=${agent}&limit=200${more}`, this.#stopped.signal).then(({ items }) => items, () => []);

@@ -82,8 +82,10 @@ export class Model {
 
   /** Takes in events in any order, those it has already too. */
   addEvents(events) {
-    const key = (event) => event.id ?? `${event.timestamp} ${event.agent_id} ${event.event_type} ${event.message}`;
-    const all = new Map([...this.events, ...events].map((event) => [key(event), event]));
+    const words = (event) => `${event.timestamp} ${event.agent_id} ${event.event_type} ${event.message}`;
+    const all = new Map([...this.events, ...events].map((event) => [event.id ?? words(event), event]));
+    // One that was told before it was stored has its id by now.
+    for (const event of [...all.values()]) if (event.id !== null) all.delete(words(event));
     this.events = [...all.values()].sort(newestFirst).slice(0, EVENTS_KEPT);
     for (const event of this.events.toReversed()) this.lastEvent.set(event.agent_id, event);
   }
@@ -101,12 +103,12 @@ export class Model {
         if (!Number.isNaN(value)) trails[name].add((last - BUCKETS + 1 + at) * stepMs, value);
       });
     }
-    this.trails.set(id, { ...trails, whole: true });
+    this.trails.set(id, trails);
   }
 
   #newTrails() {
     const stepMs = this.stepMs;
-    return { cpu: new Trail(stepMs), memory: new Trail(stepMs), whole: false };
+    return { cpu: new Trail(stepMs), memory: new Trail(stepMs) };
   }
 
   #follow({ agentId, metrics }) {
@@ -128,6 +130,10 @@ const RANK = { critical: 3, warning: 2, info: 1 };
 export const worstFirst = (a, b) =>
   (RANK[b.severity] ?? 0) - (RANK[a.severity] ?? 0) || Date.parse(b.started_at) - Date.parse(a.started_at);
 
+/** Whether an agent does not run that its registry says does. */
+export const isDown = ({ status, registryStatus, state }) =>
+  status === "offline" && registryStatus !== null && registryStatus !== "offline" && state !== "running";
+
 /**
  * What is wrong with an agent: `rank` 3 critical, 2 warning, 1 worth a look, 0 well; `why` in words, the worst first.
  * `alerts` are those of this agent that fire.
@@ -135,7 +141,7 @@ export const worstFirst = (a, b) =>
 export function trouble(agent, alerts) {
   const reasons = [];
   const left = agent.leftovers.processCount;
-  const down = agent.status === "offline" && agent.registryStatus !== null && agent.state !== "running";
+  const down = isDown(agent);
   // Its pid is said elsewhere; here every word counts.
   if (agent.stateReason !== null) reasons.push([down ? 3 : 1, agent.stateReason.replace(/^process \d+ (?=ended)/, "")]);
   else if (down) reasons.push([3, `process ${agent.state}`]);

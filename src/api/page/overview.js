@@ -1,7 +1,7 @@
 // The first view: what is wrong, the host, all agents, and what happened lately.
 
 import { agentLink, ago, count, h, mark, memory, say } from "./dom.js";
-import { withoutAgent, worstFirst } from "./model.js";
+import { isDown, withoutAgent, worstFirst } from "./model.js";
 import { ask } from "./stream.js";
 import { AgentTable } from "./table.js";
 
@@ -74,8 +74,9 @@ export class Overview {
     const all = [...agents.values()];
     const running = all.filter(({ state }) => state === "running").length;
     const offline = all.filter((agent) => agent.status === "offline").length;
+    const down = all.some(isDown);
     this.tile.agents.show(count(running), `of ${count(all.length)} known${offline > 0 ? `, ${offline} offline` : ""}`,
-      offline > 0);
+      down);
     this.tile.load.show(host.cpuUsage?.toFixed(2) ?? "–", `on ${host.cpuCount ?? "–"} cores`,
       host.cpuUsage > host.cpuCount, host.cpuUsage / host.cpuCount);
     const used = host.totalMemory === null || host.freeMemory === null ? null : host.totalMemory - host.freeMemory;

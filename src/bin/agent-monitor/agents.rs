@@ -40,7 +40,11 @@ pub(crate) fn agents(dashboard: &Value, screen: Screen) -> String {
 
 /// Whether its process is gone, and nobody said that it would.
 pub(crate) fn is_down(agent: &Value) -> bool {
-    agent["status"] == "offline" && matches!(agent["state"].as_str(), Some("exited" | "zombie" | "replaced"))
+    // A registry that says so itself claims nothing else.
+    let contradicted = agent["registryStatus"] != "offline";
+    agent["status"] == "offline"
+        && contradicted
+        && matches!(agent["state"].as_str(), Some("exited" | "zombie" | "replaced"))
 }
 
 /// How its status looks.
@@ -59,4 +63,26 @@ pub(crate) fn notes(agent: &Value) -> String {
     let left = left.map(|count| format!("{count} left behind"));
     let all: Vec<String> = alerts.chain(left).chain(agent["stateReason"].as_str().map(printable)).collect();
     all.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_is_down() {
+        let agent =
+            |status: &str, claim: &str, state: &str| json!({"status": status, "registryStatus": claim, "state": state});
+        assert!(is_down(&agent("offline", "online", "exited")) && is_down(&agent("offline", "idle", "replaced")));
+        // Its registry says so itself, in this word or another one; or its process is not known.
+        for well in [
+            agent("offline", "offline", "exited"),
+            agent("stopped", "stopped", "exited"),
+            agent("offline", "online", "none"),
+        ] {
+            assert!(!is_down(&well), "{well}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::state::{Sort, State};
 use crate::environment::variable;
 use crate::view::bars::bars;
-use crate::view::screen::{Colour, Screen};
+use crate::view::screen::{Colour, Look, Screen};
 use crate::view::text::{UNKNOWN, counted, printable, shown, width};
 use crate::{agent, agents};
 
@@ -173,9 +173,9 @@ fn number(value: &Value, width: usize, digits: usize) -> Cell<'static> {
 }
 
 fn status(agent: &Value) -> Cell<'static> {
-    let style = match (agent["state"].as_str(), agent["status"].as_str()) {
-        (Some("running"), _) => coloured(Color::Green),
-        (_, Some("offline")) => coloured(Color::Red),
+    let style = match agents::look(agent) {
+        Look::Good => coloured(Color::Green),
+        Look::Bad => coloured(Color::Red),
         _ => Style::new(),
     };
     text(&agent["status"]).style(style)
