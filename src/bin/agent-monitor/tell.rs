@@ -104,8 +104,8 @@ fn ask(method: &str, route: &str, body: &str, reach: &Reach) -> Result<String, F
     }
     let problem: Value = serde_json::from_str(&answer).unwrap_or_default();
     let detail = printable(problem["detail"].as_str().unwrap_or("it does not say why"));
-    // 429 and 503: another time it may.
-    let kind = if matches!(status, 429 | 503) { Kind::Unavailable } else { Kind::Failed };
+    // Another time it may: after a while (429), when the daemon (503) or its disk (507) has room.
+    let kind = if matches!(status, 429 | 503 | 507) { Kind::Unavailable } else { Kind::Failed };
     Err(Failure::new(kind, anyhow!("{status}: {detail}")))
 }
 
