@@ -5,10 +5,11 @@
 //! has as many series as there are families, never one for a process or a command line, and none any more when it left
 //! the lists.
 
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use crate::model::{AgentView, Observed, Snapshot, Timestamp};
+use crate::model::{ActiveAlert, AgentView, Observed, Snapshot, Timestamp};
 
 /// How it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -115,9 +116,12 @@ fn agents(page: &mut Page, snapshot: &Snapshot) {
 
 fn alerts(page: &mut Page, snapshot: &Snapshot) {
     page.family(Kind::Gauge, "alert_firing", "Alerts that fire, each 1; without an agent, the daemon's own.");
-    for alert in &snapshot.alerts {
+    let labels_of = |alert: &ActiveAlert| {
         let agent = alert.agent.as_ref().map_or("", |id| id.as_str());
-        let labels = labels(&[("alert", &alert.rule), ("agent", agent), ("severity", alert.severity.word())]);
+        labels(&[("alert", &alert.rule), ("agent", agent), ("severity", alert.severity.word())])
+    };
+    // A rule may fire for several registry sources at once, and a series is told once.
+    for labels in snapshot.alerts.iter().map(labels_of).collect::<BTreeSet<String>>() {
         page.line(Kind::Gauge, "alert_firing", &labels, Number::Whole(1));
     }
 }

@@ -113,6 +113,16 @@ fn what_is_not_known_has_no_line() {
     assert!(!text.contains("log_lines") && !text.contains("\nagent_monitor_tick_duration_seconds"));
 }
 
+/// A series is told once, or whoever scrapes takes none of the page.
+#[test]
+fn a_rule_that_fires_for_two_sources_is_one_series() {
+    let mut now = snapshot();
+    let stale = |source: &str| ActiveAlert { source: Some(source.into()), ..now.alerts[1].clone() };
+    now.alerts = vec![stale("file:/a"), stale("file:/b")];
+    let text = Server::start(Sources { feed: feed(now), ..sources() }).get("/metrics").body;
+    assert_eq!(text.matches("agent_monitor_alert_firing{alert=").count(), 1, "{text}");
+}
+
 /// Each of the numbers about the daemon moves when what it counts happens.
 #[test]
 fn counters_move() {
