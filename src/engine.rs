@@ -1,11 +1,11 @@
 //! Turns time and messages into calls on the monitor, and what it wants into I/O.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::model::Now;
-use crate::monitor::{Effect, Input, Monitor};
+use crate::monitor::{Effect, Input, Monitor, NotRecorded};
 use crate::store::{NotTaken, Op, WriteHandle};
 
 /// How many messages may wait for the engine.
@@ -19,6 +19,17 @@ pub(crate) enum Message {
     Wake,
     /// Write down what must not be lost, and end.
     Stop,
+}
+
+/// Tells the engine something for the monitor. Never waits.
+///
+/// # Errors
+/// When its inbox is full, or it has ended.
+pub(crate) fn tell(inbox: &SyncSender<Message>, input: Input) -> Result<(), NotRecorded> {
+    inbox.try_send(Message::Input(input)).map_err(|error| match error {
+        TrySendError::Full(_) => NotRecorded::Busy,
+        TrySendError::Disconnected(_) => NotRecorded::Stopped,
+    })
 }
 
 /// Drives the monitor until it is told to stop. Whoever calls it lets the write handle go afterwards, so that the writer ends

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-use crate::model::{ActiveAlert, AgentId, Body, JournalLine, Recorded, Snapshot, Turn};
+use crate::model::{ActiveAlert, AgentId, Body, JournalLine, Recorded, Snapshot, Transition};
 
 /// How many events the dashboard shows.
 pub const RECENT_EVENTS: usize = 20;
@@ -179,19 +179,19 @@ impl Present {
             Body::Alert(note) => {
                 let agent = recorded.entry.agent.as_ref().map(|(_, id)| id.clone());
                 let key = EpisodeKey { rule: Arc::clone(&note.rule), agent, source: note.source.clone() };
-                match (note.turn, recorded.id) {
+                match (note.transition, recorded.id) {
                     // What is told again is the same episode.
-                    (Turn::Repeated, _) => self.episodes.get(&key).copied(),
-                    (Turn::Fired, Some(id)) => {
+                    (Transition::Repeated, _) => self.episodes.get(&key).copied(),
+                    (Transition::Fired, Some(id)) => {
                         Arc::make_mut(&mut self.episodes).insert(key, id);
                         Some(id)
                     }
                     // One that fires anew has no line yet.
-                    (Turn::Fired, None) => {
+                    (Transition::Fired, None) => {
                         Arc::make_mut(&mut self.episodes).remove(&key);
                         None
                     }
-                    (Turn::Resolved, _) => Arc::make_mut(&mut self.episodes).remove(&key),
+                    (Transition::Resolved, _) => Arc::make_mut(&mut self.episodes).remove(&key),
                 }
             }
             Body::Error(_) => None,

@@ -88,6 +88,7 @@ pub mod redact;
 pub mod registry;
 pub mod retention;
 mod rollup;
+mod sqlite;
 pub mod store;
 pub mod supervise;
 pub mod testing;

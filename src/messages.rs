@@ -14,20 +14,18 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
-use crate::clock::monotonic;
 use crate::model::AgentId;
+use crate::sqlite::{self, Deadline};
 
 /// How long the database may be busy with us, or keep us waiting for its locks.
 const DEADLINE: Duration = Duration::from_millis(200);
 
-/// How many of SQLite's instructions run between two looks at the clock.
-const INSTRUCTIONS_PER_LOOK: i32 = 1_000;
+/// Pages kept, KiB.
+const CACHE_KIB: i32 = 512;
 
 /// The most agents that are counted.
 const AGENTS: usize = 20_000;
@@ -55,7 +53,7 @@ struct Open {
     connection: Connection,
     /// Which file it is: another may take its place.
     file: (u64, u64),
-    deadline_ns: Arc<AtomicU64>,
+    deadline: Deadline,
 }
 
 impl Counter {
@@ -101,7 +99,7 @@ impl Counter {
             Some(open) => open,
             place => place.insert(Open::new(&self.path, file).map_err(|error| explain(&self.path, &metadata, &error))?),
         };
-        open.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
+        open.deadline.set(DEADLINE);
         let failed = |error: rusqlite::Error| explain(&self.path, &metadata, &error);
         // Another number than before: another connection has written, sqlite.org/pragma.html#pragma_data_version.
         let version = open.connection.pragma_query_value(None, "data_version", |row| row.get(0)).map_err(failed)?;
@@ -114,32 +112,23 @@ impl Counter {
         }
         self.counted = Some(version);
         // What is no agent's id is nobody's.
-        Ok(Some(counts.into_iter().filter_map(|(id, count)| Some((AgentId::new(&id).ok()?, count))).collect()))
+        let of_agent = |(id, count): (Vec<u8>, u64)| Some((AgentId::new(str::from_utf8(&id).ok()?).ok()?, count));
+        Ok(Some(counts.into_iter().filter_map(of_agent).collect()))
     }
 }
 
 impl Open {
     fn new(path: &Path, file: (u64, u64)) -> rusqlite::Result<Open> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        // It is somebody else's: nothing in it is to be believed.
-        connection.pragma_update(None, "query_only", true)?;
-        connection.pragma_update(None, "trusted_schema", false)?;
-        connection.pragma_update(None, "cell_size_check", true)?;
-        connection.pragma_update(None, "mmap_size", 0)?;
-        // KiB.
-        connection.pragma_update(None, "cache_size", -512)?;
-        connection.busy_timeout(DEADLINE)?;
-        let deadline_ns = Arc::new(AtomicU64::new(u64::MAX));
-        let deadline = Arc::clone(&deadline_ns);
-        let late = move || monotonic().0 > deadline.load(Ordering::Relaxed);
-        connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(late))?;
-        Ok(Open { connection, file, deadline_ns })
+        let deadline = Deadline::never();
+        let late = deadline.clone();
+        let connection = sqlite::open(path, sqlite::READ_ONLY, CACHE_KIB, DEADLINE, move || late.is_over())?;
+        Ok(Open { connection, file, deadline })
     }
 
-    fn count(&self) -> rusqlite::Result<Vec<(String, u64)>> {
+    /// With ids as they are there, whatever that is.
+    fn count(&self) -> rusqlite::Result<Vec<(Vec<u8>, u64)>> {
         let mut statement = self.connection.prepare(COUNT)?;
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get_ref(0)?.as_bytes()?.to_vec(), row.get(1)?));
         statement.query_map([AGENTS + 1], row)?.collect()
     }
 }
@@ -207,7 +196,9 @@ mod tests {
                 let sql = format!("insert into tickets (target_agent, origin_agent) values ({target}, {origin})");
                 broker.connection.execute_batch(&sql).unwrap();
             };
-            for (target, origin) in [("'a'", "'b'"), ("'a'", "null"), ("'c'", "'c'"), ("null", "null"), ("7", "''")] {
+            for (target, origin) in
+                [("'a'", "'b'"), ("'a'", "null"), ("'c'", "'c'"), ("null", "null"), ("7", "''"), ("x'ff'", "null")]
+            {
                 add(target, origin);
             }
             let mut counter = broker.counter();

@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn slices() {
-        let ticks = [old(1, 0, 6_000), old(2, 10, 4_000), old(3, 20, 1), old(4, 30, 50_000)];
+        let ticks = [old(1, 0, 3_000), old(2, 10, 2_000), old(3, 20, 1), old(4, 30, 50_000)];
         let count = |from: usize, seconds: u64| expired(&ticks[from..], NOON + Duration::from_secs(seconds)).len();
         assert_eq!(count(0, 0), 0, "none is before its own time");
         assert_eq!(count(0, 10), 1);

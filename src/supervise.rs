@@ -1,6 +1,8 @@
 //! Named parts, threads and tasks alike: the first that ends without being asked to ends all, and is named. And what
 //! tasks use that wait for a thread.
 
+mod crew;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::future::Future;
@@ -13,6 +15,8 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::in_one_line;
+
+pub(crate) use crew::keep_at_work;
 
 /// What a part ends with when it fails.
 pub type Failure = Box<dyn Error + Send + Sync>;

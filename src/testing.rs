@@ -217,16 +217,35 @@ impl Host {
     /// # Panics
     /// When there is no such process.
     pub fn reap(&self, pid: Pid) {
+        self.reap_as(pid, false);
+    }
+
+    /// The same where it is told without its status even then. Who it was.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn reap_hidden(&self, pid: Pid) -> ProcessKey {
+        self.reap_as(pid, true)
+    }
+
+    /// Tells of an end once more, as one does who hears of it in another way.
+    pub fn tell_end(&self, process: ProcessKey, status: Option<ExitStatus>) {
+        self.lock().events.push(ProcessEvent::Exited { process, status });
+    }
+
+    fn reap_as(&self, pid: Pid, hidden: bool) -> ProcessKey {
         let mut table = self.lock();
         let gone = table.processes.remove(&pid).expect("there is a process to wait for");
-        if gone.hidden && table.watched.contains(&gone.row.key) {
-            table.events.push(ProcessEvent::Exited { process: gone.row.key, status: gone.status });
+        let process = gone.row.key;
+        if gone.hidden && table.watched.contains(&process) {
+            table.events.push(ProcessEvent::Exited { process, status: gone.status.filter(|_| !hidden) });
         }
         if let Some(parent) = gone.row.parent.and_then(|parent| table.processes.get_mut(&parent)) {
             parent.cpu.children_us += gone.cpu.own_us + gone.cpu.children_us;
             parent.io.read_bytes += gone.io.read_bytes;
             parent.io.written_bytes += gone.io.written_bytes;
         }
+        process
     }
 
     /// Ends a process whose parent ignores the end of its children: nobody waits for it.

@@ -39,6 +39,11 @@ impl Timer {
     }
 }
 
+/// For how long at most the last sampling pass may be over, at this interval, while watching goes on.
+pub(crate) fn late_after(interval: Duration) -> Duration {
+    3 * interval
+}
+
 /// How long to wait after this many failures in a row, at least one: `first`, doubling up to `last`, moved by up to a fifth
 /// so that many who failed together do not come back together. `seed` decides how.
 pub(crate) fn back_off(failures: u32, first: Duration, last: Duration, seed: u64) -> Duration {

@@ -300,8 +300,8 @@ impl Forest {
         self.former.retain(|pid, former| in_group.contains_key(pid) || !std::mem::replace(&mut former.old, true));
     }
 
-    /// Forgets everything about an agent.
-    pub(crate) fn forget_agent(&mut self, agent: AgentIndex) {
+    /// Forgets an agent's former members.
+    pub(crate) fn forget_former_of(&mut self, agent: AgentIndex) {
         self.former.retain(|_, former| former.agent != agent);
     }
 
@@ -386,7 +386,8 @@ impl Forest {
         known || row.parent.is_some_and(|pid| Some(pid) == self.own || self.below_own.contains_key(&pid))
     }
 
-    fn owner_at(&self, pid: Pid) -> Option<Owner> {
+    /// Whose the member with this number is.
+    pub(crate) fn owner_at(&self, pid: Pid) -> Option<Owner> {
         self.at(pid).map(|key| self.members[&key].owner)
     }
 }

@@ -343,6 +343,18 @@ fn overrides_are_checked_by_their_own_names() {
     "#);
 }
 
+/// Whoever says that a configuration can be used has thought of the place, too, where the socket is made.
+#[test]
+fn a_socket_is_made_beside_its_place() {
+    for (length, fits) in [(81, true), (82, false)] {
+        let socket = Some(Setting::new(format!("/{}/s", "d".repeat(length)), "--socket"));
+        let said =
+            Overrides { socket, ..Overrides::default() }.apply(&mut good("")).map_err(|errors| errors.to_string());
+        assert_eq!(said.is_ok(), fits, "{said:?}");
+        assert!(fits || said.unwrap_err().contains("would have 108 bytes"));
+    }
+}
+
 #[test]
 fn what_a_file_cannot_say_is_a_comment() {
     let mut config = good("");

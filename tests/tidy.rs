@@ -26,7 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["clock", "process"],
     &["monitor"],
     &["supervise"],
-    &["web"],
+    &["sqlite", "web"],
     &[
         "messages",
         "notify",

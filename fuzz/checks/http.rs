@@ -14,7 +14,7 @@ use agent_monitor::monitor::NotRecorded;
 
 use world::{GENEROUS, NEW_YEAR, Server, sources};
 
-#[path = "../../tests/api/world.rs"]
+#[path = "../../tests/api/world/mod.rs"]
 mod world;
 
 /// One server for all inputs, for as long as the process lives.

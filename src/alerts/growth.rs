@@ -1,3 +1,5 @@
+//! Memory that only grows.
+
 use std::time::Duration;
 
 use super::Observation;

@@ -6,7 +6,7 @@ mod recent;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::{AlertState, Condition, Rule, Timestamp, Turn};
+use crate::model::{AlertState, Condition, Rule, Timestamp, Transition};
 
 pub use growth::{Growth, GrowthWindow};
 pub use recent::Recent;
@@ -71,7 +71,7 @@ pub fn advance(
     state: Option<AlertState>,
     evaluation: &Evaluation<'_>,
     message: impl FnOnce(Timestamp) -> Arc<str>,
-) -> (Option<AlertState>, Option<Turn>) {
+) -> (Option<AlertState>, Option<Transition>) {
     match (state, evaluation.observation) {
         (state, Observation::Missing) => (state, None),
         (None | Some(AlertState::Pending { .. }), Observation::Between(_) | Observation::Over(_)) => (None, None),
@@ -79,10 +79,10 @@ pub fn advance(
         (Some(AlertState::Pending { since, held }), Observation::Breach(_)) => {
             pend(since, held + evaluation.elapsed, evaluation, message)
         }
-        (Some(AlertState::Firing { .. }), Observation::Over(_)) => (None, Some(Turn::Resolved)),
+        (Some(AlertState::Firing { .. }), Observation::Over(_)) => (None, Some(Transition::Resolved)),
         (Some(mut state @ AlertState::Firing { .. }), Observation::Breach(_) | Observation::Between(_)) => {
-            let turn = remind(&mut state, evaluation).then_some(Turn::Repeated);
-            (Some(state), turn)
+            let transition = remind(&mut state, evaluation).then_some(Transition::Repeated);
+            (Some(state), transition)
         }
     }
 }
@@ -92,7 +92,7 @@ fn pend(
     held: Duration,
     evaluation: &Evaluation<'_>,
     message: impl FnOnce(Timestamp) -> Arc<str>,
-) -> (Option<AlertState>, Option<Turn>) {
+) -> (Option<AlertState>, Option<Transition>) {
     if evaluation.silenced || held < evaluation.rule.hold {
         // No more than is needed: the time that it was silenced does not add up for ever.
         return (Some(AlertState::Pending { since, held: held.min(evaluation.rule.hold) }), None);
@@ -105,7 +105,7 @@ fn pend(
         threshold: evaluation.threshold,
         message: message(since),
     };
-    (Some(state), Some(Turn::Fired))
+    (Some(state), Some(Transition::Fired))
 }
 
 /// Whether it is time to tell again of an alert that fires.
@@ -205,15 +205,15 @@ mod tests {
     }
 
     /// Evaluated every ten seconds; returns what was told at which second.
-    fn told(values: &[Option<f64>]) -> Vec<(usize, Turn)> {
+    fn told(values: &[Option<f64>]) -> Vec<(usize, Transition)> {
         let rule = rule("high_cpu", &[]);
         let mut state = None;
         let mut told = Vec::new();
         for (number, value) in values.iter().enumerate() {
             let evaluation = Evaluation { observation: compare(&rule.condition, *value), ..evaluation(&rule, number) };
-            let (next, turn) = advance(state, &evaluation, |_| "high".into());
+            let (next, transition) = advance(state, &evaluation, |_| "high".into());
             state = next;
-            told.extend(turn.map(|turn| (number * 10, turn)));
+            told.extend(transition.map(|transition| (number * 10, transition)));
         }
         told
     }
@@ -223,11 +223,11 @@ mod tests {
         let (high, mid, low) = (Some(90.0), Some(75.0), Some(70.0));
         assert_eq!(told(&[high, high, low]), []);
         assert_eq!(told(&[high, mid, high, high]), [], "it must hold all the time");
-        assert_eq!(told(&[high, high, high]), [(20, Turn::Fired)]);
-        assert_eq!(told(&[high, high, high, mid, low, low]), [(20, Turn::Fired), (40, Turn::Resolved)]);
-        assert_eq!(told(&[high, None, None, high, high]), [(40, Turn::Fired)], "missing data holds");
+        assert_eq!(told(&[high, high, high]), [(20, Transition::Fired)]);
+        assert_eq!(told(&[high, high, high, mid, low, low]), [(20, Transition::Fired), (40, Transition::Resolved)]);
+        assert_eq!(told(&[high, None, None, high, high]), [(40, Transition::Fired)], "missing data holds");
         let long = [high; 10];
-        assert_eq!(told(&long), [(20, Turn::Fired), (80, Turn::Repeated)]);
+        assert_eq!(told(&long), [(20, Transition::Fired), (80, Transition::Repeated)]);
         assert_eq!(told(&[Some(80.0); 5]), [], "above means above");
     }
 
@@ -264,11 +264,11 @@ mod tests {
         assert_eq!(state, Some(AlertState::Pending { since: evaluation(&rule, 0).now, held: rule.hold }));
         let (state, told) =
             advance(state, &Evaluation { observation: breach, ..evaluation(&rule, 10) }, |_| "high".into());
-        assert_eq!(told, Some(Turn::Fired), "at once when nothing silences it any more");
+        assert_eq!(told, Some(Transition::Fired), "at once when nothing silences it any more");
         let (state, told) = advance(state, &silenced(100, breach), |_| unreachable!());
         assert_eq!(told, None, "not told again");
         let (state, told) = advance(state, &silenced(101, Observation::Over(None)), |_| unreachable!());
-        assert_eq!((state, told), (None, Some(Turn::Resolved)));
+        assert_eq!((state, told), (None, Some(Transition::Resolved)));
     }
 
     #[test]
@@ -280,10 +280,10 @@ mod tests {
         let mut state = advance(pending, &fires, |_| "high".into()).0;
         let mut told = Vec::new();
         for number in 0..13 {
-            let (next, turn) =
+            let (next, transition) =
                 advance(state, &Evaluation { observation: breach, ..evaluation(&rule, number) }, |_| unreachable!());
             state = next;
-            told.extend(turn.map(|_| number));
+            told.extend(transition.map(|_| number));
         }
         assert_eq!(told, [6, 12]);
     }

@@ -1,3 +1,5 @@
+//! How often something happened lately.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -122,7 +122,7 @@ pub fn dashboard(now: &crate::feed::Present) -> Vec<u8> {
 pub struct Counts {
     /// Requests whose handling panicked: bugs.
     pub panics: AtomicU64,
-    /// Requests that the guard turned away.
+    /// Requests that the guard turned away, or whose body says that it is too large.
     pub refused: AtomicU64,
     /// Writes refused because there were too many (429).
     pub writes_limited: AtomicU64,

@@ -15,6 +15,7 @@ use super::render::json;
 use super::routes::Shared;
 use super::wire::{self, Check, Ready, Refused};
 use crate::model::Timestamp;
+use crate::timers::late_after;
 
 /// What the daemon knows of itself beside its snapshot.
 #[derive(Clone, PartialEq, Debug)]
@@ -68,13 +69,13 @@ pub struct DatabaseFacts {
     pub queue_length: u64,
     /// Transactions.
     pub commits: u64,
-    /// Rows deleted for their age.
+    /// Rows deleted for their age, or because the database was full.
     pub expired_rows: u64,
-    /// Samples that could not be stored.
+    /// Samples, and minutes of the host, that could not be stored.
     pub samples_dropped: u64,
     /// Events, errors and alert transitions that could not be stored.
     pub entries_dropped: u64,
-    /// Runs that could not be stored.
+    /// Runs and leftovers that could not be stored.
     pub runs_dropped: u64,
 }
 
@@ -153,7 +154,7 @@ struct Health {
 impl Health {
     fn of(Sources { feed, clock, interval, storage, .. }: &Sources) -> Health {
         let own = &feed.present().snapshot.own;
-        let limit = interval() * 3;
+        let limit = late_after(interval());
         let late = match own.last_tick_mono {
             None => Some("no sampling pass has ended yet".to_owned()),
             Some(at) if clock.now().mono.since(at) > limit => {

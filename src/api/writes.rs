@@ -83,15 +83,15 @@ struct Thrown {
 }
 
 /// The body of a request, which came whole and in time.
-struct Told(Bytes);
+struct ReportBody(Bytes);
 
-impl FromRequest<Arc<Shared>> for Told {
+impl FromRequest<Arc<Shared>> for ReportBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Told, Problem> {
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<ReportBody, Problem> {
         let limit = shared.body_timeout;
         match tokio::time::timeout(limit, Bytes::from_request(request, shared)).await {
-            Ok(Ok(bytes)) => Ok(Told(bytes)),
+            Ok(Ok(bytes)) => Ok(ReportBody(bytes)),
             Ok(Err(rejection)) => {
                 let status = rejection.into_response().status();
                 let too_large = status == StatusCode::PAYLOAD_TOO_LARGE;
@@ -110,7 +110,7 @@ async fn event(
     State(shared): State<Arc<Shared>>,
     AgentPath(agent): AgentPath,
     writer: Extension<Writer>,
-    body: Told,
+    body: ReportBody,
 ) -> Result<Response, Problem> {
     let body: EventBody = parse(body)?;
     let report = Report::Event(EventReport {
@@ -125,7 +125,7 @@ async fn error(
     State(shared): State<Arc<Shared>>,
     AgentPath(agent): AgentPath,
     writer: Extension<Writer>,
-    body: Told,
+    body: ReportBody,
 ) -> Result<Response, Problem> {
     let body: ErrorBody = parse(body)?;
     let report = Report::Error(ErrorReport {
@@ -207,7 +207,7 @@ async fn on_disk<T>(shared: &Shared, pending: Pending<T>) -> Result<T, Problem> 
 }
 
 /// The body as what it should be: 400 when it is no JSON, 422 when it is other JSON, with the place.
-fn parse<T: DeserializeOwned>(Told(bytes): Told) -> Result<T, Problem> {
+fn parse<T: DeserializeOwned>(ReportBody(bytes): ReportBody) -> Result<T, Problem> {
     // What is no object could still be taken for one: serde reads a struct from a list, too.
     if bytes.trim_ascii_start().first().is_some_and(|byte| *byte != b'{')
         && serde_json::from_slice::<Value>(&bytes).is_ok()

@@ -191,22 +191,37 @@ pub(super) fn sampling_interval(interval: Duration) -> Result<Duration, Complain
     within(SECOND..=HOUR)(interval)
 }
 
-/// What is listened on beyond loopback needs a token: anyone who reaches it can read everything.
+/// Whether only those can read everything who may: on loopback, or with a token.
+pub(crate) fn is_guarded(listen: SocketAddr, has_token: bool) -> bool {
+    has_token || listen.ip().to_canonical().is_loopback()
+}
+
+/// What is listened on beyond loopback needs a token.
 pub(super) fn guarded(listen: SocketAddr, has_token: bool) -> Result<SocketAddr, Complaint> {
-    if has_token || listen.ip().to_canonical().is_loopback() {
+    if is_guarded(listen, has_token) {
         return Ok(listen);
     }
     Err(Complaint::new(format!("{listen} can be reached from beyond this host, and no token is asked for"))
         .hint("set api.token_file, or listen on 127.0.0.1"))
 }
 
-/// A path that a Unix socket can have.
+/// A path that a Unix socket can have, and so can be the one beside it at which it is made.
 pub(super) fn socket_path(path: PathBuf) -> Result<PathBuf, Complaint> {
     let bytes = path.as_os_str().len();
-    if bytes <= SOCKET_PATH_BYTES {
-        return Ok(path);
+    if bytes > SOCKET_PATH_BYTES {
+        return Err(Complaint::new(format!(
+            "a socket's path has at most {SOCKET_PATH_BYTES} bytes, this one has {bytes}"
+        )));
     }
-    Err(Complaint::new(format!("a socket's path has at most {SOCKET_PATH_BYTES} bytes, this one has {bytes}")))
+    // With the largest pid there is, proc_sys_kernel(5).
+    let made = path.parent().map_or(0, |parent| parent.join(".agent-monitor-4194304/s").as_os_str().len());
+    if made > SOCKET_PATH_BYTES {
+        return Err(Complaint::new(format!(
+            "a socket is made beside its place, and that path would have {made} bytes: at most {SOCKET_PATH_BYTES} are possible"
+        ))
+        .hint("a directory with a shorter path"));
+    }
+    Ok(path)
 }
 
 /// A URL that can be asked.

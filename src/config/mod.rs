@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use check::is_guarded;
 pub use error::{ConfigErrors, Place, Problem};
 pub use overrides::{Overrides, Setting};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
@@ -220,7 +221,7 @@ pub struct Alerts {
 }
 
 /// Who is told of alerts.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Receiver {
     /// Which protocol.
     pub kind: ReceiverKind,
@@ -233,7 +234,7 @@ pub struct Receiver {
 }
 
 /// How a receiver is spoken to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum ReceiverKind {
     /// Alertmanager's webhook format, version 4.
     Webhook,

@@ -1,21 +1,18 @@
 //! Keeps a reader running for each registry source that the configuration names, and replaces readers as it changes.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::GRACE;
 use crate::config::{Config, Source};
 use crate::discovery::{self, HttpSource, Reading};
-use crate::engine::Message;
+use crate::engine::{self, Message};
 use crate::monitor::{Input, NotRecorded};
-use crate::supervise::{Failure, PartError, Parts};
+use crate::supervise::{Failure, PartError, Parts, keep_at_work};
 
 /// Where readings come in and are given the place that their source has now. The heart hears of a new configuration
 /// here too: so no reading is ever taken for that of another source, however late its reader is.
@@ -56,10 +53,7 @@ impl Discovery {
     /// When the heart cannot be told now: then nothing has changed.
     pub(super) fn change(&self, config: &Arc<Config>) -> Result<(), NotRecorded> {
         let mut jobs = self.lock();
-        self.inbox.try_send(Message::Input(Input::Settings(Arc::clone(config)))).map_err(|error| match error {
-            TrySendError::Full(_) => NotRecorded::Busy,
-            TrySendError::Disconnected(_) => NotRecorded::Stopped,
-        })?;
+        engine::tell(&self.inbox, Input::Settings(Arc::clone(config)))?;
         self.fill(&mut jobs, config);
         Ok(())
     }
@@ -76,7 +70,7 @@ impl Discovery {
             if let Source::Flags(agents) = source {
                 let reading = Ok(discovery::flags(agents));
                 // Room is there: at the start the inbox is empty, and later these never change.
-                let _ = self.inbox.try_send(Message::Input(Input::Source { index, reading }));
+                let _ = engine::tell(&self.inbox, Input::Source { index, reading });
             }
             jobs.list.push(job);
         }
@@ -88,7 +82,7 @@ impl Discovery {
         let jobs = self.lock();
         // One that was replaced and does not know it yet has nothing to say.
         let Some(index) = jobs.list.iter().position(|job| job.number == number) else { return };
-        let _ = self.inbox.try_send(Message::Input(Input::Source { index, reading }));
+        let _ = engine::tell(&self.inbox, Input::Source { index, reading });
     }
 
     /// Runs the readers until `stop` fires.
@@ -96,41 +90,9 @@ impl Discovery {
     /// # Errors
     /// When one of them fails, or cannot be started.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), Failure> {
-        let mut changed = self.changed.subscribe();
-        let mut asked: HashMap<u64, CancellationToken> = HashMap::new();
-        let mut readers = JoinSet::new();
-        while !stop.is_cancelled() {
-            changed.mark_unchanged();
-            let jobs = self.lock().list.clone();
-            asked.retain(|number, asked| {
-                let stays = jobs.iter().any(|job| job.number == *number);
-                if !stays {
-                    asked.cancel();
-                }
-                stays
-            });
-            for job in jobs {
-                if let Entry::Vacant(place) = asked.entry(job.number) {
-                    let stop = place.insert(stop.child_token()).clone();
-                    readers.spawn(job.read(Arc::clone(&self), stop));
-                }
-            }
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    _ = changed.changed() => break,
-                    Some(ended) = readers.join_next() => match ended? {
-                        (_, Ok(())) => {}
-                        (number, Err(error)) if asked.contains_key(&number) => return Err(error),
-                        (_, Err(error)) => tracing::warn!(%error, "a reader of a former registry source did not end well"),
-                    },
-                }
-            }
-        }
-        while let Some(ended) = readers.join_next().await {
-            ended?.1?;
-        }
-        Ok(())
+        let wanted = || self.lock().list.iter().map(|job| (job.number, job.clone())).collect();
+        let begin = |job: Job, stop| Some(job.read(Arc::clone(&self), stop));
+        keep_at_work(self.changed.subscribe(), stop, wanted, begin).await
     }
 
     fn lock(&self) -> MutexGuard<'_, Jobs> {
@@ -140,14 +102,11 @@ impl Discovery {
 
 impl Job {
     /// Reads one source until asked to stop.
-    async fn read(self, readings: Arc<Discovery>, stop: CancellationToken) -> (u64, Result<(), Failure>) {
-        let number = self.number;
-        let ended = match self.start(readings, &stop) {
-            Ok(Some(reader)) => reader.run(GRACE).await.map_err(PartError::into),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error.into()),
-        };
-        (number, ended)
+    async fn read(self, readings: Arc<Discovery>, stop: CancellationToken) -> Result<(), Failure> {
+        match self.start(readings, &stop)? {
+            Some(reader) => reader.run(GRACE).await.map_err(PartError::into),
+            None => Ok(()),
+        }
     }
 
     /// Starts the parts of a reader; `None` for a source that nobody need read.

@@ -1,12 +1,10 @@
 //! Keeps a worker delivering to each receiver of alerts that the configuration names, and replaces workers as it changes.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Mutex as AsyncMutex, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Receiver;
@@ -14,7 +12,7 @@ use crate::delivery::{Context, Cursor, Outbox, Progress, Worker};
 use crate::model::{Batch, Delivered, in_one_line};
 use crate::notify::{self, Notifier, NotifyError};
 use crate::store::{Op, WriteHandle};
-use crate::supervise::Failure;
+use crate::supervise::{Failure, keep_at_work};
 
 /// The receivers in force, and how far each has come.
 pub(super) struct Dispatch {
@@ -73,59 +71,32 @@ impl Dispatch {
     /// When one of them panics.
     pub(super) async fn run(self: Arc<Self>, context: Context, stop: CancellationToken) -> Result<(), Failure> {
         let context = Arc::new(context);
-        let mut changed = self.changed.subscribe();
-        let mut asked: HashMap<Arc<str>, (Receiver, CancellationToken)> = HashMap::new();
-        let mut workers = JoinSet::new();
-        let mut seed = u64::from(std::process::id());
-        let mut first = true;
-        while !stop.is_cancelled() {
-            changed.mark_unchanged();
+        // Those of the start are written down by then.
+        let mut noted: Option<Vec<Arc<str>>> = None;
+        let wanted = || {
             let routes = self.routes();
-            let mut gone = Vec::new();
-            asked.retain(|key, (receiver, asked)| {
-                let same = routes.iter().find(|route| route.key == *key);
-                if same.is_none() {
-                    gone.push(Arc::clone(key));
-                }
-                let stays = same.is_some_and(|route| route.receiver == *receiver);
-                if !stays {
-                    asked.cancel();
-                }
-                stays
+            if let Some(before) = noted.replace(routes.iter().map(|route| Arc::clone(&route.key)).collect()) {
+                let gone = before.into_iter().filter(|key| routes.iter().all(|route| route.key != *key));
+                note(&context.store, &routes, gone);
+            }
+            // A receiver of which something else changed needs another worker, and goes on where it was.
+            routes.into_iter().map(|route| ((Arc::clone(&route.key), route.receiver.clone()), route)).collect()
+        };
+        let mut seed = u64::from(std::process::id());
+        let begin = |route: Route, stop: CancellationToken| {
+            seed += 1;
+            let worker = route.worker(&context, seed).inspect_err(|error| {
+                let (receiver, reason) = (Notifier::name(&route.receiver), in_one_line(error));
+                tracing::error!(receiver, %reason, "a receiver cannot be used");
+                route.progress.set_trouble(Some(reason));
             });
-            if !std::mem::take(&mut first) {
-                note(&context.store, &routes, gone.into_iter());
-            }
-            for route in routes {
-                let Entry::Vacant(place) = asked.entry(Arc::clone(&route.key)) else { continue };
-                let stop = stop.child_token();
-                place.insert((route.receiver.clone(), stop.clone()));
-                seed += 1;
-                match route.worker(&context, seed) {
-                    Ok(worker) => {
-                        workers.spawn(async move {
-                            stop.run_until_cancelled(worker.run()).await;
-                        });
-                    }
-                    Err(error) => {
-                        let (receiver, reason) = (Notifier::name(&route.receiver), in_one_line(&error));
-                        tracing::error!(receiver, %reason, "a receiver cannot be used");
-                        route.progress.set_trouble(Some(reason));
-                    }
-                }
-            }
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    _ = changed.changed() => break,
-                    Some(ended) = workers.join_next() => ended?,
-                }
-            }
-        }
-        while let Some(ended) = workers.join_next().await {
-            ended?;
-        }
-        Ok(())
+            let worker = worker.ok()?;
+            Some(async move {
+                stop.run_until_cancelled(worker.run()).await;
+                Ok(())
+            })
+        };
+        keep_at_work(self.changed.subscribe(), stop, wanted, begin).await
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Route>> {

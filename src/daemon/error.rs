@@ -1,3 +1,5 @@
+//! What can go wrong with a daemon.
+
 use std::io;
 use std::net::SocketAddr;
 

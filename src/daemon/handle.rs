@@ -1,5 +1,7 @@
+//! How those who embed the daemon, and its own edges, ask and tell it.
+
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::SyncSender;
 
 use tokio::sync::{broadcast, oneshot};
 
@@ -8,13 +10,14 @@ use super::{ReloadError, sources};
 use crate::api::{self, AgentHistory};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::engine::Message;
+use crate::engine::{self, Message};
 use crate::feed::{Feed, Update};
 use crate::intake;
 use crate::model::{AgentId, ErrorReport, EventReport, Now, Receipt, Report, Resolve, Snapshot, Submission};
 use crate::monitor::{Answer, Input, NotRecorded, Reply, Stored};
 use crate::store::{Reader, StoreError};
 use crate::supervise::blocking;
+use crate::timers::late_after;
 
 /// Asks and tells a daemon. Cheap to clone; stays valid after the daemon has ended, and then says so.
 #[derive(Clone)]
@@ -69,7 +72,7 @@ impl Handle {
     /// What is kept of an agent: its last hour, and its latest events, errors and runs. None when it was never seen.
     ///
     /// # Errors
-    /// When the database cannot be read, or takes longer than two seconds.
+    /// When the database cannot be read, or takes longer than two seconds for one of the questions that this is made of.
     pub async fn history(&self, agent: AgentId) -> Result<Option<AgentHistory>, StoreError> {
         let (reader, now) = (self.reader.clone(), self.clock.now().wall);
         blocking(move || sources::agent_history(&reader, &agent, now)).await
@@ -152,8 +155,8 @@ impl Handle {
             return Err("the engine has ended".to_owned());
         }
         let last = self.latest().own.last_tick_mono.unwrap_or(self.started.mono);
-        let (age, limit) = (self.clock.now().mono.since(last), self.live.config().sampling.interval * 3);
-        if age > limit {
+        let age = self.clock.now().mono.since(last);
+        if age > late_after(self.live.config().sampling.interval) {
             return Err(format!("no complete sampling pass for {}s", age.as_secs()));
         }
         Ok(())
@@ -167,9 +170,6 @@ impl Handle {
     }
 
     fn send(&self, input: Input) -> Result<(), NotRecorded> {
-        self.inbox.try_send(Message::Input(input)).map_err(|error| match error {
-            TrySendError::Full(_) => NotRecorded::Busy,
-            TrySendError::Disconnected(_) => NotRecorded::Stopped,
-        })
+        engine::tell(&self.inbox, input)
     }
 }

@@ -11,7 +11,7 @@ use super::discover::Discovery;
 use super::dispatch::{Dispatch, Route};
 use crate::api::{Guard, ReceiverFacts, Reloads};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, is_guarded};
 use crate::ingest::Socket;
 use crate::model::in_one_line;
 use crate::notify::Notifier;
@@ -102,7 +102,7 @@ impl Live {
         keep(&mut config.api.listen, &running.api.listen, "api.listen", &mut need_restart);
         keep(&mut config.ingest.socket, &running.ingest.socket, "ingest.socket", &mut need_restart);
         let token = config.api.token_file.as_deref().map(read_secret).transpose()?;
-        if token.is_none() && !config.api.listen.ip().to_canonical().is_loopback() {
+        if !is_guarded(config.api.listen, token.is_some()) {
             return Err(ReloadError::Unguarded { listen: config.api.listen });
         }
         socket.permit(config.ingest.mode, config.ingest.group.as_deref())?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::Message;
+use crate::engine::{self, Message};
 use crate::messages::Counter;
 use crate::monitor::Input;
 use crate::supervise::Failure;
@@ -30,7 +30,7 @@ pub(super) async fn count(
         let path = configured.borrow_and_update().clone();
         let kept = before.take().filter(|counter| Some(counter.path()) == path.as_deref());
         let counter = kept.or_else(|| path.map(Counter::new));
-        let tell = |counted| inbox.try_send(Message::Input(Input::Messages(counted))).is_ok();
+        let tell = |counted| engine::tell(&inbox, Input::Messages(counted)).is_ok();
         match counter {
             // Nobody counted, or nobody counts any more. If the inbox is full, there is nothing yet to take back.
             None => {

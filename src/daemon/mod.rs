@@ -258,6 +258,7 @@ fn listener(feed: Feed, outbox: Outbox, inbox: SyncSender<Message>) -> store::Li
         feed.recorded(&entries);
         feed.stored_late(&late);
         outbox.put(&entries);
+        outbox.put_late(&late);
         let counted = (!unresolved.is_empty()).then_some(Input::Unresolved(unresolved));
         let gone = (!deleted.is_empty()).then_some(Input::Deleted(deleted));
         for input in counted.into_iter().chain(gone) {

@@ -1,3 +1,5 @@
+//! What the endpoint answers from.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +10,7 @@ use nix::unistd::User;
 use super::{Handle, host_name, url};
 use crate::api::{AgentHistory, DatabaseFacts, HistoryQuery, Lists, Look, OwnFacts, Sources, Writes};
 use crate::clock::{Clock, own_cpu_time};
-use crate::engine::Message;
+use crate::engine;
 use crate::model::{AgentId, Timestamp};
 use crate::monitor::Input;
 use crate::process::here::own_memory_bytes;
@@ -46,7 +48,7 @@ pub(super) fn sources(
         user_name: Arc::new(|uid| User::from_uid(uid.into()).ok().flatten().map(|user| user.name)),
         // Who cannot be asked now drops the answer, and that is one.
         inspect: Arc::new(move |agent, answer| {
-            drop(inbox.try_send(Message::Input(Input::Inspect { agent, answer })));
+            drop(engine::tell(&inbox, Input::Inspect { agent, answer }));
         }),
         own: own(handle, clock, address, stats),
     }

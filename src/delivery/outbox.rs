@@ -1,3 +1,5 @@
+//! What is told of alerts, until every receiver has it.
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -36,6 +38,8 @@ struct Queue {
 #[derive(Clone)]
 struct Item {
     told: Arc<Recorded>,
+    /// Whether it was told before, without its place in the journal.
+    late: bool,
     /// How much before this the journal does not have.
     unstored_before: u64,
     journal: u32,
@@ -57,6 +61,8 @@ pub struct Cursor {
 pub enum Next {
     /// This.
     Told(Arc<Recorded>),
+    /// What was told before has this place in the journal now.
+    Stored(i64),
     /// Something was put in that is not here any more. Of it so much is not in the journal either.
     Missed {
         /// How much is lost.
@@ -74,6 +80,16 @@ impl Outbox {
 
     /// Takes in what went through the store, as far as it is about alerts. Never waits for anyone.
     pub fn put(&self, entries: &[Recorded]) {
+        self.push(entries, false);
+    }
+
+    /// Takes in what was told without an id, waited, and is in the journal now: nobody is told it again, but whoever was has
+    /// come so far.
+    pub fn put_late(&self, entries: &[Recorded]) {
+        self.push(entries, true);
+    }
+
+    fn push(&self, entries: &[Recorded], late: bool) {
         let mut queue = self.0.lock();
         let before = queue.put;
         for told in entries.iter().filter(|told| matches!(told.entry.body, Body::Alert(_))) {
@@ -82,7 +98,8 @@ impl Outbox {
                 queue.journal += u32::from(id <= queue.last_entry);
                 queue.last_entry = id;
             }
-            let item = Item { told: Arc::new(told.clone()), unstored_before: queue.unstored, journal: queue.journal };
+            let (unstored_before, journal) = (queue.unstored, queue.journal);
+            let item = Item { told: Arc::new(told.clone()), late, unstored_before, journal };
             queue.unstored += u64::from(told.id.is_none());
             if queue.items.len() == LIMIT {
                 queue.items.pop_front();
@@ -164,6 +181,9 @@ impl Cursor {
         }
         self.next += 1;
         self.unstored = item.unstored_before + u64::from(item.told.id.is_none());
+        if item.late {
+            return item.told.id.map(Next::Stored);
+        }
         self.shown = Some(Arc::clone(&item.told));
         Some(Next::Told(Arc::clone(&item.told)))
     }
@@ -178,7 +198,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AlertNote, Entry, EventReport, JsonObject, Severity, Timestamp, Turn};
+    use crate::model::{AlertNote, Entry, EventReport, JsonObject, Severity, Timestamp, Transition};
 
     fn told(id: Option<i64>) -> Recorded {
         let at = Timestamp::default();
@@ -186,7 +206,7 @@ mod tests {
             rule: "high_cpu".into(),
             source: None,
             severity: Severity::Warning,
-            turn: Turn::Fired,
+            transition: Transition::Fired,
             since: at,
             message: "high".into(),
             value: None,
@@ -201,7 +221,7 @@ mod tests {
             cursor.pass();
             match next {
                 Next::Told(told) => Some(Some(told.id)),
-                Next::Missed { .. } | Next::Anew => Some(None),
+                Next::Stored(_) | Next::Missed { .. } | Next::Anew => Some(None),
             }
         };
         std::iter::from_fn(|| next(cursor)).collect()
@@ -244,6 +264,22 @@ mod tests {
         let mut cursor = outbox.cursor();
         outbox.put(&[told(Some(101)), told(Some(1)), told(Some(2))]);
         assert_eq!(ids(&mut cursor), [Some(Some(101)), None, Some(Some(1)), Some(Some(2))]);
+    }
+
+    #[test]
+    fn what_is_stored_late_is_not_told_again_and_has_its_place() {
+        let outbox = Outbox::default();
+        let mut cursor = outbox.cursor();
+        outbox.put(&[told(None)]);
+        assert_eq!(cursor.look(), Some(Next::Told(Arc::new(told(None)))));
+        outbox.put_late(&[told(Some(1))]);
+        assert_eq!(cursor.look(), Some(Next::Told(Arc::new(told(None)))), "before that was passed");
+        cursor.pass();
+        assert_eq!((cursor.look(), outbox.last_entry()), (Some(Next::Stored(1)), 1));
+        assert_eq!(cursor.look(), None);
+        let mut newcomer = outbox.cursor();
+        outbox.put(&[told(Some(2))]);
+        assert_eq!(ids(&mut newcomer), [Some(Some(2))]);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Delivers to one receiver, and tries again.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -119,6 +121,9 @@ impl Worker {
                     }
                     cursor.pass();
                 }
+                // Who is behind reads it in the journal.
+                Next::Stored(id) if self.behind || id <= self.up_to() => {}
+                Next::Stored(id) => self.come_to(id),
                 Next::Missed { unstored } => {
                     add(&self.progress.lost, unstored);
                     self.behind = true;
@@ -192,12 +197,16 @@ impl Worker {
             }
         }
         if let Some(id) = told.id {
-            self.progress.up_to.store(id, Ordering::Relaxed);
-            let delivered = vec![Delivered { receiver: Arc::clone(&self.key), up_to: Some(id) }];
-            // What the store cannot take now it remembers.
-            let _ =
-                self.context.store.submit(Op::Store { batch: Batch { delivered, ..Batch::default() }, reply: None });
+            self.come_to(id);
         }
+    }
+
+    /// Writes down that everything up to this entry of the journal need not be told any more.
+    fn come_to(&self, id: i64) {
+        self.progress.up_to.store(id, Ordering::Relaxed);
+        let delivered = vec![Delivered { receiver: Arc::clone(&self.key), up_to: Some(id) }];
+        // What the store cannot take now it remembers.
+        let _ = self.context.store.submit(Op::Store { batch: Batch { delivered, ..Batch::default() }, reply: None });
     }
 
     /// Tells what fires, once: in a minute it is told again in any case.

@@ -1,3 +1,5 @@
+//! Where adding up processor time and storage goes on after a restart.
+
 use super::{AgentNumber, BootId, Mono, Pid, ProcessKey};
 
 /// What the ledgers of one agent held at one moment, with every member that they held it of: where another daemon goes

@@ -1,3 +1,5 @@
+//! Who an agent is, and what a registry says of it.
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Rules, and alerts from pending to resolved.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -236,7 +238,7 @@ pub enum AlertState {
 
 /// What a look at an alert leads to, and the world is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Turn {
+pub enum Transition {
     /// It fires now.
     Fired,
     /// It still fires, and it is time to say so again.

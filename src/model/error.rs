@@ -1,3 +1,5 @@
+//! Errors as text.
+
 use std::error::Error;
 use std::fmt::Write;
 use std::sync::Arc;

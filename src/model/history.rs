@@ -1,3 +1,5 @@
+//! The past in buckets.
+
 use std::time::Duration;
 
 use super::Timestamp;

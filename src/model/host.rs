@@ -1,3 +1,5 @@
+//! The machine that agents run on.
+
 use std::time::Duration;
 
 use super::Timestamp;

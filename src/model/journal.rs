@@ -1,6 +1,8 @@
+//! What happened: events, errors, what was told of alerts.
+
 use std::sync::Arc;
 
-use super::{AgentId, AgentNumber, JsonObject, Severity, Timestamp, Turn};
+use super::{AgentId, AgentNumber, JsonObject, Severity, Timestamp, Transition};
 
 /// One line of the journal: an event, an occurrence of an error, or what is told of an alert.
 #[derive(Clone, PartialEq, Debug)]
@@ -81,7 +83,7 @@ pub struct AlertNote {
     /// How much it matters.
     pub severity: Severity,
     /// What happened.
-    pub turn: Turn,
+    pub transition: Transition,
     /// When it fired.
     pub since: Timestamp,
     /// Agent, value, threshold, since when and the heaviest processes, in words.
@@ -95,7 +97,7 @@ pub struct AlertNote {
 impl AlertNote {
     /// Whether it fires (else it is over).
     pub fn is_firing(&self) -> bool {
-        self.turn != Turn::Resolved
+        self.transition != Transition::Resolved
     }
 }
 

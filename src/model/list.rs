@@ -1,3 +1,5 @@
+//! Lists of the past, a page at a time.
+
 use std::sync::Arc;
 
 use super::{AgentId, LeftoverRow, Recorded, RunRow, Severity, Timestamp};

@@ -18,7 +18,7 @@ mod write;
 pub use account::{AccountRow, Balance, Held, MemberRow, Sums};
 pub use agent::{AgentId, AgentNumber, InvalidAgentId, JsonObject, NotAnObject, Record, StartGuard};
 pub(crate) use agent::{NO_LONGER_REGISTERED, UNREGISTERED};
-pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert, Turn};
+pub use alert::{AgentPattern, AlertKey, AlertState, Condition, Metric, Rule, Severity, StoredAlert, Transition};
 pub use error::in_one_line;
 pub use history::{History, HistoryPoint, Step};
 pub use host::{HostMinute, HostPressure, HostReading};
@@ -37,4 +37,4 @@ pub use snapshot::{
     ActiveAlert, AgentView, Leftovers, MessagesState, Observed, OwnState, ProcessView, Snapshot, SourceState,
 };
 pub use time::{Mono, Now, ParseTimeError, Timestamp};
-pub use write::{ErrorGroup, GroupPage, GroupState, Receipt, Report, Resolve, Submission, Told, Usage, Write};
+pub use write::{ErrorGroup, GroupPage, GroupState, Receipt, Report, Resolve, StoredReport, Submission, Usage, Write};

@@ -1,3 +1,5 @@
+//! Processes: who they are, what they are doing, what they use.
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;

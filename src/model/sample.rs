@@ -1,3 +1,5 @@
+//! An agent's numbers, and what is kept of it.
+
 use std::sync::Arc;
 
 use super::{

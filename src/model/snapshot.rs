@@ -1,3 +1,5 @@
+//! How things are at one moment.
+
 use std::sync::Arc;
 
 use super::{

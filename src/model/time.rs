@@ -1,3 +1,5 @@
+//! Two clocks: labels on the wall clock, durations on the one that never jumps.
+
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;

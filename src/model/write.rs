@@ -1,3 +1,5 @@
+//! What is told from outside, and what comes of it.
+
 use std::sync::Arc;
 
 use super::{AgentId, Body, Entry, ErrorReport, EventReport, Timestamp};
@@ -63,7 +65,7 @@ pub enum Resolve {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Write {
     /// A report.
-    Report(Told),
+    Report(StoredReport),
     /// Something is dealt with.
     Resolve {
         /// What.
@@ -75,7 +77,7 @@ pub enum Write {
 
 /// A report as it is stored.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Told {
+pub struct StoredReport {
     /// The line of the journal.
     pub entry: Entry,
     /// The teller's own name for it.

@@ -6,9 +6,9 @@ use crate::ledger::{Counter, Ledger, Share};
 use crate::model::{Io, IoReading, MemberRow, Mono, ProcessKey, ProcessState, Reading, Sums};
 use crate::tree::{Member, Seen};
 
-/// Processor time is counted in hundredths of a second: in a shorter time than this, in which a busy loop may seem to sleep,
-/// it makes no rate.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// Processor time is counted in hundredths of a second, and on a busy host a loop without end may wait for its turn for more
+/// than a tenth: in a shorter time than this it makes no rate.
+const SHORTEST: Duration = Duration::from_millis(500);
 
 /// What is added up of a tree, in a ledger each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -12,7 +12,7 @@ use crate::verdict::{Fact, Verdict, is_expected, judge};
 use super::account::{Account, Remains, Sum};
 use super::claims::Claim;
 use super::program::Program;
-use super::report::Pace;
+use super::report::RateLimit;
 use super::runs::{End, Run};
 
 /// One agent: what is claimed, what is observed, and what it used.
@@ -45,7 +45,7 @@ pub(super) struct Agent {
     /// Its messages in the broker's database, where they are counted there.
     pub counted_messages: Option<u64>,
     /// How fast it writes.
-    pub pace: Pace,
+    pub rate: RateLimit,
     /// The rules that are for it, by their places in the configuration.
     pub rules: Arc<[usize]>,
     /// When runs of it ended as `error`.
@@ -98,7 +98,7 @@ impl Agent {
             remains: None,
             unresolved: 0,
             counted_messages: None,
-            pace: Pace::default(),
+            rate: RateLimit::default(),
             rules: Arc::default(),
             crashes: Recent::default(),
             growth: None,
@@ -223,7 +223,8 @@ impl Agent {
     pub(super) fn totals(&mut self, now: Now) -> StoredAgent {
         self.stored.cpu_us = self.tree.cpu.total();
         self.stored.io = self.tree.io();
-        self.stored.last_seen = self.stored.last_seen.max(now.wall);
+        // Even if that is earlier than before: a clock that was ahead for a moment must not keep an agent for years.
+        self.stored.last_seen = now.wall;
         self.stored.clone()
     }
 

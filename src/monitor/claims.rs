@@ -32,14 +32,15 @@ impl Monitor {
         if changes.list {
             self.take_claims(now);
         }
-        self.changed = true;
+        self.outcome.changed = true;
     }
 
     /// Brings the agents in line with what the sources now say together.
     pub(super) fn take_claims(&mut self, now: Now) {
         let (claims, passed_over) = self.roster.merged();
         for complaint in passed_over {
-            tracing::debug!(%complaint, "registry record passed over");
+            tracing::warn!(%complaint, "registry record passed over");
+            self.warn_own("registry_invalid", &complaint, now);
         }
         let gone: Vec<AgentIndex> = self
             .agents
@@ -55,12 +56,13 @@ impl Monitor {
         }
         for (id, claim) in claims {
             let source = self.roster.name(claim.source);
-            let Some(index) = self.agent_of(&id, &source, now) else {
+            let Some(index) = self.agent_or_new(&id, &source, now) else {
                 self.refuse(&id, now);
                 continue;
             };
             let agent = self.agent(index);
-            if agent.claim.as_ref() == Some(&claim) {
+            // By its name too: another configuration gives the places to others.
+            if agent.claim.as_ref() == Some(&claim) && agent.stored.source == source {
                 continue;
             }
             agent.stored.source = source;
@@ -186,7 +188,7 @@ impl Monitor {
             return;
         }
         agent.observe(fact, now);
-        self.changed = true;
+        self.outcome.changed = true;
         if replaced {
             let reason = self.agents[index].verdict().reason.unwrap_or_default();
             self.warn(index, "pid_replaced", &reason, now);
@@ -217,7 +219,7 @@ impl Monitor {
 
     /// The agent whose living root this process is.
     pub(super) fn agent_of_root(&self, process: ProcessKey) -> Option<AgentIndex> {
-        self.roots.get(&process).copied().filter(|index| self.agents[*index].root() == Some(process))
+        self.roots.by_key.get(&process).copied().filter(|index| self.agents[*index].root() == Some(process))
     }
 
     /// Tells of agents that run although their registry says that they ended: at the second look, since one that is just

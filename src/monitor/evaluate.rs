@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::alerts::{self, Evaluation, Observation};
 use crate::model::{
-    AgentNumber, AlertKey, AlertNote, AlertState, Body, Entry, Now, Rule, StoredAlert, Timestamp, Turn,
+    AgentNumber, AlertKey, AlertNote, AlertState, Body, Entry, Now, Rule, StoredAlert, Timestamp, Transition,
 };
 use crate::tree::AgentIndex;
 
@@ -69,15 +69,15 @@ impl Monitor {
         };
         let before = before.cloned();
         let message = |since| self.firing_message(subject, rule, observation, since, now);
-        let (state, turn) = alerts::advance(before.clone(), &evaluation, message);
-        if let Some(turn) = turn
+        let (state, transition) = alerts::advance(before.clone(), &evaluation, message);
+        if let Some(transition) = transition
             && let Some(AlertState::Firing { since, severity, threshold, message, .. }) =
                 state.as_ref().or(before.as_ref())
         {
-            let message = match turn {
-                Turn::Fired => Arc::clone(message),
-                Turn::Repeated => self.firing_message(subject, rule, observation, *since, now),
-                Turn::Resolved => self.resolved_message(subject, rule, observation, *since, now),
+            let message = match transition {
+                Transition::Fired => Arc::clone(message),
+                Transition::Repeated => self.firing_message(subject, rule, observation, *since, now),
+                Transition::Resolved => self.resolved_message(subject, rule, observation, *since, now),
             };
             // What it is held against can have moved since it fired; at its end there may be nothing to hold it against.
             let threshold = evaluation.threshold.or(*threshold);
@@ -85,7 +85,7 @@ impl Monitor {
                 rule: Arc::clone(&rule.name),
                 source: subject.source.clone(),
                 severity: *severity,
-                turn,
+                transition,
                 since: *since,
                 message,
                 value: observation.value(),
@@ -111,13 +111,13 @@ impl Monitor {
         } else {
             tracing::info!(alert = %note.rule, agent = name, "{}", note.message);
         }
-        self.batch.entries.push(Entry { agent, at, body: Body::Alert(note) });
-        self.changed = true;
+        self.outcome.batch.entries.push(Entry { agent, at, body: Body::Alert(note) });
+        self.outcome.changed = true;
     }
 
     /// Keeps the new state of an alert, here and on disk.
     fn set_alert(&mut self, key: AlertKey, state: Option<AlertState>) {
-        self.batch.alerts.push(StoredAlert { key: key.clone(), state: state.clone(), episode: None });
+        self.outcome.batch.alerts.push(StoredAlert { key: key.clone(), state: state.clone(), episode: None });
         match state {
             Some(state) => self.alerts.insert(key, state),
             None => self.alerts.remove(&key),
@@ -146,8 +146,8 @@ impl Monitor {
                 let whose = key.source.as_deref().unwrap_or(whose);
                 let message = format!("{whose}: {} is over: it is no longer configured", key.rule).into();
                 let (rule, source) = (Arc::clone(&key.rule), key.source.clone());
-                let turn = Turn::Resolved;
-                let note = AlertNote { rule, source, severity, turn, since, message, value: None, threshold };
+                let transition = Transition::Resolved;
+                let note = AlertNote { rule, source, severity, transition, since, message, value: None, threshold };
                 self.tell_alert(index, note, now.wall);
             }
             self.set_alert(key, None);

@@ -38,13 +38,15 @@ impl Monitor {
             }
             self.read_due(true, now);
         }
+        let connector = self.processes.tells_forks();
         for (process, status) in exits {
-            let Some(index) = self.roots.get(&process).copied() else { continue };
+            let Some(index) = self.roots.by_key.get(&process).copied() else { continue };
             self.end_run(index, process, status, now);
-            let end = self.agent(index).run.as_mut().and_then(|run| run.end.as_mut());
-            let Some(end) = end.filter(|_| status.is_none()) else { continue };
-            if std::mem::replace(&mut end.announced, true) {
-                // Told twice without a status: there will be none.
+            let run = self.agent(index).run.as_mut().filter(|run| run.root == process);
+            let end = run.and_then(|run| run.end.as_mut()).filter(|_| status.is_none());
+            let announced = end.is_some_and(|end| std::mem::replace(&mut end.announced, true));
+            if announced && !connector {
+                // Told twice without a status: there will be none. Who tells of forks may still know it, a moment later.
                 self.tell_end(index, now);
             }
         }
@@ -80,14 +82,14 @@ impl Monitor {
         }
     }
 
-    /// A member that became another program has another name.
+    /// A member that became another program has another name, and may run as somebody else.
     fn take_exec(&mut self, pid: Pid) {
         self.recognise_again(pid);
         if let Some(key) = self.forest.at(pid)
-            && let Ok(row) = self.processes.look(pid)
+            && let Some(row) = self.look_at(key)
             && let Some(member) = self.forest.get_mut(key)
         {
-            member.name = row.name;
+            (member.name, member.uid) = (row.name, row.uid);
         }
     }
 }

@@ -1,3 +1,5 @@
+//! What goes into the monitor, and what it wants done.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

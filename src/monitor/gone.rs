@@ -67,10 +67,10 @@ impl Monitor {
         for (key, member) in gone {
             // What is written down of one that ended must not name its processes for ever.
             if member.owner.leftover || self.agents[member.owner.agent].root().is_none() {
-                self.unsaved.push(member.owner.agent);
+                self.outcome.unsaved.push(member.owner.agent);
             }
             self.leftover_ended(key, &member, now);
-            match self.roots.get(&key).copied() {
+            match self.roots.by_key.get(&key).copied() {
                 Some(index) => self.root_vanished(index, key, now),
                 None => self.processes.release(key),
             }
@@ -113,7 +113,7 @@ impl Monitor {
         // What was late below one that died has come up there by now, or it died too soon to wait for it.
         for Dead { owner, before, now, ancestors } in dead.iter().filter(|_| read) {
             if let (Some(before), Some(now)) = (before.share(resource), now.share(resource)) {
-                let late = before.late().saturating_sub(now.last().children - before.last().children);
+                let late = before.late().saturating_sub(now.last().children.saturating_sub(before.last().children));
                 amounts.push(Amount { owner: *owner, had: 0, late, ancestors });
             }
         }

@@ -54,7 +54,7 @@ impl Monitor {
         *looked_at = Some(now.mono);
         match minute {
             Some(minute) if minute.at == at => minute.worsen(reading, &waited),
-            other => self.batch.host.extend(other.replace(HostMinute { at, host: *reading, pressure: waited })),
+            other => self.outcome.batch.host.extend(other.replace(HostMinute { at, host: *reading, pressure: waited })),
         }
     }
 
@@ -68,8 +68,8 @@ impl Monitor {
 
     /// Writes down what was seen of this minute so far.
     pub(super) fn write_host(&mut self) {
-        if self.batch.host.last() != self.host.minute.as_ref() {
-            self.batch.host.extend(self.host.minute);
+        if self.outcome.batch.host.last() != self.host.minute.as_ref() {
+            self.outcome.batch.host.extend(self.host.minute);
         }
     }
 }

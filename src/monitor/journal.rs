@@ -12,7 +12,7 @@ impl Monitor {
     pub(super) fn tell(&mut self, index: AgentIndex, event: EventReport, now: Now) {
         let stored = &self.agents[index].stored;
         let agent = Some((stored.number, stored.id.clone()));
-        self.batch.entries.push(Entry { agent, at: now.wall, body: Body::Event(event) });
+        self.outcome.batch.entries.push(Entry { agent, at: now.wall, body: Body::Event(event) });
     }
 
     /// Warns of something about an agent.
@@ -23,18 +23,18 @@ impl Monitor {
     /// Warns of something about the daemon itself.
     pub(super) fn warn_own(&mut self, reason: &str, message: &str, now: Now) {
         let body = Body::Event(event("warning", reason, message, []));
-        self.batch.entries.push(Entry { agent: None, at: now.wall, body });
+        self.outcome.batch.entries.push(Entry { agent: None, at: now.wall, body });
     }
 
     /// Writes down what is kept of an agent.
     pub(super) fn write_agent(&mut self, index: AgentIndex, now: Now) {
         let row = self.agents[index].totals(now);
-        self.batch.agents.push(row);
+        self.outcome.batch.agents.push(row);
     }
 
     /// Writes down an agent's present or last run.
     pub(super) fn write_run(&mut self, index: AgentIndex) {
-        self.batch.runs.extend(self.agents[index].run_row());
+        self.outcome.batch.runs.extend(self.agents[index].run_row());
     }
 }
 

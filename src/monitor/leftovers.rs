@@ -21,6 +21,7 @@ impl Monitor {
             return;
         }
         let since = agent.end().map_or(now.wall, |end| end.at);
+        let told = agent.leftovers_told;
         let mut names = Vec::new();
         let mut changed = Vec::new();
         self.forest.each_of(index, |key, member| {
@@ -35,7 +36,9 @@ impl Monitor {
                 }
                 return;
             }
-            names.push(format!("{} ({})", member.name, key.pid));
+            if !told {
+                names.push(format!("{} ({})", member.name, key.pid));
+            }
             // What a leftover starts is a leftover, and all of its use counts, unless it ran before it was known.
             let used_before_us = if member.born { 0 } else { seen.cpu.had() };
             let baseline = member.baseline.get_or_insert(Baseline { since, used_before_us, noted: false });
@@ -45,12 +48,13 @@ impl Monitor {
         });
         for (key, ended_at) in changed {
             let row = self.leftover_row(key).map(|row| LeftoverRow { ended_at, ..row });
-            self.batch.leftovers.extend(row);
+            self.outcome.batch.leftovers.extend(row);
             if let Some(baseline) = self.forest.get_mut(key).and_then(|member| member.baseline.as_mut()) {
                 baseline.noted = ended_at.is_none();
             }
         }
-        if !names.is_empty() && !std::mem::replace(&mut self.agent(index).leftovers_told, true) {
+        if !names.is_empty() {
+            self.agent(index).leftovers_told = true;
             let count = names.len();
             let more = if count > NAMES { ", …" } else { "" };
             names.truncate(NAMES);
@@ -63,7 +67,7 @@ impl Monitor {
     /// A member is gone; if it was a leftover, that is over.
     pub(super) fn leftover_ended(&mut self, key: ProcessKey, member: &Member, now: Now) {
         if let Some(row) = self.row_of(key, member) {
-            self.batch.leftovers.push(LeftoverRow { ended_at: Some(now.wall), ..row });
+            self.outcome.batch.leftovers.push(LeftoverRow { ended_at: Some(now.wall), ..row });
         }
     }
 
@@ -72,7 +76,7 @@ impl Monitor {
     pub(super) fn no_leftover_any_more(&mut self, key: ProcessKey, whose: AgentIndex, now: Now) {
         let agent = self.agents[whose].stored.number;
         let row = self.leftover_row(key).map(|row| LeftoverRow { agent, ended_at: Some(now.wall), ..row });
-        self.batch.leftovers.extend(row);
+        self.outcome.batch.leftovers.extend(row);
         if let Some(member) = self.forest.get_mut(key) {
             member.baseline = None;
         }
@@ -103,7 +107,7 @@ impl Monitor {
         }
         let member = self.forest.get_mut(row.process).filter(|member| same_boot && member.owner == owner);
         let Some(member) = member else {
-            self.batch.leftovers.push(LeftoverRow { ended_at: Some(now.wall), ..row });
+            self.outcome.batch.leftovers.push(LeftoverRow { ended_at: Some(now.wall), ..row });
             return;
         };
         if member.name.is_empty() {

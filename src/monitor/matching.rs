@@ -172,8 +172,8 @@ impl Fit {
 
 /// What a process is now. `same`: what it was, running the same executable. `known`: it was something before.
 ///
-/// The root of an agent stays that while it runs the same executable, whatever it writes over its command line; one that
-/// only the last daemon looked at as well, unless it is clearly something else.
+/// The root of an agent stays that while it runs the same executable, whatever it writes over its command line; one of
+/// which only the last daemon, or the rules before a reload, knew what it ran stays in any case.
 fn staying(found: Option<Recognised>, same: Option<Recognised>, held: Option<&str>, known: bool) -> Option<Recognised> {
     match held {
         None => found,
@@ -218,7 +218,7 @@ impl Monitor {
         matching.search += 1;
         let mut became_another = Vec::new();
         for row in rows.iter().filter(|row| !row.kernel && row.state != ProcessState::Zombie) {
-            let root_of = self.roots.get(&row.key).map(|index| &self.agents[*index]);
+            let root_of = self.roots.by_key.get(&row.key).map(|index| &self.agents[*index]);
             let held = root_of.filter(|agent| agent.root() == Some(row.key)).and_then(Agent::found_as);
             if matching.identify(&mut *self.processes, row, held, &mut self.own) && held.is_some() {
                 became_another.push(row.key);
@@ -230,7 +230,7 @@ impl Monitor {
         let recognised: HashMap<ProcessKey, &ProcessRow> =
             rows.iter().filter(|row| matching.fit(row.key).is_some()).map(|row| (row.key, row)).collect();
         for root in became_another {
-            self.give_up(self.roots[&root], now);
+            self.give_up(self.roots.by_key[&root], now);
         }
         for family in families {
             self.take_family(&family, &recognised, now);
@@ -284,7 +284,7 @@ impl Monitor {
     /// A new agent, whose root this process is.
     fn begin_found(&mut self, agent: &str, row: &ProcessRow, now: Now) -> Option<AgentIndex> {
         let source: Arc<str> = format!("match:{agent}").into();
-        let index = self.free_id(agent, &source).and_then(|id| self.agent_of(&id, &source, now))?;
+        let index = self.free_id(agent, &source).and_then(|id| self.agent_or_new(&id, &source, now))?;
         let found = self.agent(index);
         found.program = None;
         found.stored.metadata = JsonObject::default();
@@ -344,7 +344,7 @@ impl Monitor {
             let agent = &self.agents[index];
             if agent.lingers && agent.root().is_none() && is_over(agent) {
                 self.agents[index].lingers = false;
-                self.changed = true;
+                self.outcome.changed = true;
             }
         }
     }

@@ -149,14 +149,14 @@ impl Monitor {
     /// Makes a process the root of an agent's tree; what hangs below it is found by the next pass.
     pub(super) fn plant(&mut self, index: AgentIndex, row: &ProcessRow, now: Now) {
         let owner = Owner::tree(index);
-        self.unsaved.push(index);
+        self.outcome.unsaved.push(index);
         if self.forest.get(row.key).is_some() {
             self.regroup(row.key, owner, now);
         } else {
             self.insert_member(row, owner, now);
             self.scans.look_at_all();
         }
-        self.roots.insert(row.key, index);
+        self.roots.by_key.insert(row.key, index);
         if let Some(outer) = self.agent_above(row.key).filter(|outer| *outer != index) {
             self.nests(outer);
             self.nests(index);
@@ -165,19 +165,18 @@ impl Monitor {
         agent.read_at = None;
         self.due[index.0] = true;
         self.early = Some(now.mono);
-        self.changed = true;
+        self.outcome.changed = true;
     }
 
     /// Whose member the parent of a process is.
     fn agent_above(&self, process: ProcessKey) -> Option<AgentIndex> {
-        let parent = self.forest.at(self.forest.get(process)?.parent?)?;
-        self.forest.get(parent).map(|parent| parent.owner.agent)
+        self.forest.owner_at(self.forest.get(process)?.parent?).map(|owner| owner.agent)
     }
 
     /// Gives a member and what is its agent's below it to another agent.
     pub(super) fn regroup(&mut self, root: ProcessKey, to: Owner, now: Now) {
         let Some(from) = self.forest.get(root).map(|member| member.owner) else { return };
-        self.unsaved.extend([from.agent, to.agent]);
+        self.outcome.unsaved.extend([from.agent, to.agent]);
         if from.agent != to.agent {
             self.nests(from.agent);
             self.nests(to.agent);

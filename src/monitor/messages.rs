@@ -36,7 +36,7 @@ impl Monitor {
                 agent.stale = true;
             }
         }
-        self.changed = true;
+        self.outcome.changed = true;
     }
 }
 

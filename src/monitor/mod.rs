@@ -110,14 +110,9 @@ pub struct Monitor {
     /// What finds agents by their programs; none where nothing is configured to.
     matching: Option<Matching>,
     agents: Agents,
-    /// The agents' root processes, those that ended too, until their ends are told and they are gone.
-    roots: HashMap<ProcessKey, AgentIndex>,
+    roots: Roots,
     /// Which the next pass, even one for a few, is to read. Beside them, so that the end of one does not touch all.
     due: Vec<bool>,
-    /// Whose runs ended, and wait for their causes.
-    ending: Vec<AgentIndex>,
-    /// Roots that are gone, and until when it may still be told how they ended.
-    parting: Vec<(ProcessKey, Mono)>,
     forest: Forest,
     /// Those that are pending or fire.
     alerts: BTreeMap<AlertKey, AlertState>,
@@ -129,24 +124,16 @@ pub struct Monitor {
     scans: Scans,
     /// Whether agents have begun inside other agents' trees.
     nested: bool,
-    /// Whose accounts are to be written down at the end of this step.
-    unsaved: Vec<AgentIndex>,
-    /// Who was read in this step, and is to have a sample of it.
-    unsampled: Vec<AgentIndex>,
     next_tick: u64,
     next_number: u32,
     host: Host,
     /// What the clocks said at the last step.
     clocks: Now,
     own: OwnState,
-    /// What is to be stored at the end of this step.
-    batch: Batch,
-    /// Effects of this step besides the batch.
-    effects: Vec<Effect>,
+    /// What this step leads to.
+    outcome: Outcome,
     /// The agents of the snapshot that was published last.
     views: SharedList<AgentView>,
-    /// Whether it is out of date.
-    changed: bool,
     /// When alerts were last evaluated.
     evaluated_at: Mono,
     /// When ticks were skipped.
@@ -158,6 +145,32 @@ pub struct Monitor {
     rows: Vec<ProcessRow>,
     /// The same for events.
     events: Vec<ProcessEvent>,
+}
+
+/// The agents' root processes.
+#[derive(Default)]
+struct Roots {
+    /// Whose they are: of those that ended too, until their ends are told and they are gone.
+    by_key: HashMap<ProcessKey, AgentIndex>,
+    /// Whose runs ended, and wait for their causes.
+    ending: Vec<AgentIndex>,
+    /// Those that are gone, and until when it may still be told how they ended.
+    parting: Vec<(ProcessKey, Mono)>,
+}
+
+/// What a step leads to, gathered until its end.
+#[derive(Default)]
+struct Outcome {
+    /// What is to be stored.
+    batch: Batch,
+    /// Effects besides that.
+    effects: Vec<Effect>,
+    /// Whose accounts are to be written down.
+    unsaved: Vec<AgentIndex>,
+    /// Who was read, and is to have a sample of it.
+    unsampled: Vec<AgentIndex>,
+    /// Whether the snapshot that was published last is out of date.
+    changed: bool,
 }
 
 struct Timers {
@@ -188,10 +201,8 @@ impl Monitor {
             config,
             processes,
             agents: Agents::default(),
-            roots: HashMap::new(),
+            roots: Roots::default(),
             due: Vec::new(),
-            ending: Vec::new(),
-            parting: Vec::new(),
             forest,
             alerts: BTreeMap::new(),
             messages: None,
@@ -199,17 +210,13 @@ impl Monitor {
             early: None,
             scans: Scans::default(),
             nested: false,
-            unsaved: Vec::new(),
-            unsampled: Vec::new(),
             next_tick: resume.last_tick + 1,
             next_number: 0,
             host: Host::default(),
             clocks: now,
             own: OwnState { discovery, ..OwnState::default() },
-            batch: Batch::default(),
-            effects: Vec::new(),
+            outcome: Outcome { changed: true, ..Outcome::default() },
             views: SharedList::default(),
-            changed: true,
             evaluated_at: now.mono,
             skips: Recent::default(),
             storage_trouble: None,
@@ -262,7 +269,7 @@ impl Monitor {
         if self.timers.prune.fire(now.mono).is_some() {
             let storage = &self.config.storage;
             let (samples, rollups, size_bytes) = (storage.retention, storage.rollup_retention, storage.max_size_bytes);
-            self.effects.push(Effect::Prune { limits: Limits { samples, rollups, size_bytes } });
+            self.outcome.effects.push(Effect::Prune { limits: Limits { samples, rollups, size_bytes } });
         }
         self.finish(now)
     }
@@ -283,20 +290,20 @@ impl Monitor {
     pub fn next_due(&self) -> Mono {
         let timers = [&self.timers.tick, &self.timers.alerts, &self.timers.upkeep, &self.timers.prune];
         let timer = timers.iter().map(|timer| timer.due()).min().expect("the list is not empty");
-        let ends = self.ending.iter().filter_map(|index| self.agents[*index].awaited()).map(|end| end.deadline);
-        let parting = self.parting.iter().map(|(_, until)| *until);
+        let ends = self.roots.ending.iter().filter_map(|index| self.agents[*index].awaited()).map(|end| end.deadline);
+        let parting = self.roots.parting.iter().map(|(_, until)| *until);
         ends.chain(parting).chain(self.early).chain(self.search_due()).fold(timer, Mono::min)
     }
 
     fn finish(&mut self, now: Now) -> Vec<Effect> {
         self.sample_read(now);
         self.save_accounts(now);
-        let mut effects = std::mem::take(&mut self.effects);
-        if !self.batch.is_empty() {
-            effects.insert(0, Effect::Store { batch: std::mem::take(&mut self.batch), reply: None });
+        let mut effects = std::mem::take(&mut self.outcome.effects);
+        if !self.outcome.batch.is_empty() {
+            effects.insert(0, Effect::Store { batch: std::mem::take(&mut self.outcome.batch), reply: None });
         }
-        if self.changed {
-            self.changed = false;
+        if self.outcome.changed {
+            self.outcome.changed = false;
             // First: who hears of an event that is stored, and asks, must find what it says.
             effects.insert(0, Effect::Publish(Arc::new(self.snapshot(now))));
         }
@@ -328,7 +335,7 @@ impl Monitor {
             self.take_claims(now);
         }
         self.end_orphaned_alerts(now);
-        self.changed = true;
+        self.outcome.changed = true;
     }
 
     /// Writes down totals and last observations, from which another daemon would go on.
@@ -340,13 +347,13 @@ impl Monitor {
                 // So that a kill of long ago, of another process of that cgroup, is not taken for this one's.
                 run.oom_kills = self.processes.oom_kills(root);
             }
-            self.batch.agents.push(agent.totals(now));
-            self.batch.runs.extend(agent.run_row());
+            self.write_agent(index, now);
+            self.write_run(index);
         }
         let leftovers = self.all_leftovers();
-        self.batch.leftovers.extend(leftovers);
+        self.outcome.batch.leftovers.extend(leftovers);
         // Also of those whose members could not be read just now: what they used goes on from what was read last.
-        self.unsaved.extend(self.forest.agents());
+        self.outcome.unsaved.extend(self.forest.agents());
         self.write_host();
     }
 }

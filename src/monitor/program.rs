@@ -59,7 +59,7 @@ impl Monitor {
 
     /// Takes in what was told of the end of a process, if it is an agent's program.
     pub(super) fn note_program_end(&mut self, process: ProcessKey, status: Option<ExitStatus>, now: Now) {
-        if self.roots.contains_key(&process) {
+        if self.roots.by_key.contains_key(&process) {
             return;
         }
         let is_program = |agent: &Agent| agent.program.as_ref().is_some_and(|program| program.key == process);
@@ -126,9 +126,9 @@ impl Monitor {
         agent.stale = true;
         let Some(run) = agent.run.as_mut() else { return false };
         let launcher = std::mem::replace(&mut run.root, program.key);
-        self.roots.remove(&launcher);
-        self.roots.insert(program.key, index);
-        self.changed = true;
+        self.roots.by_key.remove(&launcher);
+        self.roots.by_key.insert(program.key, index);
+        self.outcome.changed = true;
         self.note_program(index, program.key, true, now);
         self.write_run(index);
         let message = format!("its launcher, process {}, ended; process {} goes on", launcher.pid, program.key.pid);

@@ -23,7 +23,7 @@ const LATELY: Duration = Duration::from_secs(60);
 
 impl Monitor {
     /// The agent of this id, made if there was none. `None` when no more can be known.
-    pub(super) fn agent_of(&mut self, id: &AgentId, source: &Arc<str>, now: Now) -> Option<AgentIndex> {
+    pub(super) fn agent_or_new(&mut self, id: &AgentId, source: &Arc<str>, now: Now) -> Option<AgentIndex> {
         if let Some(index) = self.agents.of_id(id) {
             return Some(index);
         }
@@ -45,7 +45,7 @@ impl Monitor {
             cpu_us: 0,
             io: Io::default(),
         };
-        self.batch.agents.push(stored.clone());
+        self.outcome.batch.agents.push(stored.clone());
         Some(self.admit(stored))
     }
 
@@ -81,7 +81,7 @@ impl Monitor {
         for index in self.agents.indices().filter(unregistered).collect::<Vec<_>>() {
             let agent = &mut self.agents[index];
             let writes = agent.unresolved > 0 || now.wall.since(agent.stored.last_seen) <= retention;
-            self.changed |= std::mem::replace(&mut agent.writes, writes) != writes;
+            self.outcome.changed |= std::mem::replace(&mut agent.writes, writes) != writes;
         }
     }
 
@@ -104,7 +104,7 @@ impl Monitor {
                 metadata: JsonObject::default(),
                 ..agent.stored.clone()
             };
-            self.forest.forget_agent(index);
+            self.forest.forget_former_of(index);
             self.agents.forget(index, Agent::new(nobody));
         }
     }

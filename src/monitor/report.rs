@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::fingerprint;
 use crate::model::{
-    AgentNumber, Batch, Entry, Mono, Now, Report, Resolve, Submission, Told, UNREGISTERED, Usage, Write,
+    AgentNumber, Batch, Entry, Mono, Now, Report, Resolve, StoredReport, Submission, UNREGISTERED, Usage, Write,
 };
 
 use super::Monitor;
@@ -21,12 +21,12 @@ const BURST: u32 = 500;
 
 /// How fast an agent writes: the generic cell rate algorithm (ITU-T I.371), which needs one number.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Pace {
+pub(super) struct RateLimit {
     /// When all that was written will have had its time.
     due: Mono,
 }
 
-impl Pace {
+impl RateLimit {
     /// Whether one more may be written now.
     fn admit(&mut self, now: Mono) -> bool {
         let due = self.due.max(now) + PER_REPORT;
@@ -46,11 +46,11 @@ impl Monitor {
         if is_new && unregistered() >= UNREGISTERED_LIMIT {
             return reply.send(Err(NotRecorded::TooManyUnregistered));
         }
-        let Some(index) = self.agent_of(&id, &UNREGISTERED.into(), now) else {
+        let Some(index) = self.agent_or_new(&id, &UNREGISTERED.into(), now) else {
             return reply.send(Err(NotRecorded::TooManyUnregistered));
         };
         let agent = self.agent(index);
-        if !agent.pace.admit(now.mono) {
+        if !agent.rate.admit(now.mono) {
             return reply.send(Err(NotRecorded::TooFast));
         }
         if agent.is_unregistered() {
@@ -66,8 +66,8 @@ impl Monitor {
         let usage = Usage { cpu_percent: agent.metrics.cpu_percent, memory_bytes: agent.metrics.memory_bytes };
         let whose = (agent.stored.number, agent.stored.id.clone());
         let entry = Entry { agent: Some(whose), at: at.unwrap_or(now.wall), body: report.into() };
-        self.write(Write::Report(Told { entry, client_id, uid, usage }), reply);
-        self.changed |= is_new;
+        self.write(Write::Report(StoredReport { entry, client_id, uid, usage }), reply);
+        self.outcome.changed |= is_new;
     }
 
     pub(super) fn resolve(&mut self, what: Resolve, reply: Reply, now: Now) {
@@ -77,7 +77,7 @@ impl Monitor {
     /// A batch of its own: whoever told it waits for it alone.
     fn write(&mut self, write: Write, reply: Reply) {
         let batch = Batch { write: Some(Box::new(write)), ..Batch::default() };
-        self.effects.push(Effect::Store { batch, reply: Some(reply) });
+        self.outcome.effects.push(Effect::Store { batch, reply: Some(reply) });
     }
 
     /// Takes in how many errors of these agents are unresolved.
@@ -88,7 +88,7 @@ impl Monitor {
                 agent.unresolved = *count;
                 agent.metrics.error_count = *count;
                 agent.stale = true;
-                self.changed = true;
+                self.outcome.changed = true;
             }
         }
     }
@@ -100,13 +100,13 @@ mod tests {
 
     #[test]
     fn five_hundred_at_once_and_fifty_a_second() {
-        let mut pace = Pace::default();
+        let mut rate = RateLimit::default();
         let start = Mono(7_000_000_000);
-        let burst = |pace: &mut Pace, at| (0..1_000).filter(|_| pace.admit(at)).count();
-        assert_eq!(burst(&mut pace, start), 500);
-        assert_eq!(burst(&mut pace, start + Duration::from_millis(19)), 0);
-        assert_eq!(burst(&mut pace, start + Duration::from_secs(1)), 50);
-        assert_eq!(burst(&mut pace, start + Duration::from_secs(2)), 50, "what was refused did not count");
-        assert_eq!(burst(&mut pace, start + Duration::from_secs(3600)), 500, "and not more after a rest");
+        let burst = |rate: &mut RateLimit, at| (0..1_000).filter(|_| rate.admit(at)).count();
+        assert_eq!(burst(&mut rate, start), 500);
+        assert_eq!(burst(&mut rate, start + Duration::from_millis(19)), 0);
+        assert_eq!(burst(&mut rate, start + Duration::from_secs(1)), 50);
+        assert_eq!(burst(&mut rate, start + Duration::from_secs(2)), 50, "what was refused did not count");
+        assert_eq!(burst(&mut rate, start + Duration::from_secs(3600)), 500, "and not more after a rest");
     }
 }

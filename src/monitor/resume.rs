@@ -143,7 +143,7 @@ impl Monitor {
         let kept = alive.filter(|found| self.processes.keep(found.key, Watch::Exit).is_ok());
         let Some(found) = kept else { return Some(root) };
         if self.forest.get(root).is_some() {
-            self.roots.insert(root, index);
+            self.roots.by_key.insert(root, index);
         } else {
             self.plant(index, &found, now);
         }
@@ -167,17 +167,17 @@ impl Monitor {
         // A rate over the time in which nobody looked is none of now.
         for index in self.agents.indices() {
             self.agents[index].read_at = None;
-            self.unsaved.push(index);
+            self.outcome.unsaved.push(index);
         }
     }
 
     /// Writes down the accounts of agents that changed, with their members: where agents nest, those of all, since what
     /// one took may come up in another's.
     pub(super) fn save_accounts(&mut self, now: Now) {
-        if self.unsaved.is_empty() {
+        if self.outcome.unsaved.is_empty() {
             return;
         }
-        let mut unsaved = std::mem::take(&mut self.unsaved);
+        let mut unsaved = std::mem::take(&mut self.outcome.unsaved);
         if self.nested {
             unsaved.extend(self.agents.indices().filter(|index| self.agents[*index].nests));
         }
@@ -191,7 +191,7 @@ impl Monitor {
             // As many as the last pass has seen: thousands of agents have one each.
             let mut members = Vec::with_capacity(agent.count_members());
             members.extend(self.forest.all_of(index).map(|(key, member)| member_row(key, member)));
-            self.batch.accounts.push(AccountRow {
+            self.outcome.batch.accounts.push(AccountRow {
                 agent: agent.stored.number,
                 boot: Arc::clone(&self.boot),
                 scanned_at: self.scans.known_until.unwrap_or(now.mono),

@@ -16,6 +16,8 @@ const COMPLAINTS: usize = 50;
 /// Every source with its last good list.
 pub(super) struct Roster {
     sources: Vec<Listing>,
+    /// What was told of records that others go before.
+    passed_over: BTreeSet<Arc<str>>,
 }
 
 struct Listing {
@@ -75,7 +77,7 @@ pub(super) struct Changes {
 impl Roster {
     /// No source has been read yet. Without any there are the built-in rules.
     pub(super) fn new(sources: &[config::Source], now: Mono) -> Roster {
-        let mut roster = Roster { sources: Vec::new() };
+        let mut roster = Roster { sources: Vec::new(), passed_over: BTreeSet::new() };
         roster.change(sources, now);
         roster
     }
@@ -154,29 +156,31 @@ impl Roster {
         changes
     }
 
-    /// What all sources say together: the first record of an id counts. With it, what was passed over.
-    pub(super) fn merged(&self) -> (BTreeMap<AgentId, Claim>, Vec<Arc<str>>) {
+    /// What all sources say together: the first record of an id counts. With it, what was passed over and not told before.
+    pub(super) fn merged(&mut self) -> (BTreeMap<AgentId, Claim>, Vec<Arc<str>>) {
         let mut claims: BTreeMap<AgentId, Claim> = BTreeMap::new();
-        let mut passed_over = Vec::new();
+        let mut passed_over: BTreeSet<Arc<str>> = BTreeSet::new();
         for (place, source) in self.sources.iter().enumerate() {
             for record in source.records.iter() {
                 match claims.get(&record.id) {
                     None => {
                         claims.insert(record.id.clone(), Claim { record: record.clone(), source: place });
                     }
-                    Some(first) => passed_over.push(
-                        format!(
-                            "{}: agent {:?} is already named by {}",
-                            source.state.name,
-                            record.id.as_str(),
-                            self.sources[first.source].state.name
-                        )
-                        .into(),
-                    ),
+                    Some(first) => {
+                        let (name, before) = (&source.state.name, &self.sources[first.source].state.name);
+                        let id = record.id.as_str();
+                        tracing::debug!(source = %name, agent = id, %before, "registry record passed over");
+                        // Many of them are one mistake.
+                        if passed_over.len() < COMPLAINTS {
+                            passed_over.insert(format!("{name}: agent {id:?} is already named by {before}").into());
+                        }
+                    }
                 }
             }
         }
-        (claims, passed_over)
+        let new = passed_over.difference(&self.passed_over).cloned().collect();
+        self.passed_over = passed_over;
+        (claims, new)
     }
 
     /// Whether every source has been read well since the start.

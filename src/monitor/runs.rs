@@ -120,10 +120,10 @@ impl Monitor {
         let fact = if zombie { Fact::Zombie(status) } else { Fact::Exited { status, seen: true } };
         if first || agent.fact != fact {
             agent.observe(fact, now);
-            self.changed = true;
+            self.outcome.changed = true;
         }
         if first {
-            self.ending.push(index);
+            self.roots.ending.push(index);
             self.leave_behind(index, root, false);
             self.note_host(now);
         }
@@ -155,7 +155,7 @@ impl Monitor {
             run.note_end(None, now).reason = Some(reason.into());
         }
         self.leave_behind(index, root, reason == "superseded");
-        self.changed = true;
+        self.outcome.changed = true;
         // With what was shown of it, which until now may be known from its samples alone.
         self.write_agent(index, now);
         self.write_run(index);
@@ -172,7 +172,7 @@ impl Monitor {
         let (tree, leftovers) = (Owner::tree(index), Owner::leftovers(index));
         let members = self.forest.of(tree).map(|(key, _)| key);
         let keys: Vec<ProcessKey> = members.filter(|key| root_lives || *key != root).collect();
-        self.unsaved.push(index);
+        self.outcome.unsaved.push(index);
         let agent = self.agent(index);
         agent.stop();
         let since = agent.end().map(|end| end.at).unwrap_or_default();
@@ -185,15 +185,16 @@ impl Monitor {
             member.baseline = used.map(|used_before_us| Baseline { since, used_before_us, noted: false });
         }
         if root_lives {
-            self.roots.remove(&root);
+            self.roots.by_key.remove(&root);
         }
     }
 
     /// Tells the ends whose cause did not come in time.
     pub(super) fn tell_overdue_ends(&mut self, now: Now) {
-        self.ending.retain(|index| self.agents[*index].awaited().is_some());
+        self.roots.ending.retain(|index| self.agents[*index].awaited().is_some());
         let is_overdue = |end: &End| end.deadline <= now.mono;
-        let overdue = self.ending.iter().copied().filter(|index| self.agents[*index].awaited().is_some_and(is_overdue));
+        let overdue =
+            self.roots.ending.iter().copied().filter(|index| self.agents[*index].awaited().is_some_and(is_overdue));
         for index in overdue.collect::<Vec<_>>() {
             self.tell_end(index, now);
         }
@@ -262,16 +263,16 @@ impl Monitor {
     fn release_root(&mut self, index: AgentIndex, root: ProcessKey, now: Now) {
         let end = self.agents[index].run.as_ref().filter(|run| run.root == root).and_then(|run| run.end.as_ref());
         if end.is_some_and(|end| end.status.is_none()) {
-            return self.parting.push((root, now.mono + STATUS_PATIENCE));
+            return self.roots.parting.push((root, now.mono + STATUS_PATIENCE));
         }
-        self.roots.remove(&root);
+        self.roots.by_key.remove(&root);
         self.processes.release(root);
     }
 
     /// Lets roots go of whose ends nothing more was told.
     pub(super) fn release_parting(&mut self, now: Now) {
-        let (roots, processes) = (&mut self.roots, &mut self.processes);
-        self.parting.retain(|(root, until)| {
+        let (roots, processes) = (&mut self.roots.by_key, &mut self.processes);
+        self.roots.parting.retain(|(root, until)| {
             let stays = *until > now.mono;
             if !stays {
                 roots.remove(root);

@@ -47,20 +47,20 @@ impl Monitor {
             }
         }
         self.locate_sharers(now);
-        self.changed = true;
+        self.outcome.changed = true;
     }
 
     /// Makes samples of those that were read in this step, for whatever reason: what is shown is written down.
     pub(super) fn sample_read(&mut self, now: Now) {
-        self.unsampled.sort_unstable();
-        self.unsampled.dedup();
+        self.outcome.unsampled.sort_unstable();
+        self.outcome.unsampled.dedup();
         let tick = Tick { ordinal: self.next_tick, at: now.wall };
-        self.batch.samples.reserve(self.unsampled.len());
-        for index in self.unsampled.drain(..) {
-            self.batch.samples.extend(sample(&mut self.agents[index], tick));
+        self.outcome.batch.samples.reserve(self.outcome.unsampled.len());
+        for index in self.outcome.unsampled.drain(..) {
+            self.outcome.batch.samples.extend(sample(&mut self.agents[index], tick));
         }
-        if !self.batch.samples.is_empty() {
-            self.batch.tick = Some(tick);
+        if !self.outcome.batch.samples.is_empty() {
+            self.outcome.batch.tick = Some(tick);
             self.next_tick += 1;
         }
     }
@@ -87,7 +87,7 @@ impl Monitor {
             self.charge(*index, io, now);
             self.note_leftovers(*index, now);
         }
-        self.unsampled.extend(read);
+        self.outcome.unsampled.extend(read);
         due
     }
 
@@ -155,7 +155,7 @@ impl Monitor {
         if first || agent.nests && agent.count_members() > 0 {
             // What its members had at their first reading; and what is shown of one that nests, which may come up in
             // another's account, had it not been written down.
-            self.unsaved.push(index);
+            self.outcome.unsaved.push(index);
         }
         // A root that is ending has given its memory back already: what is left is not what the agent held.
         let memory = (lives && !sum.failed && holds).then(|| sum.memory());

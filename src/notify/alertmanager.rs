@@ -25,14 +25,14 @@ pub(super) fn body(notifications: &[Notification], origin: &Origin, now: Timesta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Turn;
+    use crate::model::Transition;
 
     #[test]
     fn what_fires_lasts_five_minutes_and_what_is_over_has_its_end() {
         let origin = Origin { url: "http://127.0.0.1:7717/".into(), instance: "host-1".into() };
         let at = |s: i64| Timestamp::from_unix_ms(s * 1000);
         let fires = Notification::test(at(100));
-        let over = Notification { turn: Turn::Resolved, at: at(160), value: Some(3.0), ..fires.clone() };
+        let over = Notification { transition: Transition::Resolved, at: at(160), value: Some(3.0), ..fires.clone() };
         let text = String::from_utf8(body(&[fires, over], &origin, at(1_000))).unwrap();
         let labels = r#"{"alertname":"test","instance":"host-1","severity":"info"}"#;
         let summary = r#""summary":"agent-monitor: a test of this receiver; nothing is wrong""#;

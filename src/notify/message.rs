@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{Notification, Origin, digest};
-use crate::model::{Timestamp, Turn};
+use crate::model::{Timestamp, Transition};
 
 /// An alert of Alertmanager's.
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ pub(super) struct Alert<'n> {
 
 impl<'n> Alert<'n> {
     pub(super) fn new(notification: &'n Notification, origin: &'n Origin) -> Alert<'n> {
-        let over = notification.turn == Turn::Resolved;
+        let over = notification.transition == Transition::Resolved;
         Alert {
             status: None,
             labels: notification.labels(origin),

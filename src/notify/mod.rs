@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::model::{ActiveAlert, AgentId, Body, Recorded, Severity, Timestamp, Turn};
+use crate::model::{ActiveAlert, AgentId, Body, Recorded, Severity, Timestamp, Transition};
 
 pub use notifier::{Notifier, NotifyError, Outcome, TIMEOUT, key};
 
@@ -28,7 +28,7 @@ pub struct Origin {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Notification {
     /// What happened.
-    pub turn: Turn,
+    pub transition: Transition,
     /// The rule's name.
     pub rule: Arc<str>,
     /// Whose; none for the daemon's own.
@@ -54,7 +54,7 @@ impl Notification {
     pub fn of(recorded: &Recorded) -> Option<Notification> {
         let Body::Alert(note) = &recorded.entry.body else { return None };
         Some(Notification {
-            turn: note.turn,
+            transition: note.transition,
             rule: Arc::clone(&note.rule),
             agent: recorded.entry.agent.as_ref().map(|(_, id)| id.clone()),
             source: note.source.clone(),
@@ -70,7 +70,7 @@ impl Notification {
     /// That an alert still fires.
     pub fn still(alert: &ActiveAlert, at: Timestamp) -> Notification {
         Notification {
-            turn: Turn::Repeated,
+            transition: Transition::Repeated,
             rule: Arc::clone(&alert.rule),
             agent: alert.agent.clone(),
             source: alert.source.clone(),
@@ -86,7 +86,7 @@ impl Notification {
     /// One that is about nothing, to see whether it arrives.
     pub fn test(at: Timestamp) -> Notification {
         Notification {
-            turn: Turn::Fired,
+            transition: Transition::Fired,
             rule: "test".into(),
             agent: None,
             source: None,
@@ -101,17 +101,17 @@ impl Notification {
 
     /// The same whenever this is told again for want of an answer, before and after a restart: 32 hex digits.
     pub fn key(&self, origin: &Origin) -> String {
-        let turn = match self.turn {
-            Turn::Fired => "fired",
-            Turn::Repeated => "repeated",
-            Turn::Resolved => "resolved",
+        let transition = match self.transition {
+            Transition::Fired => "fired",
+            Transition::Repeated => "repeated",
+            Transition::Resolved => "resolved",
         };
         digest(&[
             &origin.instance,
             &self.rule,
             self.agent.as_ref().map_or("", AgentId::as_str),
             self.source.as_deref().unwrap_or(""),
-            turn,
+            transition,
             &self.since.unix_ms().to_string(),
             &self.at.unix_ms().to_string(),
         ])
@@ -200,8 +200,8 @@ mod tests {
         let first = one.key(&origin());
         assert_eq!(key(|other| other.message = "in other words".into()), first, "words are not what it is");
         let others = [
-            key(|other| other.turn = Turn::Repeated),
-            key(|other| other.turn = Turn::Resolved),
+            key(|other| other.transition = Transition::Repeated),
+            key(|other| other.transition = Transition::Resolved),
             key(|other| other.rule = "tes".into()),
             key(|other| other.agent = None),
             key(|other| other.source = Some("file:/x".into())),

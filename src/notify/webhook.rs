@@ -12,7 +12,7 @@ use sha2::Sha256;
 
 use super::message::{Alert, json};
 use super::{Notification, Origin};
-use crate::model::{Timestamp, Turn};
+use crate::model::{Timestamp, Transition};
 
 /// The same for every attempt to deliver one message: who has seen it need not look again.
 pub(super) const ID: &str = "webhook-id";
@@ -55,7 +55,7 @@ enum WebhookAlert<'n> {
 
 /// Of one notification.
 pub(super) fn body(notification: &Notification, origin: &Origin) -> Vec<u8> {
-    let over = notification.turn == Turn::Resolved;
+    let over = notification.transition == Transition::Resolved;
     let status = if over { "resolved" } else { "firing" };
     let alert = Alert::new(notification, origin).of_webhook(status);
     json(&Webhook {
@@ -163,7 +163,8 @@ mod tests {
             }],
         });
         assert_eq!(firing, expected);
-        let over = text(&Notification { turn: Turn::Resolved, at: Timestamp::from_unix_ms(9_000), ..fires });
+        let over =
+            text(&Notification { transition: Transition::Resolved, at: Timestamp::from_unix_ms(9_000), ..fires });
         assert_eq!((&over["status"], &over["alerts"][0]["status"]), (&"resolved".into(), &"resolved".into()));
         assert_eq!(over["alerts"][0]["endsAt"], "1970-01-01T00:00:09.000Z");
         assert_eq!(over["alerts"][0]["fingerprint"], fingerprint, "the same alert");

@@ -1,6 +1,6 @@
 //! Registries behind a URL. The answer is bounded in time and size, and nothing of it is shown but its own records.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
@@ -39,14 +39,6 @@ pub enum HttpError {
         url: String,
         /// Why.
         source: SecretError,
-    },
-    /// What is in the token file cannot be sent.
-    #[error("cannot ask {url}: {} does not hold one line of printable ASCII", path.display())]
-    TokenUnusable {
-        /// Whom.
-        url: String,
-        /// Where the token is read.
-        path: PathBuf,
     },
     /// No answer, or not all of it.
     #[error("cannot {action} {url}")]
@@ -125,7 +117,9 @@ impl HttpRegistry {
     async fn fetch(&self) -> Result<Vec<u8>, HttpError> {
         let mut url = self.url.clone();
         let token = match &self.token_file {
-            Some(path) => Some(self.token(path).await?),
+            Some(path) => {
+                Some(web::secret(path).await.map_err(|source| HttpError::Token { url: self.name.clone(), source })?)
+            }
             None => None,
         };
         if token.is_some() {
@@ -151,14 +145,6 @@ impl HttpRegistry {
             body.extend_from_slice(&chunk);
         }
         Ok(body)
-    }
-
-    async fn token(&self, path: &Path) -> Result<String, HttpError> {
-        let url = self.name.clone();
-        web::secret(path).await.map_err(|error| match error {
-            SecretError::NotOneLine { path } => HttpError::TokenUnusable { url, path },
-            source => HttpError::Token { url, source },
-        })
     }
 
     /// Whether the head of the answer promises a registry.

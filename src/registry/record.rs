@@ -240,8 +240,9 @@ impl<'a> Parts<'a> {
 
     fn message_count(&mut self) -> Option<u64> {
         const KEYS: [&str; 2] = ["messageCount", "message_count"];
+        // SQLite has no larger numbers than those of 64 bits with a sign.
         let count = |raw: &RawValue| match scalar(raw) {
-            Value::Number(number) => number.as_u64(),
+            Value::Number(number) => number.as_u64().filter(|count| i64::try_from(*count).is_ok()),
             _ => None,
         };
         self.first_understood(KEYS, count).or_else(|| KEYS.into_iter().find_map(|key| count(self.inside.get(key)?)))

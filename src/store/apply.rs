@@ -22,8 +22,7 @@ use crate::model::{
 };
 
 pub(super) use expire::{
-    believed, delete_agents, delete_entries, delete_leftovers, delete_minutes, delete_rollups, delete_runs,
-    delete_ticks, give_back,
+    believed, delete_agents, delete_ended, delete_entries, delete_minutes, delete_rollups, delete_ticks, give_back,
 };
 pub(super) use groups::delete_groups;
 pub(super) use rollup::{end_stretch, reach, rollups};

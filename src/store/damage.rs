@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ToSqlOutput;
-use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 
 use super::database::{self, FILE_NAME, with_suffix};
-use super::{StoreError, apply};
+use super::{READ_ONLY, StoreError, apply};
 use crate::clock::{Clock, SystemClock};
 use crate::model::Recorded;
 
@@ -132,8 +132,7 @@ fn salvage(damaged: &Path, into: &Connection) -> Result<(u64, Vec<String>), Stor
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     // Not for writing: what is kept is kept as it is. Its log is read as far as it is whole.
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let readable = Connection::open_with_flags(damaged, flags)
+    let readable = Connection::open_with_flags(damaged, READ_ONLY)
         .and_then(|from| from.pragma_update(None, "trusted_schema", false).map(|()| from))
         // Without this, a file that is shorter than its header says is not read at all.
         .and_then(|from| from.pragma_update(None, "writable_schema", true).map(|()| from));

@@ -89,11 +89,11 @@ impl Pruning {
                 (rows, (rows == 0).then_some(Stage::Runs))
             }
             Stage::Runs => {
-                let rows = apply::delete_runs(connection, cutoff)?;
+                let rows = apply::delete_ended(connection, "run", cutoff)?;
                 (rows, (rows == 0).then_some(Stage::Leftovers))
             }
             Stage::Leftovers => {
-                let rows = apply::delete_leftovers(connection, cutoff)?;
+                let rows = apply::delete_ended(connection, "leftover", cutoff)?;
                 (rows, (rows == 0).then_some(Stage::Host))
             }
             Stage::Host => {

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::{AgentNumber, Recorded, Resume};
+use crate::sqlite;
 
 use reserve::Reserve;
 
@@ -38,6 +39,9 @@ pub use queue::{NotTaken, Op, WriteHandle};
 pub use reader::Reader;
 pub use stats::StoreStats;
 pub use writer::Writer;
+
+/// How the database is opened by those who only read it.
+const READ_ONLY: OpenFlags = sqlite::READ_ONLY.union(OpenFlags::SQLITE_OPEN_NOFOLLOW);
 
 /// The version of the SQLite in this program, such as `3.50.1`.
 pub fn sqlite_version() -> &'static str {
@@ -110,9 +114,8 @@ pub fn open(lock: StateLock, listener: Listener) -> Result<Opened, StoreError> {
 /// When there is no database, a file of the copy's name is there, or the disk refuses.
 pub fn backup(directory: &Path, to: &Path, progress: impl FnMut(u64, u64) + Send + 'static) -> Result<(), StoreError> {
     let path = directory.join(FILE_NAME);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     std::fs::symlink_metadata(&path).map_err(|source| StoreError::Io { doing: "find", path: path.clone(), source })?;
-    let mut connection = Connection::open_with_flags(&path, flags)?;
+    let mut connection = Connection::open_with_flags(&path, READ_ONLY)?;
     database::tell_of_copying(&mut connection, to, progress)?;
     database::copy(&connection, to)
 }

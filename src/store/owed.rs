@@ -1,3 +1,5 @@
+//! What a refused batch said of how things are.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,9 +11,8 @@ use crate::model::{
 /// The most runs remembered, and as many leftovers: a crash loop must not fill the memory while the disk is full.
 const RUN_LIMIT: usize = 4_096;
 
-/// What refused batches said of how things are, to be stored with the next one that is taken: whoever sends batches
-/// sends only what changed, so samples of an agent that was never stored would belong to nobody. What happened (samples,
-/// journal entries) is not kept: it would grow as long as the trouble lasts.
+/// What refused batches said of how things are, to be stored as soon as anything is again: whoever sends batches sends only what changed, so samples of an agent that was never stored would belong to nobody. What happened (samples,
+/// journal entries) waits in the `Backlog`.
 #[derive(Default)]
 pub(super) struct Owed {
     agents: BTreeMap<AgentNumber, StoredAgent>,

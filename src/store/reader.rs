@@ -1,12 +1,13 @@
+//! Answers questions about what is stored, beside the one who writes.
+
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 
-use super::{FILE_NAME, StoreError};
-use crate::clock::monotonic;
+use super::{FILE_NAME, READ_ONLY, StoreError};
+use crate::sqlite::{self, Deadline};
 
 /// The most connections. Each may hold a megabyte and a half of pages.
 const CONNECTIONS: usize = 3;
@@ -15,8 +16,11 @@ const CONNECTIONS: usize = 3;
 /// being written back, and lets it grow.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// How many of SQLite's instructions run between two looks at the clock: some tens of microseconds.
-const INSTRUCTIONS_PER_LOOK: i32 = 1_000;
+/// Only while a log is being recovered or cut.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Pages kept by each connection, KiB: so much the last hour of an agent takes, a page for each of 360 passes.
+const CACHE_KIB: i32 = 1_600;
 
 /// Answers questions, at most three at a time, from connections of its own that cannot write. Cheap to clone; all
 /// clones are one. Its methods wait for the disk: not for an async task.
@@ -46,7 +50,7 @@ struct State {
 struct Pooled {
     connection: Connection,
     generation: u64,
-    deadline_ns: Arc<AtomicU64>,
+    deadline: Deadline,
 }
 
 impl Reader {
@@ -117,10 +121,7 @@ impl Reader {
             let state = pool.lock();
             state.closed || state.generation != generation
         };
-        let connected = open(&self.0.path, generation).and_then(|mut pooled| {
-            pooled.connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up))?;
-            Ok(pooled.connection)
-        });
+        let connected = open(&self.0.path, given_up);
         let answer = connected.map_err(failed).and_then(|connection| question(&connection));
         answer.map_err(|error| self.note_damage(generation, error))
     }
@@ -128,9 +129,9 @@ impl Reader {
     /// Asks one question, as one transaction.
     pub(super) fn read<T>(&self, question: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         let mut loan = self.0.lend()?;
-        let pooled = loan.pooled.take().map_or_else(|| open(&self.0.path, loan.generation), Ok);
+        let pooled = loan.pooled.take().map_or_else(|| Pooled::open(&self.0.path, loan.generation), Ok);
         let answer = pooled.and_then(|pooled| {
-            pooled.deadline_ns.store((monotonic() + DEADLINE).0, Ordering::Relaxed);
+            pooled.deadline.set(DEADLINE);
             // After trouble a new connection is worth more than this one.
             let answer = transaction(&pooled.connection, question)?;
             loan.pooled = Some(pooled);
@@ -150,23 +151,16 @@ fn transaction<T>(
     Ok(answer)
 }
 
-fn open(path: &Path, generation: u64) -> rusqlite::Result<Pooled> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    // A second bar beside the way it was opened.
-    connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "cell_size_check", true)?;
-    connection.pragma_update(None, "mmap_size", 0)?;
-    // KiB: memory is counted; so much the last hour of an agent takes, a page for each of 360 passes.
-    connection.pragma_update(None, "cache_size", -1_600)?;
-    // Only while a log is being recovered or cut.
-    connection.pragma_update(None, "busy_timeout", 1_000)?;
-    let deadline_ns = Arc::new(AtomicU64::new(u64::MAX));
-    let deadline = Arc::clone(&deadline_ns);
-    let late = move || monotonic().0 > deadline.load(Ordering::Relaxed);
-    connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(late))?;
-    Ok(Pooled { connection, generation, deadline_ns })
+impl Pooled {
+    fn open(path: &Path, generation: u64) -> rusqlite::Result<Pooled> {
+        let deadline = Deadline::never();
+        let late = deadline.clone();
+        Ok(Pooled { connection: open(path, move || late.is_over())?, generation, deadline })
+    }
+}
+
+fn open(path: &Path, given_up: impl FnMut() -> bool + Send + 'static) -> rusqlite::Result<Connection> {
+    sqlite::open(path, READ_ONLY, CACHE_KIB, PATIENCE, given_up)
 }
 
 fn failed(source: rusqlite::Error) -> StoreError {
@@ -218,6 +212,7 @@ impl Drop for Loan<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::monotonic;
 
     fn database() -> (tempfile::TempDir, Reader) {
         let directory = tempfile::tempdir().unwrap();

@@ -1,3 +1,5 @@
+//! How the store is doing.
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 

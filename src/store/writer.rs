@@ -232,8 +232,9 @@ impl Writer {
             outage.try_now();
             self.recover();
         }
-        self.samples_wait = false;
         while self.outage.is_none() && !self.backlog.is_empty(false) {
+            // However long the log grows: each transaction looks at it anew.
+            self.samples_wait = false;
             self.write_back(Portion::Much);
         }
         add(&self.shared.stats.dropped_samples, self.backlog.samples());

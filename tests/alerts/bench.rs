@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_monitor::clock::ManualClock;
 use agent_monitor::config::{Config, Directories, Source};
-use agent_monitor::model::{ActiveAlert, AlertNote, Body, ExitStatus, Pid, Record, Turn};
+use agent_monitor::model::{ActiveAlert, AlertNote, Body, ExitStatus, Pid, Record, Transition};
 use agent_monitor::monitor::Input;
 
 #[path = "../bench/mod.rs"]
@@ -83,12 +83,12 @@ impl Bench {
         let notes = self.notes();
         let short = |(agent, note): &(Option<String>, AlertNote)| {
             let whose = agent.as_deref().or(note.source.as_deref()).map(|whose| format!(" of {whose}"));
-            let turn = match note.turn {
-                Turn::Fired => "fired",
-                Turn::Repeated => "repeated",
-                Turn::Resolved => "resolved",
+            let transition = match note.transition {
+                Transition::Fired => "fired",
+                Transition::Repeated => "repeated",
+                Transition::Resolved => "resolved",
             };
-            format!("{}{} {turn}", note.rule, whose.unwrap_or_default())
+            format!("{}{} {transition}", note.rule, whose.unwrap_or_default())
         };
         let new = notes[self.heard..].iter().map(short).collect();
         self.heard = notes.len();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use agent_monitor::alerts::{self, Observation};
-use agent_monitor::model::{AlertState, Condition, Metric, Rule, Severity, Timestamp, Turn};
+use agent_monitor::model::{AlertState, Condition, Metric, Rule, Severity, Timestamp, Transition};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestError, TestRunner};
@@ -15,7 +15,7 @@ use super::model::{Look, Seen, Told, broken_promise, told};
 type Moment = (Look, bool);
 
 /// From the state before and a look: the state after, what is told, and whether the state is written down.
-type Machine = fn(Option<AlertState>, &alerts::Evaluation<'_>) -> (Option<AlertState>, Option<Turn>, Written);
+type Machine = fn(Option<AlertState>, &alerts::Evaluation<'_>) -> (Option<AlertState>, Option<Transition>, Written);
 
 /// Whether the new state is written down.
 #[derive(PartialEq)]
@@ -24,9 +24,9 @@ enum Written {
     No,
 }
 
-fn real(state: Option<AlertState>, look: &alerts::Evaluation<'_>) -> (Option<AlertState>, Option<Turn>, Written) {
-    let (state, turn) = alerts::advance(state, look, |_| "it fires".into());
-    (state, turn, Written::Yes)
+fn real(state: Option<AlertState>, look: &alerts::Evaluation<'_>) -> (Option<AlertState>, Option<Transition>, Written) {
+    let (state, transition) = alerts::advance(state, look, |_| "it fires".into());
+    (state, transition, Written::Yes)
 }
 
 fn rule(hold: u64, repeat: u64) -> Rule {
@@ -70,16 +70,16 @@ fn run(machine: Machine, moments: &[Moment], hold: u64, repeat: u64) -> Vec<(usi
             elapsed,
             now,
         };
-        let (next, turn, written) = machine(state, &look);
+        let (next, transition, written) = machine(state, &look);
         if written == Written::Yes {
             stored = next.clone();
         }
         state = next;
-        all.extend(turn.map(|turn| {
-            let told = match turn {
-                Turn::Fired => Told::Fires,
-                Turn::Repeated => Told::Again,
-                Turn::Resolved => Told::Ends,
+        all.extend(transition.map(|transition| {
+            let told = match transition {
+                Transition::Fired => Told::Fires,
+                Transition::Repeated => Told::Again,
+                Transition::Resolved => Told::Ends,
             };
             (place, told)
         }));
@@ -138,14 +138,14 @@ fn planted_bugs_are_found() {
             )
         }),
         ("that it was told again is not written down", |state, look| {
-            let (state, turn, _) = real(state, look);
-            let written = if turn == Some(Turn::Repeated) { Written::No } else { Written::Yes };
-            (state, turn, written)
+            let (state, transition, _) = real(state, look);
+            let written = if transition == Some(Transition::Repeated) { Written::No } else { Written::Yes };
+            (state, transition, written)
         }),
         ("for how long it held is not written down", |state, look| {
-            let (state, turn, _) = real(state, look);
+            let (state, transition, _) = real(state, look);
             let pends = matches!(state, Some(AlertState::Pending { held, .. }) if !held.is_zero());
-            (state, turn, if pends { Written::No } else { Written::Yes })
+            (state, transition, if pends { Written::No } else { Written::Yes })
         }),
         ("it is not silenced", |state, look| real(state, &alerts::Evaluation { silenced: false, ..*look })),
     ];

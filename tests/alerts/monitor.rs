@@ -1,7 +1,7 @@
 //! The whole heart against the model: an agent that dies and comes back, a source that is read or not, numbers that are
 //! known or not, and daemons that are killed, all at random.
 
-use agent_monitor::model::{Record, Turn};
+use agent_monitor::model::{Record, Transition};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -91,10 +91,10 @@ fn check(rounds: &[Round]) -> Result<(), TestCaseError> {
             let which = usize::from(&*note.rule == "high_memory");
             heard[which].push((
                 place,
-                match note.turn {
-                    Turn::Fired => Told::Fires,
-                    Turn::Repeated => Told::Again,
-                    Turn::Resolved => Told::Ends,
+                match note.transition {
+                    Transition::Fired => Told::Fires,
+                    Transition::Repeated => Told::Again,
+                    Transition::Resolved => Told::Ends,
                 },
             ));
         }

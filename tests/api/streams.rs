@@ -128,13 +128,13 @@ fn failure(id: Option<i64>) -> Recorded {
     entry(id, history().errors[0].recorded.entry.body.clone())
 }
 
-fn turn(id: Option<i64>, rule: &str, firing: bool) -> Recorded {
+fn transition(id: Option<i64>, rule: &str, firing: bool) -> Recorded {
     let message = format!("{rule}: {}", if firing { "fires" } else { "is over" }).into();
     let note = AlertNote {
         rule: rule.into(),
         source: None,
         severity: Severity::Warning,
-        turn: if firing { Turn::Fired } else { Turn::Resolved },
+        transition: if firing { Transition::Fired } else { Transition::Resolved },
         since: after(9),
         message,
         value: Some(1.0),
@@ -159,8 +159,8 @@ fn later(feed: &Feed, tick: u64) -> Arc<Snapshot> {
 /// Everything that a stream can tell, once.
 pub(crate) fn all_happens(feed: &Feed) {
     feed.recorded(&[event(Some(21), Some("coder-1"), "line one\nline two"), event(None, None, "could not be stored")]);
-    feed.recorded(&[failure(Some(22)), turn(Some(23), "high_memory", true)]);
-    feed.recorded(&[turn(Some(24), "high_memory", false), turn(Some(25), "high_cpu", false)]);
+    feed.recorded(&[failure(Some(22)), transition(Some(23), "high_memory", true)]);
+    feed.recorded(&[transition(Some(24), "high_memory", false), transition(Some(25), "high_cpu", false)]);
     feed.publish(later(feed, 9));
 }
 
@@ -200,9 +200,9 @@ fn everything_over_websocket() {
 fn an_alert_whose_line_came_late_ends_by_that_line() {
     let (server, feed) = server();
     let mut events = Events::listening(&server, "?type=alert");
-    feed.recorded(&[turn(None, "high_memory", true)]);
-    feed.stored_late(&[turn(Some(23), "high_memory", true)]);
-    feed.recorded(&[turn(Some(24), "high_memory", false)]);
+    feed.recorded(&[transition(None, "high_memory", true)]);
+    feed.stored_late(&[transition(Some(23), "high_memory", true)]);
+    feed.recorded(&[transition(Some(24), "high_memory", false)]);
     let mut id = || {
         let block = events.next().unwrap();
         let json = block.iter().find_map(|line| line.strip_prefix("data: ")).unwrap();

@@ -114,7 +114,7 @@ fn eleven_errors_are_too_many() {
                 now.own.last_tick_mono.zip(tick).is_some_and(|(now, then)| now.since(then) > two_looks)
             })
             .await;
-        assert!(daemon.handle.latest().alerts.is_empty(), "ten are not above ten");
+        assert_eq!(daemon.handle.latest().alerts, [], "ten are not above ten");
         daemon.handle.record_error(us.clone(), failure(11)).await.unwrap();
         let now = daemon.until("the alert", |now| !now.alerts.is_empty()).await;
         assert_eq!((&*now.alerts[0].rule, now.alerts[0].value), ("high_errors", Some(11.0)));

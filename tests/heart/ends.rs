@@ -106,6 +106,31 @@ fn a_status_that_comes_after_the_process_is_gone_is_told() {
     assert_eq!(bench.agent("slow").state_reason.as_deref(), Some(&*format!("process {slow} ended (SIGKILL)")));
 }
 
+/// A pidfd may say twice that nothing is known, and the kernel's word on another way, a moment later, that all is well.
+#[test]
+fn a_status_that_is_told_in_another_way_is_waited_for() {
+    for tells_forks in [false, true] {
+        let mut bench = Bench::new(10 * SECOND);
+        if tells_forks {
+            bench.host.tell_forks();
+        }
+        let pid = bench.host.start("agent");
+        bench.registry(vec![record("a", "online", Some(pid))]);
+        bench.pass(20 * SECOND);
+        bench.host.end_hidden(pid, ExitStatus::Code(0));
+        bench.step();
+        let process = bench.host.reap_hidden(pid);
+        bench.step();
+        let unknown = ("error".to_owned(), format!("process {pid} ended: how is not known"));
+        assert_eq!(bench.events().last() == Some(&unknown), !tells_forks, "{tells_forks}");
+        bench.host.tell_end(process, Some(ExitStatus::Code(0)));
+        bench.step();
+        let expected =
+            if tells_forks { ("stopped".to_owned(), format!("process {pid} ended: exit code 0")) } else { unknown };
+        assert_eq!(bench.events().last(), Some(&expected));
+    }
+}
+
 /// It is waited for in the middle of a pass: that finds it gone before anybody has told how it ended.
 #[test]
 fn a_status_that_is_told_after_a_pass_found_the_process_gone_is_kept() {

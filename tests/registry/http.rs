@@ -267,7 +267,10 @@ fn the_token_is_read_each_time() {
     );
     for bad in [&b""[..], b" \n", b"two words", b"two\nlines", b"\xff", b"hunter2\r\nX: y", "gehéim".as_bytes()] {
         fs::write(&path, bad).unwrap();
-        assert_eq!(ask().unwrap_err(), format!("cannot ask {url}: FILE does not hold one line of printable ASCII"));
+        assert_eq!(
+            ask().unwrap_err(),
+            format!("cannot ask {url}: no token: FILE does not hold one line of printable ASCII")
+        );
     }
     fs::write(&path, "x".repeat(9000)).unwrap();
     assert!(ask().unwrap_err().contains("at most"));

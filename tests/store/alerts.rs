@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use agent_monitor::model::{AlertNote, Batch, Body, Delivered, Entry, Recorded, Severity, Turn};
+use agent_monitor::model::{AlertNote, Batch, Body, Delivered, Entry, Recorded, Severity, Transition};
 
 use super::support::{NOON, Store, after, agent, ask, error, event, number, of_agent, opened, submit};
 
-fn note(turn: Turn, source: Option<&str>) -> Body {
+fn note(transition: Transition, source: Option<&str>) -> Body {
     Body::Alert(AlertNote {
         rule: "registry_stale".into(),
         source: source.map(Arc::from),
         severity: Severity::Info,
-        turn,
+        transition,
         since: NOON,
-        message: format!("{turn:?} {source:?}").into(),
+        message: format!("{transition:?} {source:?}").into(),
         value: Some(301.5),
         threshold: None,
     })
 }
 
-fn own(seconds: u64, turn: Turn, source: Option<&str>) -> Entry {
-    Entry { agent: None, at: after(seconds), body: note(turn, source) }
+fn own(seconds: u64, transition: Transition, source: Option<&str>) -> Entry {
+    Entry { agent: None, at: after(seconds), body: note(transition, source) }
 }
 
 #[test]
@@ -29,13 +29,13 @@ fn what_was_told_of_alerts_is_read_in_order_and_whole() {
     let store = Store::start(directory.path());
     let (one, two) = (Some("file:/one.json"), Some("file:/two.json"));
     let entries = vec![
-        own(0, Turn::Fired, one),
+        own(0, Transition::Fired, one),
         of_agent(1, after(1), event("nothing of an alert")),
-        own(0, Turn::Fired, two),
+        own(0, Transition::Fired, two),
         of_agent(1, after(2), error("nor this")),
-        own(3, Turn::Repeated, one),
-        own(4, Turn::Resolved, two),
-        of_agent(1, after(5), note(Turn::Resolved, None)),
+        own(3, Transition::Repeated, one),
+        own(4, Transition::Resolved, two),
+        of_agent(1, after(5), note(Transition::Resolved, None)),
     ];
     let recorded = store.store(Batch { agents: vec![agent(1)], entries, ..Batch::default() }).unwrap();
     let alerts: Vec<Recorded> = recorded.into_iter().filter(|told| matches!(told.entry.body, Body::Alert(_))).collect();

@@ -10,7 +10,9 @@ use agent_monitor::model::{
 use agent_monitor::retention::Limits;
 use agent_monitor::store::Op;
 
-use crate::support::{NOON, Store, account_of, after, agent, ask, error, event, number, of_agent, pass, run_of, turn};
+use crate::support::{
+    NOON, Store, account_of, after, agent, ask, error, event, number, of_agent, pass, run_of, transition,
+};
 
 pub(crate) const HOUR: u64 = 3600;
 pub(crate) const RETENTION: Duration = Duration::from_secs(24 * HOUR);
@@ -95,7 +97,7 @@ fn the_journal_goes_by_age_but_not_what_is_open() {
             AlertState::Firing { since: NOON, notified_at: NOON, severity, value: None, threshold: None, message };
         StoredAlert { key: key(rule), state: Some(state), episode: None }
     };
-    let own = |at, rule: &str, fires| Entry { agent: None, at, body: turn(rule, fires) };
+    let own = |at, rule: &str, fires| Entry { agent: None, at, body: transition(rule, fires) };
     let old = vec![
         of_agent(1, after(0), event("old")),
         of_agent(1, after(1), error("old, unresolved")),
@@ -129,7 +131,7 @@ fn the_end_of_an_episode_does_not_go_before_its_beginning() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::start(directory.path());
     // The clock was set back by two days in between.
-    let own = |at, fires| Entry { agent: None, at, body: turn("over", fires) };
+    let own = |at, fires| Entry { agent: None, at, body: transition("over", fires) };
     let key = AlertKey { agent: None, source: None, rule: "over".into() };
     store.store(Batch { entries: vec![own(after(48 * HOUR), true)], ..Batch::default() }).unwrap();
     let alerts = vec![StoredAlert { key, state: None, episode: None }];

@@ -7,7 +7,7 @@ use agent_monitor::model::{
     StoredAlert,
 };
 
-use crate::support::{Store, after, agent, ask, error, event, number, of_agent, pass, run_of, turn};
+use crate::support::{Store, after, agent, ask, error, event, number, of_agent, pass, run_of, transition};
 
 const ALL: u32 = 100;
 
@@ -18,7 +18,7 @@ fn filled(directory: &std::path::Path) -> Store {
         let body = match n % 3 {
             0 => event(&format!("event {n}")),
             1 => error(&format!("error {n}")),
-            _ => turn(if n < 6 { "high_cpu" } else { "agent_down" }, true),
+            _ => transition(if n < 6 { "high_cpu" } else { "agent_down" }, true),
         };
         of_agent(1 + n % 2, after(u64::from(n)), body)
     });
@@ -39,7 +39,7 @@ fn filled(directory: &std::path::Path) -> Store {
     let runs = vec![run_of(1, 100), run_of(2, 200), RunRow { end: Some(ended), ..run_of(1, 101) }];
     let agents = vec![agent(1), agent(2)];
     store.store(Batch { agents, alerts, runs, entries: entries.collect(), ..Batch::default() }).unwrap();
-    let over = of_agent(1, after(20), turn("high_cpu", false));
+    let over = of_agent(1, after(20), transition("high_cpu", false));
     let none = StoredAlert { state: None, ..firing("high_cpu", 1) };
     store.store(Batch { entries: vec![over], alerts: vec![none], ..Batch::default() }).unwrap();
     store.flush();
@@ -166,12 +166,14 @@ fn what_a_stream_missed() {
     assert!(since(13), "when it fired comes along");
     assert_eq!((of(2).resolved, of(5).resolved, of(1).fired), (false, true, None));
 
-    // Retention took the oldest, but not an unresolved error.
+    // Retention took the oldest, but neither an unresolved error nor an alert that fires.
     let connection = rusqlite::Connection::open(path.join(agent_monitor::store::FILE_NAME)).unwrap();
-    connection.execute("delete from journal where id < 7 and id <> 2", []).unwrap();
+    connection.execute("delete from journal where id < 7 and id not in (2, 3)", []).unwrap();
     assert_eq!(told(&store, &missed(2, ALL)).0, Some((3, 6)));
     assert_eq!(told(&store, &missed(5, ALL)), (Some((6, 6)), (7..=13).collect()));
     assert_eq!(told(&store, &missed(6, ALL)).0, None);
+    connection.execute("delete from journal where kind not in (1, 2)", []).unwrap();
+    assert_eq!(told(&store, &missed(6, ALL)).0, Some((7, 12)), "where only those are left");
     store.stop();
 }
 

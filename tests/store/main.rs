@@ -11,6 +11,7 @@ mod damage;
 mod disks;
 mod expire;
 mod faults;
+mod full;
 mod lists;
 mod refuse;
 mod rollup;

@@ -10,7 +10,7 @@ use agent_monitor::model::{
 use agent_monitor::store::FILE_NAME;
 use rusqlite::Connection;
 
-use crate::support::{NOON, Store, account_of, after, ask, error, event, number, of_agent, pass, run_of, turn};
+use crate::support::{NOON, Store, account_of, after, ask, error, event, number, of_agent, pass, run_of, transition};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store/schemas")
@@ -39,7 +39,7 @@ fn fill(directory: &Path) {
         used_before_us: 11,
         ended_at: None,
     };
-    let opening = agent_monitor::model::Entry { agent: None, at: NOON, body: turn("open", true) };
+    let opening = agent_monitor::model::Entry { agent: None, at: NOON, body: transition("open", true) };
     let batch = Batch {
         runs: vec![run_of(1, 100)],
         leftovers: vec![leftover],

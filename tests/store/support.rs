@@ -7,7 +7,7 @@ use std::time::Duration;
 use agent_monitor::model::{
     AccountRow, AgentId, AgentNumber, AlertNote, Balance, Batch, Body, Entry, ErrorReport, EventReport, Held, Io,
     JsonObject, MemberRow, MemoryMethod, Metrics, Mono, Pid, ProcessKey, Recorded, Resume, RunRow, Sample, Severity,
-    StoredAgent, Sums, Tick, Timestamp, Turn,
+    StoredAgent, Sums, Tick, Timestamp, Transition,
 };
 use agent_monitor::monitor::{Answer, NotRecorded, Stored};
 use agent_monitor::store::{
@@ -191,12 +191,12 @@ pub(crate) fn error(message: &str) -> Body {
     })
 }
 
-pub(crate) fn turn(rule: &str, firing: bool) -> Body {
+pub(crate) fn transition(rule: &str, firing: bool) -> Body {
     Body::Alert(AlertNote {
         rule: rule.into(),
         source: None,
         severity: Severity::Critical,
-        turn: if firing { Turn::Fired } else { Turn::Resolved },
+        transition: if firing { Transition::Fired } else { Transition::Resolved },
         since: NOON,
         message: format!("{rule} {}", if firing { "fires" } else { "is over" }).into(),
         value: Some(99.5),

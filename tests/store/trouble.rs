@@ -1,18 +1,21 @@
 //! P4 and P7: trouble with the disk stops nothing but storing, is counted and told, and ends by itself.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use agent_monitor::model::{Batch, Mono, Now, StoredAgent};
+use agent_monitor::model::{AgentNumber, Batch, Mono, Now, StoredAgent};
 use agent_monitor::monitor::{Answer, NotRecorded};
 use agent_monitor::retention::Limits;
 use agent_monitor::store::{Committed, FILE_NAME, NotTaken, Op, Opened};
 use rusqlite::Connection;
 
 use crate::support::{
-    PATIENCE, Store, after, agent, answer, ask, event, number, of_agent, opened, pass, run, run_of, submit, until,
+    PATIENCE, Store, after, agent, answer, ask, error, event, number, of_agent, opened, pass, run, run_of, submit,
+    until,
 };
 
 pub(crate) fn noted(tick: u64) -> Batch {
@@ -41,24 +44,34 @@ pub(crate) struct Diary {
     /// Entries that were told without an id.
     pub(crate) without_id: usize,
     late: usize,
+    /// How many errors of each agent are unresolved, as was told last.
+    unresolved: BTreeMap<AgentNumber, u64>,
+}
+
+/// Whose error came with this tick, and no other.
+fn troubled(tick: u64) -> u32 {
+    200 + u32::try_from(tick).unwrap()
 }
 
 impl Diary {
     pub(crate) fn new() -> Diary {
-        Diary { ticks: 0, acknowledged: Vec::new(), refused: Vec::new(), full: 0, without_id: 0, late: 0 }
+        let (acknowledged, refused, unresolved) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Diary { ticks: 0, acknowledged, refused, full: 0, without_id: 0, late: 0, unresolved }
     }
 
     pub(crate) fn refused(&self) -> usize {
         self.refused.len()
     }
 
-    /// One more tick of the daemon, with an event, an agent and a run that are new, and something from outside. Both are
-    /// told at once, whatever the disk does.
+    /// One more tick of the daemon, with an event, an error, agents and a run that are new, and something from outside. All
+    /// is told at once, whatever the disk does.
     pub(crate) fn go_on(&mut self, store: &Store) {
         self.ticks += 1;
         let mut batch = noted(self.ticks);
         batch.agents.push(agent(100));
         batch.runs.push(run_of(100, i64::try_from(self.ticks).unwrap()));
+        batch.agents.push(agent(troubled(self.ticks)));
+        batch.entries.push(of_agent(troubled(self.ticks), after(self.ticks), error("broken")));
         store.bring(batch);
         match store.store(told_from_outside(self.ticks)) {
             Ok(recorded) => {
@@ -73,7 +86,7 @@ impl Diary {
             Err(other) => panic!("{other}"),
         }
         let mut told = 0;
-        while told < 2 {
+        while told < 3 {
             told += self.hear(&store.told.recv_timeout(PATIENCE).expect("live watching goes on"));
         }
     }
@@ -81,6 +94,7 @@ impl Diary {
     fn hear(&mut self, committed: &Committed) -> usize {
         self.without_id += committed.entries.iter().filter(|entry| entry.id.is_none()).count();
         self.late += committed.late.len();
+        self.unresolved.extend(committed.unresolved.iter().copied());
         assert!(committed.late.iter().all(|entry| entry.id.is_some()));
         committed.entries.len()
     }
@@ -110,6 +124,9 @@ impl Diary {
         assert_eq!(self.late, waited, "what waited is told again, once, with its id");
         assert_eq!(ask(directory, "select count(*) from ticks"), [self.ticks.to_string()], "samples waited as well");
         assert_eq!(ask(directory, "select count(*) from run where agent_number = 100"), [self.ticks.to_string()]);
+        let unresolved: Vec<u64> =
+            (1..=self.ticks).filter_map(|tick| self.unresolved.get(&number(troubled(tick))).copied()).collect();
+        assert_eq!(unresolved, vec![1; usize::try_from(self.ticks).unwrap()], "whoever counts hears of each");
         assert!(store.reader.agent(&agent(100).id).unwrap().is_some());
         assert_eq!(ask(directory, "pragma integrity_check"), ["ok"]);
     }
@@ -233,6 +250,43 @@ fn a_reader_that_is_forgotten() {
     let newest: u64 = ask(directory.path(), "select max(tick) from ticks")[0].parse().unwrap();
     assert!(newest > ticks - 16, "{newest} of {ticks}");
     store.stop();
+}
+
+/// Nor does it keep the writer from ending, which stores what waited, however long the log grows.
+#[test]
+fn a_reader_that_outlives_the_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::start(directory.path());
+    let herd: Vec<u32> = (1..=1_000).collect();
+    store.store(pass(1, after(1), &herd)).unwrap();
+    prune(&store, 16 << 20);
+    let reader = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+    reader.execute_batch("begin; select count(*) from agent").unwrap();
+    let waiting = |store: &Store| store.stats.waiting_samples.load(Ordering::Relaxed);
+    let mut ticks = 1;
+    let mut bring = |agents: &[u32]| {
+        ticks += 1;
+        store.bring(Batch { agents: Vec::new(), ..pass(ticks, after(ticks * 10), agents) });
+        store.flush();
+        assert!(ticks < 2_000, "the log never grew");
+    };
+    while waiting(&store) == 0 {
+        bring(&herd);
+    }
+    // More passes than are written back at once.
+    (0..200).for_each(|_| bring(&[1]));
+    let (stats, waited) = (Arc::clone(&store.stats), waiting(&store));
+    assert!(waited > 200, "{waited} samples wait");
+    let (ended, end) = channel();
+    std::thread::spawn(move || {
+        store.stop();
+        let _ = ended.send(());
+    });
+    end.recv_timeout(PATIENCE).expect("the writer ends");
+    drop(reader);
+    let stored: u64 = ask(directory.path(), "select sum(samples) from ticks")[0].parse().unwrap();
+    let dropped = stats.dropped_samples.load(Ordering::Relaxed);
+    assert_eq!((stored, dropped), ((ticks - 200) * 1_000 + 200, 0), "{waited} waited");
 }
 
 /// Tells the writer how much is kept, and lets it delete.

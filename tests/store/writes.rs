@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_monitor::model::{
-    AgentId, Batch, Body, ErrorReport, EventReport, GroupPage, GroupState, JsonObject, Resolve, Timestamp, Told, Usage,
-    Write,
+    AgentId, Batch, Body, ErrorReport, EventReport, GroupPage, GroupState, JsonObject, Resolve, StoredReport,
+    Timestamp, Usage, Write,
 };
 use agent_monitor::monitor::{NotRecorded, Stored};
 use agent_monitor::retention::Limits;
@@ -28,8 +28,8 @@ fn event(message: &str) -> Body {
     Body::Event(EventReport { event_type: "note".into(), message: message.into(), metadata })
 }
 
-fn told(n: u32, at: Timestamp, body: Body, client_id: Option<&str>) -> Told {
-    Told {
+fn told(n: u32, at: Timestamp, body: Body, client_id: Option<&str>) -> StoredReport {
+    StoredReport {
         entry: of_agent(n, at, body),
         client_id: client_id.map(Into::into),
         uid: Some(1_000 + n),
@@ -42,7 +42,7 @@ impl Store {
         stored(submit(&self.handle, Batch { write: Some(Box::new(write)), ..Batch::default() }).unwrap())
     }
 
-    fn tell(&self, told: Told) -> Result<(i64, bool), NotRecorded> {
+    fn tell(&self, told: StoredReport) -> Result<(i64, bool), NotRecorded> {
         let Stored { entries, duplicate } = self.write(Write::Report(told))?;
         Ok((entries[0].id.unwrap(), duplicate))
     }
@@ -84,7 +84,7 @@ fn a_problem_is_open_resolved_and_back() {
     let tell = |at, message: &str| store.tell(told(1, after(at), error("f", message), None)).unwrap().0;
     let first = tell(10, "one");
     let usage = Usage { cpu_percent: Some(42.26), memory_bytes: Some(300 << 20) };
-    store.tell(Told { usage, ..told(1, after(20), error("f", "two"), None) }).unwrap();
+    store.tell(StoredReport { usage, ..told(1, after(20), error("f", "two"), None) }).unwrap();
     assert_eq!(store.groups(), [("f".to_owned(), GroupState::Open, 2, 2)]);
     assert_eq!(store.unresolved_told(), Some(2));
     let used = "select first_cpu_percent, first_memory_mb, last_cpu_percent, last_memory_mb from error_groups";

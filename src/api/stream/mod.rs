@@ -20,7 +20,7 @@ use super::error::Problem;
 use super::routes::Shared;
 use super::{Counts, Limits};
 use crate::feed::{Feed, Present, Update};
-use crate::model::{Body, JournalLine, Replay, Snapshot, Turn};
+use crate::model::{Body, JournalLine, Replay, Snapshot, Transition};
 use crate::supervise::blocking;
 use filter::Filter;
 use message::{Format, Message};
@@ -231,7 +231,7 @@ impl Broadcaster {
 
     fn tell_line(&self, line: &JournalLine) {
         // A reminder is for receivers: nothing has changed.
-        if matches!(&line.recorded.entry.body, Body::Alert(note) if note.turn == Turn::Repeated) {
+        if matches!(&line.recorded.entry.body, Body::Alert(note) if note.transition == Transition::Repeated) {
             return;
         }
         for format in Format::ALL {

@@ -126,7 +126,7 @@ impl<'a> Alert<'a> {
     }
 
     /// As a stream tells it: the episode, with the words and the number of this turn.
-    pub(super) fn turn(line: &'a JournalLine, note: &'a AlertNote) -> Alert<'a> {
+    pub(super) fn transition(line: &'a JournalLine, note: &'a AlertNote) -> Alert<'a> {
         let entry = &line.recorded.entry;
         Alert {
             id: line.fired,

@@ -100,7 +100,7 @@ pub(in crate::api) fn line(line: &JournalLine) -> impl Serialize {
     match &line.recorded.entry.body {
         Body::Event(_) => Line::Event(event(&line.recorded)),
         Body::Error(_) => Line::Error(error(line)),
-        Body::Alert(note) => Line::Alert(Alert::turn(line, note)),
+        Body::Alert(note) => Line::Alert(Alert::transition(line, note)),
     }
 }
 

@@ -1,3 +1,5 @@
+//! Whatever a registry may hold: nothing of it ends the reading.
+
 use proptest::prelude::*;
 
 use super::super::fields::KNOWN;

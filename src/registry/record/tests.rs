@@ -293,6 +293,8 @@ fn messages() {
         (r#""metadata":{"messageCount":9}"#, Some(9)),
         (r#""metadata":{"message_count":9}"#, Some(9)),
         (r#""messageCount":-3"#, None),
+        (r#""messageCount":9223372036854775807"#, Some(i64::MAX.unsigned_abs())),
+        (r#""messageCount":9223372036854775808"#, None),
         (r#""messageCount":"3""#, None),
         (r#""pid":3"#, None),
     ] {

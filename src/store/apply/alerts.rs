@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::execute;
-use crate::model::{AgentNumber, AlertKey, AlertNote, AlertState, Delivered, StoredAlert, Timestamp, Turn};
+use crate::model::{AgentNumber, AlertKey, AlertNote, AlertState, Delivered, StoredAlert, Timestamp, Transition};
 use crate::store::StoreError;
 use crate::store::columns::{ENDED, FIRED, REPEATED, severity_number};
 
@@ -17,12 +17,12 @@ pub(super) fn note(
     note: &AlertNote,
 ) -> Result<i64, StoreError> {
     let key = AlertKey { agent, source: note.source.clone(), rule: Arc::clone(&note.rule) };
-    let (kind, fired) = match note.turn {
-        Turn::Fired => (FIRED, None),
-        Turn::Repeated => (REPEATED, None),
-        Turn::Resolved => (ENDED, fired_entry(connection, &key)?),
+    let (kind, fired) = match note.transition {
+        Transition::Fired => (FIRED, None),
+        Transition::Repeated => (REPEATED, None),
+        Transition::Resolved => (ENDED, fired_entry(connection, &key)?),
     };
-    let since = (note.turn != Turn::Fired).then(|| note.since.sql());
+    let since = (note.transition != Transition::Fired).then(|| note.since.sql());
     let (rule, agent, source) = (&key.rule, key.agent.map(AgentNumber::get), &key.source);
     let severity = severity_number(note.severity);
     let sql = "insert into journal (timestamp, agent_number, kind, type, message, severity, value, threshold, fired,
@@ -33,7 +33,7 @@ pub(super) fn note(
         params![told_at, agent, kind, rule, note.message, severity, note.value, note.threshold, fired, since, source];
     execute(connection, sql, values)?;
     let id = connection.last_insert_rowid();
-    if note.turn == Turn::Fired {
+    if note.transition == Transition::Fired {
         let firing = AlertState::Firing {
             since: at,
             notified_at: at,

@@ -65,17 +65,16 @@ pub(in crate::store) fn delete_entries(connection: &Connection, ids: &[i64]) -> 
     Ok(rows)
 }
 
-/// Deletes some runs that ended before `cutoff`.
-pub(in crate::store) fn delete_runs(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
-    let sql = "delete from run where id in (select id from run where ended_at < ?1 order by ended_at limit ?2)";
-    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
-}
-
-/// Deletes some leftovers that ended before `cutoff`.
-pub(in crate::store) fn delete_leftovers(connection: &Connection, cutoff: Timestamp) -> Result<usize, StoreError> {
-    let sql =
-        "delete from leftover where id in (select id from leftover where ended_at < ?1 order by ended_at limit ?2)";
-    execute(connection, sql, params![cutoff.sql(), ROWS_PER_SLICE])
+/// Deletes some rows of `run` or `leftover` that ended before `cutoff`.
+pub(in crate::store) fn delete_ended(
+    connection: &Connection,
+    table: &str,
+    cutoff: Timestamp,
+) -> Result<usize, StoreError> {
+    let sql = format!(
+        "delete from {table} where id in (select id from {table} where ended_at < ?1 order by ended_at limit ?2)"
+    );
+    execute(connection, &sql, params![cutoff.sql(), ROWS_PER_SLICE])
 }
 
 /// Deletes some minutes of the host that began before `cutoff`.

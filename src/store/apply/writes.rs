@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{entry, execute, groups};
-use crate::model::{AgentId, AgentNumber, Body, Recorded, Resolve, Told, Write};
+use crate::model::{AgentId, AgentNumber, Body, Recorded, Resolve, StoredReport, Write};
 use crate::monitor::{NotRecorded, Stored};
 use crate::store::StoreError;
 use crate::store::columns::{ERROR, EVENT};
@@ -79,7 +79,7 @@ pub(super) fn write(
     Ok(Outcome::Resolved)
 }
 
-fn report(connection: &Connection, told: &Told) -> Result<Outcome, StoreError> {
+fn report(connection: &Connection, told: &StoredReport) -> Result<Outcome, StoreError> {
     if let Some(known) = known(connection, told)? {
         return Ok(known);
     }
@@ -95,7 +95,7 @@ fn report(connection: &Connection, told: &Told) -> Result<Outcome, StoreError> {
 }
 
 /// What is stored under the name that it was told with.
-fn known(connection: &Connection, told: &Told) -> Result<Option<Outcome>, StoreError> {
+fn known(connection: &Connection, told: &StoredReport) -> Result<Option<Outcome>, StoreError> {
     let (Some(client_id), Some((agent, _))) = (&told.client_id, &told.entry.agent) else { return Ok(None) };
     let (kind, what, message, metadata, stack, fingerprint) = match &told.entry.body {
         Body::Event(event) => (EVENT, &event.event_type, &event.message, &event.metadata, None, None),

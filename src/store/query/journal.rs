@@ -4,7 +4,7 @@ use rusqlite::Row;
 
 use super::super::columns::{ENDED, ERROR, EVENT, FIRED, REPEATED, severity};
 use super::{agent_id, agent_number, object, or_null, time};
-use crate::model::{AlertNote, Body, Entry, ErrorReport, EventReport, JournalLine, Recorded, Turn};
+use crate::model::{AlertNote, Body, Entry, ErrorReport, EventReport, JournalLine, Recorded, Transition};
 
 /// The question for entries of `journal j` that [`line`] reads; `rest` says which, in which order, how many.
 pub(super) fn select(rest: &str) -> String {
@@ -39,10 +39,10 @@ pub(super) fn line(row: &Row<'_>) -> rusqlite::Result<JournalLine> {
             rule: row.get(5)?,
             source: row.get(15)?,
             severity: severity(row, 11)?,
-            turn: match alert {
-                FIRED => Turn::Fired,
-                REPEATED => Turn::Repeated,
-                _ => Turn::Resolved,
+            transition: match alert {
+                FIRED => Transition::Fired,
+                REPEATED => Transition::Repeated,
+                _ => Transition::Resolved,
             },
             since: or_null(row, 14, time)?.unwrap_or(at),
             message: row.get(6)?,

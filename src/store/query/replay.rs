@@ -26,27 +26,26 @@ fn replay(connection: &Connection, missed: &ReplayQuery) -> rusqlite::Result<Rep
     let limit = missed.limit.min(ROW_LIMIT);
     let Rows { rows: mut lines, more } = lines(connection, missed, after, limit)?;
     lines.reverse();
-    let kept = if more { lines.first().and_then(|line| line.recorded.id) } else { oldest_kept(connection, after)? };
+    let kept =
+        if more { lines.first().and_then(|line| line.recorded.id) } else { oldest_kept(connection, after, last)? };
     let gap = kept.filter(|kept| *kept > after + 1).map(|kept| (after + 1, kept - 1));
     Ok(Replay { after, gap, lines })
 }
 
-/// How far back the journal is whole, if it may not be so right after `after`. Unresolved errors outlive everything
-/// else, so they say nothing about it.
-fn oldest_kept(connection: &Connection, after: i64) -> rusqlite::Result<Option<i64>> {
-    let there: bool =
-        connection
-            .query_row("select exists (select 1 from journal where id = ?1)", params![after + 1], |row| row.get(0))?;
-    if there {
-        return Ok(None);
-    }
+/// Where the journal is whole from, if something after `after` may be gone. Unresolved errors and alerts that fire outlive
+/// everything else, so they say nothing about it.
+fn oldest_kept(connection: &Connection, after: i64, last: Option<i64>) -> rusqlite::Result<Option<i64>> {
     let sql = "select min(id) from journal where kind = ?1";
     let mut oldest = None;
-    for kind in [EVENT, FIRED, ENDED] {
+    for kind in [EVENT, ENDED] {
         let of_kind: Option<i64> = connection.prepare_cached(sql)?.query_row(params![kind], |row| row.get(0))?;
         oldest = oldest.into_iter().chain(of_kind).min();
     }
-    Ok(oldest)
+    let oldest = oldest.or(last.map(|last| last + 1));
+    let Some(oldest) = oldest.filter(|oldest| *oldest > after + 1) else { return Ok(None) };
+    let sql = "select count(*) from journal where id > ?1 and id < ?2";
+    let there: i64 = connection.query_row(sql, params![after, oldest], |row| row.get(0))?;
+    Ok((there < oldest - after - 1).then_some(oldest))
 }
 
 /// The newest lines, newest first, and whether there are more of them.

@@ -1,3 +1,5 @@
+//! What the last daemon left behind.
+
 use std::collections::HashMap;
 
 use rusqlite::{Connection, params};

@@ -1,16 +1,18 @@
 //! What the writer does when the database cannot be used, and until all is well again.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::Writer;
-use super::transaction::{AppliedAll, Failed, store_all};
+use super::transaction::{AppliedAll, Failed, store_all, unresolved};
 use crate::clock::monotonic;
-use crate::model::{Batch, Mono, Recorded, Write};
+use crate::model::{AgentNumber, Batch, Mono, Recorded, Write};
 use crate::store::backlog::Portion;
 use crate::store::database::FileId;
 use crate::store::mark::Reached;
@@ -54,6 +56,10 @@ pub(super) struct Doubt {
     entries: Vec<Recorded>,
     /// How many of them wait, before all others.
     waiting: usize,
+    /// Whose errors changed.
+    errors_of: BTreeSet<AgentNumber>,
+    /// Whether an hour was over with it.
+    hour_over: bool,
 }
 
 impl Doubt {
@@ -67,7 +73,8 @@ impl Doubt {
             told.chain(report)
         });
         let entries = entries.map(|(id, entry)| Recorded { id: Some(id), entry: entry.clone() }).collect();
-        Doubt { reached: done.reached, entries, waiting }
+        let errors_of = done.unresolved.iter().map(|(agent, _)| *agent).collect();
+        Doubt { reached: done.reached, entries, waiting, errors_of, hour_over: done.hour_over }
     }
 }
 
@@ -208,7 +215,7 @@ impl Writer {
             // What the log takes could have been used for what comes. Whether it works without shows next.
             tracing::warn!(reason = error.chain(), "the log of the database could not be cut");
         }
-        self.settle_doubt(query::reached(&connection)?);
+        self.settle_doubt(&connection)?;
         let entries = mark::go_on(&connection, self.mark.reached())?.into_iter().collect();
         self.connection = Some(connection);
         self.file = FileId::of(&self.path());
@@ -219,13 +226,20 @@ impl Writer {
     }
 
     /// What was in doubt is on disk, if the database is as far as it: then it need not wait any more.
-    fn settle_doubt(&mut self, have: Reached) {
-        let Some(Doubt { reached, entries, waiting }) = self.doubt.take() else { return };
+    fn settle_doubt(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let have = query::reached(connection)?;
+        let Some(Doubt { reached, entries, waiting, errors_of, hour_over }) = self.doubt.take() else { return Ok(()) };
+        // What was dealt with adds no entry to know it by: whose errors may have changed are counted, changed or not.
+        let unresolved = unresolved(connection, errors_of)?;
+        self.hour_over |= hour_over;
+        let mut late = Vec::new();
         if reached != Reached::default() && have.max(reached) == have {
             self.backlog.forget(reached.tick, waiting);
             self.mark.reach(reached);
-            self.shared.tell(Committed { late: entries, ..Committed::default() });
+            late = entries;
         }
+        self.shared.tell(Committed { late, unresolved, ..Committed::default() });
+        Ok(())
     }
 
     /// Stores some of what waits, and tells those entries once more, with their ids.

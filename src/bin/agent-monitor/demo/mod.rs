@@ -14,7 +14,7 @@ use agent_monitor::clock::monotonic;
 use agent_monitor::config::{Config, Directories, Source};
 use agent_monitor::daemon::{Daemon, Handle, Parts};
 use agent_monitor::feed::{Present, Update};
-use agent_monitor::model::{AgentId, Body, ErrorReport, JsonObject, Mono, Recorded, Snapshot, Turn};
+use agent_monitor::model::{AgentId, Body, ErrorReport, JsonObject, Mono, Recorded, Snapshot, Transition};
 use anyhow::Context;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -165,7 +165,7 @@ fn told(Recorded { entry, .. }: &Recorded, elapsed: Duration) -> String {
             };
             (printable(&event.event_type), look, printable(&event.message))
         }
-        Body::Alert(alert) if alert.turn == Turn::Fired => {
+        Body::Alert(alert) if alert.transition == Transition::Fired => {
             (format!("alert {}", printable(&alert.rule)), Look::Bad, printable(&alert.message))
         }
         Body::Alert(alert) => (format!("alert {}", printable(&alert.rule)), Look::Good, printable(&alert.message)),
