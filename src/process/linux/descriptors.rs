@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::procfs::Procfs;
 use super::reader::LastRead;
@@ -15,7 +16,7 @@ use crate::model::{Pid, ProcessKey};
 use crate::process::{ReadError, Watch};
 
 /// The files of at most so many processes are kept open.
-const KEPT_MAX: usize = 2560;
+const KEPT_MAX: usize = 2048;
 /// Descriptors left to the rest of the program.
 const RESERVED: usize = 512;
 /// Descriptors that one process takes, at most.
@@ -57,7 +58,7 @@ pub(super) struct Kept {
     /// What the last reading showed.
     pub(super) last: Option<LastRead>,
     /// What counts the out-of-memory kills of its cgroup: known while it lives, asked when it has ended.
-    pub(super) oom_counter: Option<PathBuf>,
+    pub(super) oom_counter: Option<Arc<Path>>,
 }
 
 /// All kept processes.
@@ -68,12 +69,15 @@ pub(super) struct Descriptors {
     open: BTreeSet<(Watch, ProcessKey)>,
     /// Descriptors for files and pidfds together.
     available: usize,
+    /// That of the last root: those of one broker are often in one cgroup, and then have one path.
+    oom_counter: Option<Arc<Path>>,
 }
 
 impl Descriptors {
     /// `open_files`: how many files the whole program may have open.
     pub(super) fn new(open_files: usize) -> Descriptors {
-        Descriptors { kept: HashMap::new(), open: BTreeSet::new(), available: open_files.saturating_sub(RESERVED) }
+        let available = open_files.saturating_sub(RESERVED);
+        Descriptors { kept: HashMap::new(), open: BTreeSet::new(), available, oom_counter: None }
     }
 
     pub(super) fn get(&mut self, process: ProcessKey) -> Option<&mut Kept> {
@@ -82,6 +86,16 @@ impl Descriptors {
 
     pub(super) fn insert(&mut self, process: ProcessKey, watch: Watch) {
         self.kept.insert(process, Kept { watch, files: None, last: None, oom_counter: None });
+    }
+
+    /// What counts the out-of-memory kills of a kept process.
+    pub(super) fn set_oom_counter(&mut self, process: ProcessKey, file: Option<PathBuf>) {
+        if self.oom_counter.as_deref() != file.as_deref() {
+            self.oom_counter = file.map(Arc::from);
+        }
+        if let Some(kept) = self.kept.get_mut(&process) {
+            kept.oom_counter.clone_from(&self.oom_counter);
+        }
     }
 
     /// Every kept process, and how it is watched.

@@ -240,10 +240,8 @@ impl ProcessSource for LinuxSource {
         }
         self.pss.keep(process, watch);
         self.descriptors.insert(process, watch);
-        if watch == Watch::Exit
-            && let Some(kept) = self.descriptors.get(process)
-        {
-            kept.oom_counter = oom::counter(&self.root, process.pid);
+        if watch == Watch::Exit {
+            self.descriptors.set_oom_counter(process, oom::counter(&self.root, process.pid));
         }
         self.descriptors.offer(process, files, self.pidfds());
         Ok(())
