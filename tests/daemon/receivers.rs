@@ -285,6 +285,27 @@ fn what_cannot_be_stored_is_delivered_all_the_same() {
     assert_eq!(hook.rest().len(), 0, "nothing twice");
 }
 
+/// It has its place in the journal later, and is told there to nobody who heard it before.
+#[test]
+fn what_is_stored_after_it_was_told_is_not_told_again_by_the_next_daemon() {
+    let hook = Hook::start(&[]);
+    // Its end would be told with a place beyond, and hide it.
+    let quiet = "[[alerts.rule]]\nname = \"storage_degraded\"\nenabled = false\n";
+    let (place, daemon, mut agent) = watched(&format!("{quiet}{}", hook.config("")));
+    let other = rusqlite::Connection::open(place.state().join("agent-monitor.db")).unwrap();
+    other.execute_batch("begin immediate").unwrap();
+    agent.kill();
+    assert_eq!(hook.next().what(), "agent_down firing");
+    other.execute_batch("rollback").unwrap();
+    let entry = "select id from journal where fired is null and kind = 2";
+    place.until_stored(&format!("select count(*) from ({entry})"), 1);
+    place.until_stored(&format!("select count(*) from receiver where up_to = ({entry})"), 1);
+    daemon.stop();
+    let daemon = place.start_with_registry();
+    daemon.passes(3);
+    assert_eq!(hook.rest().len(), 0, "nothing twice");
+}
+
 /// A receiver that gets another worker goes on hearing what is in no journal: what was on its way, and what waited.
 #[test]
 fn what_cannot_be_stored_outlives_a_reload() {
