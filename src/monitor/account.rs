@@ -7,8 +7,8 @@ use crate::model::{Io, IoReading, MemberRow, Mono, ProcessKey, ProcessState, Rea
 use crate::tree::{Member, Seen};
 
 /// Processor time is counted in hundredths of a second, and on a busy host a loop without end may wait for its turn for more
-/// than a tenth: in a shorter time than this it makes no rate.
-const SHORTEST: Duration = Duration::from_millis(500);
+/// than a tenth: in a shorter time than this it makes no rate. Well below the time to an agent's second reading.
+const SHORTEST: Duration = Duration::from_millis(300);
 
 /// What is added up of a tree, in a ledger each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
