@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
+use crate::config::socket_workshop;
+
 /// A bound socket. Its file goes when this is dropped, unless another one took its place.
 pub struct Socket {
     /// The listening side.
@@ -72,7 +74,7 @@ impl Socket {
                 .map_err(failed("create the directory", parent))?;
         }
         check_place(path)?;
-        let private = parent.join(format!(".agent-monitor-{}", std::process::id()));
+        let private = socket_workshop(parent, std::process::id());
         // One of an earlier process with this pid that was killed in between.
         let _ = fs::remove_dir_all(&private);
         fs::DirBuilder::new().mode(0o700).create(&private).map_err(failed("create the directory", &private))?;

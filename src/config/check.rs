@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::notes::{At, Complaint, Notes, shown};
@@ -205,6 +205,14 @@ pub(super) fn guarded(listen: SocketAddr, has_token: bool) -> Result<SocketAddr,
         .hint("set api.token_file, or listen on 127.0.0.1"))
 }
 
+/// Where a process of this id makes a socket before it goes to its place in `directory`: nobody else may enter.
+pub(crate) fn socket_workshop(directory: &Path, pid: u32) -> PathBuf {
+    directory.join(format!(".agent-monitor-{pid}"))
+}
+
+/// The largest process id that there is: proc_sys_kernel(5).
+const LARGEST_PID: u32 = 1 << 22;
+
 /// A path that a Unix socket can have, and so can be the one beside it at which it is made.
 pub(super) fn socket_path(path: PathBuf) -> Result<PathBuf, Complaint> {
     let bytes = path.as_os_str().len();
@@ -213,8 +221,7 @@ pub(super) fn socket_path(path: PathBuf) -> Result<PathBuf, Complaint> {
             "a socket's path has at most {SOCKET_PATH_BYTES} bytes, this one has {bytes}"
         )));
     }
-    // With the largest pid there is, proc_sys_kernel(5).
-    let made = path.parent().map_or(0, |parent| parent.join(".agent-monitor-4194304/s").as_os_str().len());
+    let made = path.parent().map_or(0, |parent| socket_workshop(parent, LARGEST_PID).join("s").as_os_str().len());
     if made > SOCKET_PATH_BYTES {
         return Err(Complaint::new(format!(
             "a socket is made beside its place, and that path would have {made} bytes: at most {SOCKET_PATH_BYTES} are possible"

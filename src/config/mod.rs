@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use check::is_guarded;
+pub(crate) use check::{is_guarded, socket_workshop};
 pub use error::{ConfigErrors, Place, Problem};
 pub use overrides::{Overrides, Setting};
 pub use units::{format_duration, format_size, parse_duration, parse_size};

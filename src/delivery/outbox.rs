@@ -181,8 +181,8 @@ impl Cursor {
         }
         self.next += 1;
         self.unstored = item.unstored_before + u64::from(item.told.id.is_none());
-        if item.late {
-            return item.told.id.map(Next::Stored);
+        if let (true, Some(id)) = (item.late, item.told.id) {
+            return Some(Next::Stored(id));
         }
         self.shown = Some(Arc::clone(&item.told));
         Some(Next::Told(Arc::clone(&item.told)))

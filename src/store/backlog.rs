@@ -212,23 +212,11 @@ fn bytes(entry: &Entry) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AgentNumber, AlertKey, EventReport, JsonObject, MemoryMethod, Metrics, StoredAlert, Timestamp};
+    use crate::model::{AgentNumber, AlertKey, EventReport, JsonObject, Metrics, StoredAlert, Timestamp};
 
     fn passed(ordinal: u64, samples: usize) -> Batch {
         let at = Timestamp::default();
-        let metrics = Metrics {
-            at,
-            cpu_percent: None,
-            memory_bytes: None,
-            memory_method: MemoryMethod::Rss,
-            process_count: None,
-            thread_count: None,
-            cpu_us: None,
-            io: None,
-            status: "online".into(),
-            error_count: 0,
-            message_count: None,
-        };
+        let metrics = Metrics::unknown(at, "online".into());
         let sample = Sample { agent: AgentNumber::new(1).unwrap(), metrics };
         pass(Tick { ordinal, at }, vec![sample; samples])
     }

@@ -25,19 +25,7 @@ pub(crate) fn full_batch() -> Batch {
         error_count: 3,
         message_count: Some(17),
     };
-    let unknown = Metrics {
-        at: after(10),
-        cpu_percent: None,
-        memory_bytes: None,
-        memory_method: MemoryMethod::Rss,
-        process_count: None,
-        thread_count: None,
-        cpu_us: None,
-        io: None,
-        status: "offline".into(),
-        error_count: 0,
-        message_count: None,
-    };
+    let unknown = Metrics::unknown(after(10), "offline".into());
     let key = |rule: &str, agent: Option<u32>| AlertKey { agent: agent.map(number), source: None, rule: rule.into() };
     let firing = AlertState::Firing {
         since: after(10),

@@ -1,5 +1,5 @@
 set -u
 collect() { frobnicate --job "$ID"; }
-enter() { cd "$DIR/work/$NAME" || exit 1; }
+enter() { cd "$DIR/jobs/$NAME" || exit 1; }
 expand() { echo "$RUN_DIRECTORY/$N"; }
 "$1"
