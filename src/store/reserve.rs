@@ -19,6 +19,7 @@ pub(super) struct Reserve {
     path: PathBuf,
     bytes: u64,
     wanted: u64,
+    used: bool,
 }
 
 impl Reserve {
@@ -27,7 +28,7 @@ impl Reserve {
         let path = directory.join(FILE_NAME);
         let bytes =
             std::fs::symlink_metadata(&path).map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 });
-        Reserve { path, bytes, wanted: bytes }
+        Reserve { path, bytes, wanted: bytes, used: false }
     }
 
     /// How much is held.
@@ -45,15 +46,27 @@ impl Reserve {
         self.wanted
     }
 
+    /// Whether it was given up, and was not whole again since.
+    pub(super) fn was_used(&self) -> bool {
+        self.used
+    }
+
     /// Lets go of it. False if there was nothing.
     pub(super) fn give_up(&mut self) -> bool {
         let held = self.bytes > 0 && std::fs::remove_file(&self.path).is_ok();
         self.bytes = 0;
+        self.used |= held;
         held
     }
 
     /// Holds so much, unless it already does, or that would leave less than as much again to others.
     pub(super) fn make(&mut self, bytes: u64) -> std::io::Result<()> {
+        let made = self.try_to_make(bytes);
+        self.used &= !self.is_whole();
+        made
+    }
+
+    fn try_to_make(&mut self, bytes: u64) -> std::io::Result<()> {
         let directory = self.path.parent().unwrap_or(&self.path);
         let disk = statvfs(directory)?;
         self.wanted = bytes.min(disk.f_blocks.saturating_mul(disk.f_frsize) / PART_OF_DISK);
@@ -123,7 +136,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE_NAME);
         let mut reserve = Reserve::find(directory.path());
-        assert!(!reserve.is_whole() && !reserve.give_up());
+        assert!(!reserve.is_whole() && !reserve.give_up() && !reserve.was_used());
         reserve.make(1 << 20).unwrap();
         assert!(reserve.is_whole());
         assert!(path.metadata().unwrap().blocks() * 512 >= 1 << 20, "not only a length");
@@ -131,7 +144,9 @@ mod tests {
         assert_eq!((found.bytes(), found.is_whole()), (1 << 20, true));
         found.make(2 << 20).unwrap();
         assert_eq!(path.metadata().unwrap().len(), 2 << 20, "more is wanted");
-        assert!(found.give_up() && !path.exists() && !found.is_whole());
+        assert!(found.give_up() && !path.exists() && !found.is_whole() && found.was_used());
+        found.make(1 << 20).unwrap();
+        assert!(found.is_whole() && !found.was_used());
     }
 
     #[test]

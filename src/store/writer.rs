@@ -14,20 +14,17 @@ use rusqlite::Connection;
 
 use super::backlog::{Backlog, Portion};
 use super::database::{Contents, FileId};
-use super::expire::Pruning;
 use super::mark::Mark;
 use super::queue::{Op, Overflow, Shared};
 use super::reserve::Reserve;
-use super::rolling::Rolling;
 use super::stats::add;
 use super::{FILE_NAME, Reader, StateLock, apply, database};
 use crate::clock::monotonic;
-use crate::model::{Now, Timestamp};
 use crate::monitor::Answer;
-use crate::retention::{Believed, Limits};
 
 use outage::{Doubt, Outage};
 use transaction::Awaited;
+use upkeep::Upkeep;
 
 /// Operations that share a transaction at most, so that the first of them is answered soon.
 const OPS_PER_TRANSACTION: usize = 64;
@@ -62,17 +59,7 @@ pub struct Writer {
     /// How far it has come, for the next start.
     mark: Mark,
     reserve: Reserve,
-    /// Whether the reserve was given up, and is to be made again before all is well.
-    reserve_used: bool,
-    believed: Option<Believed>,
-    /// Whether there may be hours that are over and have no rows yet.
-    hour_over: bool,
-    rolling: Option<Rolling>,
-    pruning: Option<Pruning>,
-    /// How much is kept, and the time when that was last asked for; none before the first time.
-    limits: Option<(Limits, Timestamp)>,
-    /// What was asked for when nothing could be deleted.
-    unpruned: Option<(Limits, Now)>,
+    upkeep: Upkeep,
     /// Who waits for what is in progress.
     flushing: Vec<Answer<()>>,
     /// Last, so that the database is closed before another daemon may open it.
@@ -103,13 +90,7 @@ impl Writer {
             contents: None,
             mark,
             reserve: Reserve::find(lock.directory()),
-            reserve_used: false,
-            believed: None,
-            hour_over: true,
-            rolling: None,
-            pruning: None,
-            limits: None,
-            unpruned: None,
+            upkeep: Upkeep::new(),
             flushing: Vec::new(),
             lock,
         };
@@ -133,7 +114,7 @@ impl Writer {
                 let begun = monotonic();
                 if !self.backlog.is_empty(self.samples_wait) {
                     self.write_back(Portion::Much);
-                } else if self.hour_over {
+                } else if self.upkeep.hour_over {
                     self.roll();
                 } else {
                     self.prune();
@@ -151,7 +132,7 @@ impl Writer {
     /// Whether there is more to do than what is asked for.
     fn busy(&self) -> bool {
         // Neither makes a log shorter that somebody holds up.
-        let upkeep = !self.samples_wait && (self.hour_over || self.pruning.is_some());
+        let upkeep = !self.samples_wait && self.upkeep.is_due();
         self.outage.is_none() && (upkeep || !self.backlog.is_empty(self.samples_wait))
     }
 

@@ -37,7 +37,7 @@ impl Writer {
 
     /// Keeps the log in proportion to what it and the database may be together.
     pub(super) fn limit_log(&self) {
-        if let (Some(connection), Some((limits, _))) = (&self.connection, self.limits)
+        if let (Some(connection), Some((limits, _))) = (&self.connection, self.upkeep.limits)
             && let Err(error) = database::limit_log(connection, limits)
         {
             tracing::warn!(%error, "the length of the database's log could not be limited");
@@ -46,7 +46,7 @@ impl Writer {
 
     /// Sees whether the log grows beyond what it may, when it had `before` bytes before the last transaction.
     pub(super) fn watch_log(&mut self, before: u64) {
-        let Some((limits, _)) = self.limits else { return };
+        let Some((limits, _)) = self.upkeep.limits else { return };
         let (log, warn) = (self.log_bytes(), limits.long_log());
         if log >= warn && before < warn {
             tracing::warn!(mib = log >> 20, "the database's log grows: somebody reads the database for very long");
@@ -72,7 +72,7 @@ impl Writer {
             return self.begin_outage(&error);
         }
         self.measure();
-        if self.limits.is_none_or(|(limits, _)| self.log_bytes() < limits.long_log()) {
+        if self.upkeep.limits.is_none_or(|(limits, _)| self.log_bytes() < limits.long_log()) {
             self.samples_wait = false;
             self.show_trouble();
         }

@@ -118,8 +118,8 @@ impl Writer {
             // It is kept as it is: closing would write its log back into it.
             let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
-        self.rolling = None;
-        self.pruning = None;
+        self.upkeep.rolling = None;
+        self.upkeep.pruning = None;
         self.samples_wait = false;
         let reason: Arc<str> = error.chain().into();
         let mut cause = if let Some(what) = error.damage() {
@@ -174,7 +174,7 @@ impl Writer {
         }
         self.outage = None;
         tracing::info!("the database can be used again");
-        if let Some((limits, then)) = self.unpruned.take() {
+        if let Some((limits, then)) = self.upkeep.unpruned.take() {
             // Not left until the next time: until the first one there is no limit.
             self.begin_pruning(limits, then);
         } else {
@@ -201,7 +201,6 @@ impl Writer {
                 self.shared.tell(Committed { entries: vec![told], ..Committed::default() });
             }
             Cause::Full if self.reserve.give_up() => {
-                self.reserve_used = true;
                 self.shared.stats.reserve_bytes.store(0, Ordering::Relaxed);
                 tracing::warn!("the disk is full: space that was held in reserve is used");
             }
@@ -231,7 +230,7 @@ impl Writer {
         let Some(Doubt { reached, entries, waiting, errors_of, hour_over }) = self.doubt.take() else { return Ok(()) };
         // What was dealt with adds no entry to know it by: whose errors may have changed are counted, changed or not.
         let unresolved = unresolved(connection, errors_of)?;
-        self.hour_over |= hour_over;
+        self.upkeep.hour_over |= hour_over;
         let mut late = Vec::new();
         if reached != Reached::default() && have.max(reached) == have {
             self.backlog.forget(reached.tick, waiting);
@@ -247,7 +246,7 @@ impl Writer {
         let batches = self.backlog.next(portion, self.samples_wait);
         match self.write(|transaction, statuses| store_all(transaction, statuses, batches.iter())) {
             Ok(AppliedAll { applied, unresolved, hour_over, reached }) => {
-                self.hour_over |= hour_over;
+                self.upkeep.hour_over |= hour_over;
                 self.mark.reach(reached);
                 let stored = applied.into_iter().zip(batches);
                 let late = stored.flat_map(|(applied, batch)| apply::recorded(applied.ids, batch.entries)).collect();
@@ -282,13 +281,12 @@ impl Writer {
         if self.outage.is_some() {
             return;
         }
-        let wanted = self.limits.map_or(self.reserve.wanted(), |(limits, _)| limits.reserve_bytes());
+        let wanted = self.upkeep.limits.map_or(self.reserve.wanted(), |(limits, _)| limits.reserve_bytes());
         if let Err(error) = self.reserve.make(wanted)
-            && !self.reserve_used
+            && !self.reserve.was_used()
         {
             tracing::warn!(%error, "no space can be held in reserve for a full disk");
         }
-        self.reserve_used &= !self.reserve.is_whole();
         self.shared.stats.reserve_bytes.store(self.reserve.bytes(), Ordering::Relaxed);
         self.show_trouble();
     }
@@ -296,7 +294,7 @@ impl Writer {
     pub(super) fn show_trouble(&self) {
         let trouble = if self.outage.is_some() {
             return;
-        } else if self.reserve_used {
+        } else if self.reserve.was_used() {
             Some("the disk is full: what is stored now is stored in the space that was held in reserve".into())
         } else if self.samples_wait {
             let mib = self.log_bytes() >> 20;

@@ -79,9 +79,9 @@ impl Writer {
                 self.defer(batches, &error);
             }
             Ok(AppliedAll { applied, unresolved, hour_over, reached }) => {
-                self.hour_over |= hour_over;
+                self.upkeep.hour_over |= hour_over;
                 self.prune_if_full();
-                if self.reserve_used {
+                if self.reserve.was_used() {
                     self.keep_reserve();
                 }
                 self.mark.reach(reached);
