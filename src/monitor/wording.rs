@@ -105,15 +105,17 @@ impl Monitor {
         }
     }
 
-    /// Adds the heaviest processes of an agent, by what the rule is about: of its tree, or of what it left behind.
+    /// Adds the heaviest processes of an agent, by what the rule is about: of its tree, or of what it left behind. Where the
+    /// rule says nothing of those, the text does.
     fn name_heaviest(&self, subject: &Subject, rule: &Rule, text: &mut String) {
         let Some(agent) = subject.agent else { return };
         let metric = match &rule.condition {
             Condition::Above { metric, .. } | Condition::Below { metric, .. } => Some(*metric),
             _ => None,
         };
-        let leftover = self.agents[agent].root().is_none()
-            || matches!(metric, Some(Metric::LeftoverMemoryMb | Metric::LeftoverProcesses));
+        let of_leftovers = matches!(metric, Some(Metric::LeftoverMemoryMb | Metric::LeftoverProcesses));
+        let leftover = of_leftovers || self.agents[agent].root().is_none();
+        let who = if leftover && !of_leftovers { "left behind" } else { "heaviest" };
         let by_cpu = matches!(metric, Some(Metric::CpuPercent | Metric::CpuSeconds));
         let weight = |seen: &Seen| {
             if by_cpu { seen.cpu_percent.unwrap_or_default() } else { mebibytes(seen.rss_bytes) }
@@ -126,7 +128,7 @@ impl Monitor {
         heaviest.sort_by(|a, b| b.0.total_cmp(&a.0));
         let unit = if by_cpu { "%" } else { "MiB" };
         for (place, (weight, name, pid)) in heaviest.into_iter().take(HEAVIEST).enumerate() {
-            let before = if place == 0 { "; heaviest: " } else { ", " };
+            let before = if place == 0 { format!("; {who}: ") } else { ", ".to_owned() };
             let _ = write!(text, "{before}{name} ({pid}) {weight:.1} {unit}");
         }
     }

@@ -193,6 +193,27 @@ fn a_stale_source_silences_the_ends_of_its_agents() {
     assert_eq!(bench.heard(), ["registry_stale of file:/one.json resolved", "agent_down of a fired"]);
 }
 
+/// What lives of it then is no part of what went down.
+#[test]
+fn an_agent_that_is_down_is_told_with_what_it_left_behind() {
+    let mut bench = Bench::new("[[alerts.rule]]\nname = \"agent_down\"\nfor = \"10s\"\n");
+    let pid = bench.host.start("agent");
+    let child = bench.host.fork(pid);
+    bench.host.set_memory(child, 300 * MIB);
+    bench.read(0, &[record("a", pid)]);
+    bench.read(1, &[]);
+    bench.pass(20 * SECOND);
+    bench.host.finish(pid, crash());
+    bench.step();
+    bench.pass(SECOND);
+    bench.read(0, &[record("a", pid)]);
+    bench.pass(20 * SECOND);
+    let told = bench.told();
+    assert_eq!((told.len(), &*told[0].rule), (1, "agent_down"));
+    let message = &told[0].message;
+    assert!(message.ends_with(&format!("; left behind: agent ({child}) 300.0 MiB")), "{message}");
+}
+
 #[test]
 fn an_agent_that_is_down_is_not_also_busy() {
     let rules = "[[alerts.rule]]\nname = \"high_memory\"\nmetric = \"message_count\"\nabove = 10\nfor = \"0s\"\n\

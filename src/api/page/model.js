@@ -165,4 +165,4 @@ export function withoutAgent({ agent_id: id, message }) {
 }
 
 /** The same in a row: nothing of single processes, nor of the metric where the rule's name says it. */
-const inBrief = (alert) => withoutAgent(alert).replace(/; heaviest: .*$/s, "").replace(/^[a-z_]+ (?=[\d.]+ (above|below) )/, "");
+const inBrief = (alert) => withoutAgent(alert).replace(/; (heaviest|left behind): .*$/s, "").replace(/^[a-z_]+ (?=[\d.]+ (above|below) )/, "");
