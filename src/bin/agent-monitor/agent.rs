@@ -15,7 +15,7 @@ use crate::output::{print, print_json};
 use crate::trouble::{self, Trouble};
 use crate::view::bars::squeezed;
 use crate::view::screen::{Look, Screen, bytes};
-use crate::view::text::{UNKNOWN, counted, figure, printable, shown};
+use crate::view::text::{UNKNOWN, figure, figure_of, printable, shown};
 use crate::{agents, status};
 
 use sections::SECTIONS;
@@ -111,7 +111,7 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
         None => String::new(),
     };
     let process = if agent["pid"].is_null() { "none is known".to_owned() } else { figure(&agent["pid"]) };
-    let restarts = agent["restarts"].as_u64().map_or_else(|| UNKNOWN.to_owned(), |count| counted(count, "restart"));
+    let restarts = figure_of(&agent["restarts"], "restart");
     facts.push(("process", format!("{process}, {}{started}, {restarts}", shown(&agent["state"]))));
     let method = latest["memoryMethod"].as_str().map(|method| format!(" ({})", printable(method))).unwrap_or_default();
     // Of one that does not run there is nothing to say.
@@ -119,11 +119,11 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
         facts.push((
             "now",
             format!(
-                "{} % CPU, {} MiB{method}, {} processes, {} threads",
+                "{} % CPU, {} MiB{method}, {}, {}",
                 figure(&latest["cpuPercent"]),
                 figure(&latest["memoryMb"]),
-                figure(&latest["processCount"]),
-                figure(&latest["threadCount"]),
+                figure_of(&latest["processCount"], "process"),
+                figure_of(&latest["threadCount"], "thread"),
             ),
         ));
     }
@@ -131,12 +131,12 @@ fn facts(agent: &Value, screen: Screen) -> Vec<(&'static str, String)> {
     facts.push((
         "in all",
         format!(
-            "{} s CPU, {} read, {} written, {} unresolved errors, {} messages",
+            "{} s CPU, {} read, {} written, {}, {}",
             figure(&latest["cpuSeconds"]),
             size("readBytes"),
             size("writtenBytes"),
-            figure(&latest["errorCount"]),
-            figure(&latest["messageCount"]),
+            figure_of(&latest["errorCount"], "unresolved error"),
+            figure_of(&latest["messageCount"], "message"),
         ),
     ));
     // The last hour, newest first.

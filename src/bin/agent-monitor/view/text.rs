@@ -19,9 +19,22 @@ pub(crate) fn figure(value: &Value) -> String {
     if value.is_number() { value.to_string() } else { UNKNOWN.to_owned() }
 }
 
-/// `1 record`, `2 records`.
+/// `1 record`, `2 records`, `3 processes`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+    let ending = match (count, what.ends_with('s')) {
+        (1, _) => "",
+        (_, false) => "s",
+        (_, true) => "es",
+    };
+    format!("{count} {what}{ending}")
+}
+
+/// The same of a number of a document; a dash for none.
+pub(crate) fn figure_of(value: &Value, what: &str) -> String {
+    match value.as_u64() {
+        Some(count) => counted(count, what),
+        None => format!("{UNKNOWN}{}", &counted(0, what)[1..]),
+    }
 }
 
 /// Agents' text as it may go to a terminal: whatever could steer it, or cannot be seen there, is shown, not obeyed. Two
@@ -139,6 +152,16 @@ pub(crate) fn argument(id: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_counted_is_one_or_many() {
+        let said = [0, 1, 2].map(|count| figure_of(&count.into(), "process"));
+        assert_eq!(said, ["0 processes", "1 process", "2 processes"]);
+        assert_eq!(
+            (counted(1, "error"), figure_of(&Value::Null, "error")),
+            ("1 error".into(), format!("{UNKNOWN} errors"))
+        );
+    }
 
     #[test]
     fn text_cannot_steer_a_terminal() {
