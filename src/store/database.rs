@@ -46,7 +46,7 @@ pub(super) fn header(length: u64) -> [u8; 100] {
     number(44, 4); // its format
     number(52, 1); // incremental vacuum: there are pages that say what the others are for, …
     number(56, 1); // UTF-8
-    number(60, u32::try_from(VERSION).expect("there are few migrations"));
+    number(60, VERSION);
     number(64, 1); // … and this too
     number(68, APPLICATION_ID);
     number(92, 1);
@@ -300,10 +300,9 @@ fn check_application(path: &Path, found: u32) -> Result<(), StoreError> {
     Err(StoreError::Foreign { path: path.to_owned(), what: "is another program's database" })
 }
 
-fn check_version(path: &Path, found: u32) -> Result<(), StoreError> {
-    let known = u32::try_from(VERSION).expect("there are few migrations");
-    if found > known {
-        return Err(StoreError::Newer { path: path.to_owned(), found, known });
+pub(super) fn check_version(path: &Path, found: u32) -> Result<(), StoreError> {
+    if found > VERSION {
+        return Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION });
     }
     Ok(())
 }

@@ -159,6 +159,16 @@ pub enum StoreError {
         /// The highest we know.
         known: u32,
     },
+    /// An older version wrote the database, and no daemon of this one has had it since. It was left as it is.
+    #[error("the database {} has schema {found}, this version reads {known}: it cannot be read until the daemon is started, which brings it up to date", path.display())]
+    Older {
+        /// Which.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The one that is read.
+        known: u32,
+    },
     /// The file is no database of ours. It was left as it is.
     #[error("{} {what}: move it away, or use another state directory with --state-dir", path.display())]
     Foreign {

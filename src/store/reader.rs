@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
+use super::database::check_version;
+use super::migrate::VERSION;
 use super::{FILE_NAME, READ_ONLY, StoreError};
 use crate::sqlite::{self, Deadline};
 
@@ -121,8 +123,7 @@ impl Reader {
             let state = pool.lock();
             state.closed || state.generation != generation
         };
-        let connected = open(&self.0.path, given_up);
-        let answer = connected.map_err(failed).and_then(|connection| question(&connection));
+        let answer = open(&self.0.path, given_up).and_then(|connection| question(&connection));
         answer.map_err(|error| self.note_damage(generation, error))
     }
 
@@ -133,11 +134,11 @@ impl Reader {
         let answer = pooled.and_then(|pooled| {
             pooled.deadline.set(DEADLINE);
             // After trouble a new connection is worth more than this one.
-            let answer = transaction(&pooled.connection, question)?;
+            let answer = transaction(&pooled.connection, question).map_err(failed)?;
             loan.pooled = Some(pooled);
             Ok(answer)
         });
-        answer.map_err(|error| self.note_damage(loan.generation, failed(error)))
+        answer.map_err(|error| self.note_damage(loan.generation, error))
     }
 }
 
@@ -152,15 +153,22 @@ fn transaction<T>(
 }
 
 impl Pooled {
-    fn open(path: &Path, generation: u64) -> rusqlite::Result<Pooled> {
+    fn open(path: &Path, generation: u64) -> Result<Pooled, StoreError> {
         let deadline = Deadline::never();
         let late = deadline.clone();
         Ok(Pooled { connection: open(path, move || late.is_over())?, generation, deadline })
     }
 }
 
-fn open(path: &Path, given_up: impl FnMut() -> bool + Send + 'static) -> rusqlite::Result<Connection> {
-    sqlite::open(path, READ_ONLY, CACHE_KIB, PATIENCE, given_up)
+/// Opens a database of this version's schema: questions are asked in no other, and who only reads brings none up to date.
+fn open(path: &Path, given_up: impl FnMut() -> bool + Send + 'static) -> Result<Connection, StoreError> {
+    let connection = sqlite::open(path, READ_ONLY, CACHE_KIB, PATIENCE, given_up).map_err(failed)?;
+    let found = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    check_version(path, found)?;
+    if found < VERSION {
+        return Err(StoreError::Older { path: path.to_owned(), found, known: VERSION });
+    }
+    Ok(connection)
 }
 
 fn failed(source: rusqlite::Error) -> StoreError {
@@ -218,6 +226,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
         connection.execute_batch("create table t (x); insert into t values (7);").unwrap();
+        connection.pragma_update(None, "user_version", VERSION).unwrap();
         let reader = Reader::new(&directory.path().canonicalize().unwrap());
         (directory, reader)
     }
@@ -233,6 +242,19 @@ mod tests {
         let seven: i64 =
             reader.read(|connection| connection.query_row("select x from t", [], |row| row.get(0))).unwrap();
         assert_eq!(seven, 7, "and the next one is answered");
+    }
+
+    #[test]
+    fn another_schema_is_named() {
+        let (directory, reader) = database();
+        for (version, expected) in
+            [(VERSION - 1, "until the daemon is started"), (VERSION + 1, "use a newer agent-monitor")]
+        {
+            let connection = Connection::open(directory.path().join(FILE_NAME)).unwrap();
+            connection.pragma_update(None, "user_version", version).unwrap();
+            let refused = reader.read(|_| Ok(())).unwrap_err().to_string();
+            assert!(refused.contains(expected), "{refused}");
+        }
     }
 
     #[test]
