@@ -11,8 +11,8 @@ mod clocks;
 mod crowds;
 #[path = "../operation/frozen.rs"]
 mod frozen;
-#[path = "../daemon/harness.rs"]
-#[allow(dead_code, reason = "the tests of the daemon use the rest")]
+#[path = "../daemon/harness/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests of the daemon use the rest")]
 mod harness;
 mod herd;
 mod registries;

@@ -7,8 +7,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
-#[path = "../daemon/harness.rs"]
-#[allow(dead_code, reason = "the tests of the daemon use the rest")]
+#[path = "../daemon/harness/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests of the daemon use the rest")]
 mod harness;
 #[path = "../faults/herd.rs"]
 mod herd;
