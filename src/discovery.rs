@@ -121,7 +121,7 @@ pub fn flags(agents: &[(AgentId, Pid)]) -> SourceReading {
         message_count: None,
         metadata: JsonObject::default(),
     };
-    SourceReading { records: agents.iter().map(record).collect(), skipped: Vec::new() }
+    SourceReading { records: agents.iter().map(record).map(Arc::new).collect(), skipped: Vec::new() }
 }
 
 #[cfg(test)]

@@ -56,12 +56,12 @@ pub(super) struct Sum {
     pub failed: bool,
 }
 
-/// What belongs to the processes that outlived their agent.
+/// What the members of a tree used and hold, or those who outlived it.
 #[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Remains {
-    /// What they used.
+pub(super) struct Usage {
+    /// What they used, over all runs.
     pub account: Account,
-    /// What the last pass added up.
+    /// What the last pass added up, or what that under way has.
     pub sum: Sum,
 }
 

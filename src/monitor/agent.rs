@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::verdict::{Fact, Verdict, is_expected, judge};
 
-use super::account::{Account, Remains, Sum};
+use super::account::{Account, Sum, Usage};
 use super::claims::Claim;
 use super::program::Program;
 use super::report::RateLimit;
@@ -31,15 +31,11 @@ pub(super) struct Agent {
     /// Its present run, or its last.
     pub run: Option<Run>,
     /// The process that its root, a launcher, started to be the agent in its place.
-    pub program: Option<Program>,
-    /// Whether one that was found by its program stays in the lists for a while.
-    pub lingers: bool,
-    /// Whether one that is known only by what it writes stays in the lists.
-    pub writes: bool,
-    /// What its tree used, over all runs.
-    pub tree: Account,
-    /// What its leftovers used and use; none as long as it never had any.
-    pub remains: Option<Box<Remains>>,
+    pub program: Option<Box<Program>>,
+    /// What its tree used and holds.
+    pub tree: Usage,
+    /// The same of its leftovers; none as long as it never had any.
+    pub leftovers: Option<Box<Usage>>,
     /// Unresolved errors.
     pub unresolved: u64,
     /// Its messages in the broker's database, where they are counted there.
@@ -52,24 +48,38 @@ pub(super) struct Agent {
     pub crashes: Recent,
     /// Its memory in the last minutes, while it runs.
     pub growth: Option<Box<GrowthWindow>>,
-    /// What the pass under way has added up.
-    pub sum: Sum,
     /// When its tree was last read; none before the first reading of this run.
     pub read_at: Option<Mono>,
     /// Its numbers.
     pub metrics: Metrics,
     /// The status and counts of its last row of history.
     pub recorded: Option<(Arc<str>, u64, Option<u64>)>,
-    /// Whether what the last run left behind was told.
-    pub leftovers_told: bool,
-    /// Whether reading its tree failed at the last pass, which has been told.
-    pub failing: bool,
-    /// Whether it was told that its memory cannot be added up as configured.
-    pub pss_told: bool,
+    /// What was told of it, and is not to be told again.
+    pub told: Told,
     /// Whether members of it are or were in another's tree, or another's in its.
     pub nests: bool,
+    /// Its part in the lists.
+    pub listing: Listing,
+}
+
+/// What was told of an agent already.
+pub(super) struct Told {
+    /// What the last run left behind.
+    pub leftovers: bool,
+    /// That reading its tree failed, at the last pass.
+    pub failing: bool,
+    /// That its memory cannot be added up as configured.
+    pub pss_denied: bool,
+}
+
+/// An agent's part in the lists: what keeps it there beside its registry and its processes, and how it is shown.
+pub(super) struct Listing {
+    /// Whether one that was found by its program stays for a while.
+    pub lingers: bool,
+    /// Whether one that is known only by what it writes stays.
+    pub writes: bool,
     /// Its place in the list of the last snapshot, if it is in it.
-    pub shown: Option<usize>,
+    pub place: Option<usize>,
     /// Whether it would be shown otherwise now.
     pub stale: bool,
 }
@@ -85,7 +95,7 @@ impl Agent {
         };
         let metrics = Metrics::unknown(stored.last_seen, "unknown".into());
         Agent {
-            tree: Account::resume(&sums, 0, Io::default()),
+            tree: Usage { account: Account::resume(&sums, 0, Io::default()), sum: Sum::default() },
             stored,
             claim: None,
             found_at: None,
@@ -93,25 +103,19 @@ impl Agent {
             gone_at: None,
             run: None,
             program: None,
-            lingers: false,
-            writes: false,
-            remains: None,
+            leftovers: None,
             unresolved: 0,
             counted_messages: None,
             rate: RateLimit::default(),
             rules: Arc::default(),
             crashes: Recent::default(),
             growth: None,
-            sum: Sum::default(),
             read_at: None,
             metrics,
             recorded: None,
-            leftovers_told: true,
-            failing: false,
-            pss_told: false,
+            told: Told { leftovers: true, failing: false, pss_denied: false },
             nests: false,
-            shown: None,
-            stale: true,
+            listing: Listing { lingers: false, writes: false, place: None, stale: true },
         }
     }
 
@@ -198,7 +202,7 @@ impl Agent {
         let left = self.leftover_sum();
         // One that cannot be read may live.
         let lives = self.root().is_some() || left.processes > 0 || left.failed;
-        self.claim.is_some() || lives || self.lingers || self.is_unregistered() && self.writes
+        self.claim.is_some() || lives || self.listing.lingers || self.is_unregistered() && self.listing.writes
     }
 
     /// Says that the fact is another now.
@@ -206,7 +210,7 @@ impl Agent {
         let lives = matches!(fact, Fact::Running | Fact::Ourselves | Fact::Shared { state: Observed::Running, .. });
         self.gone_at = if lives { None } else { self.gone_at.or(Some(now.mono)) };
         self.fact = fact;
-        self.stale = true;
+        self.listing.stale = true;
     }
 
     /// Its run is over: what it used is no longer to be seen.
@@ -215,14 +219,14 @@ impl Agent {
         self.metrics.memory_bytes = None;
         self.metrics.process_count = None;
         self.metrics.thread_count = None;
-        (self.read_at, self.growth, self.stale) = (None, None, true);
-        self.leftovers_told = false;
+        (self.read_at, self.growth, self.listing.stale) = (None, None, true);
+        self.told.leftovers = false;
     }
 
     /// Its totals, for its row.
     pub(super) fn totals(&mut self, now: Now) -> StoredAgent {
-        self.stored.cpu_us = self.tree.cpu.total();
-        self.stored.io = self.tree.io();
+        self.stored.cpu_us = self.tree.account.cpu.total();
+        self.stored.io = self.tree.account.io();
         // Even if that is earlier than before: a clock that was ahead for a moment must not keep an agent for years.
         self.stored.last_seen = now.wall;
         self.stored.clone()
@@ -245,21 +249,16 @@ impl Agent {
             boot: Arc::clone(&run.boot),
             started_at: run.started_at,
             end,
-            cpu_us: self.tree.cpu.total().saturating_sub(run.cpu_before_us),
+            cpu_us: self.tree.account.cpu.total().saturating_sub(run.cpu_before_us),
             peak_memory_bytes: run.peak_memory_bytes,
             last_memory_bytes: run.last_memory_bytes,
             memory_method: run.memory_method,
         })
     }
 
-    /// Its account: of its tree or of its leftovers.
-    pub(super) fn account(&mut self, leftover: bool) -> &mut Account {
-        if leftover { &mut self.remains.get_or_insert_default().account } else { &mut self.tree }
-    }
-
-    /// What the pass adds up: for its tree or for its leftovers.
-    pub(super) fn sum(&mut self, leftover: bool) -> &mut Sum {
-        if leftover { &mut self.remains.get_or_insert_default().sum } else { &mut self.sum }
+    /// What its tree used and holds, or its leftovers.
+    pub(super) fn usage(&mut self, leftover: bool) -> &mut Usage {
+        if leftover { self.leftovers.get_or_insert_default() } else { &mut self.tree }
     }
 
     /// Whether the last pass found something that outlived it, dead or alive.
@@ -269,11 +268,11 @@ impl Agent {
 
     /// How many members the last pass found, dead or alive, leftovers among them.
     pub(super) fn count_members(&self) -> usize {
-        self.sum.count() + self.leftover_sum().count()
+        self.tree.sum.count() + self.leftover_sum().count()
     }
 
     /// What the last pass added up for its leftovers.
     pub(super) fn leftover_sum(&self) -> Sum {
-        self.remains.as_ref().map_or_else(Sum::default, |remains| remains.sum)
+        self.leftovers.as_ref().map_or_else(Sum::default, |usage| usage.sum)
     }
 }

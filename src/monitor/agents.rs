@@ -64,7 +64,7 @@ impl Agents {
 
     /// The account that a member is charged to.
     pub(super) fn account(&mut self, owner: Owner) -> &mut Account {
-        self[owner.agent].account(owner.leftover)
+        &mut self[owner.agent].usage(owner.leftover).account
     }
 
     /// The number of the next one to come in, if it takes the place of one that was forgotten.
@@ -112,7 +112,7 @@ impl Agents {
     /// Notes what a snapshot shows of one: its place in the list, if it is in it.
     pub(super) fn shown(&mut self, index: AgentIndex, place: Option<usize>) {
         let agent = &mut self.places[index.0];
-        (agent.shown, agent.stale) = (place, false);
+        (agent.listing.place, agent.listing.stale) = (place, false);
     }
 }
 

@@ -15,7 +15,7 @@ use super::{Monitor, count_failure};
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Claim {
     /// What it says.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// The source's place among the configured ones.
     pub source: usize,
 }
@@ -63,6 +63,8 @@ impl Monitor {
             let agent = self.agent(index);
             // By its name too: another configuration gives the places to others.
             if agent.claim.as_ref() == Some(&claim) && agent.stored.source == source {
+                // The one that is not also kept in a list that was read before.
+                agent.claim = Some(claim);
                 continue;
             }
             agent.stored.source = source;
@@ -80,7 +82,7 @@ impl Monitor {
     /// Writes down an agent of which something else is claimed now, and its run: another daemon takes the difference of
     /// their sums for what the agent had used when the run began, so both must be of one moment.
     fn write_claimed(&mut self, index: AgentIndex, now: Now) {
-        self.agent(index).stale = true;
+        self.agent(index).listing.stale = true;
         self.write_agent(index, now);
         if self.agents[index].root().is_some() {
             self.write_run(index);

@@ -102,7 +102,7 @@ impl Monitor {
     fn tell_alert(&mut self, agent: Option<AgentIndex>, note: AlertNote, at: Timestamp) {
         let agent = agent.map(|index| {
             let agent = self.agent(index);
-            agent.stale = true;
+            agent.listing.stale = true;
             (agent.stored.number, agent.stored.id.clone())
         });
         let name = agent.as_ref().map_or("", |(_, id)| id.as_str());

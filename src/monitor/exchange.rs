@@ -60,7 +60,7 @@ pub type Messages = Arc<BTreeMap<AgentId, u64>>;
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct SourceReading {
     /// The records that can be used, in the order of the source. Shared with the reading before where nothing changed.
-    pub records: Arc<[Record]>,
+    pub records: Arc<[Arc<Record>]>,
     /// What could not be used, each with its place in the source and the reason.
     pub skipped: Vec<Arc<str>>,
 }

@@ -21,7 +21,7 @@ impl Monitor {
             return;
         }
         let since = agent.end().map_or(now.wall, |end| end.at);
-        let told = agent.leftovers_told;
+        let told = agent.told.leftovers;
         let mut names = Vec::new();
         let mut changed = Vec::new();
         self.forest.each_of(index, |key, member| {
@@ -54,7 +54,7 @@ impl Monitor {
             }
         }
         if !names.is_empty() {
-            self.agent(index).leftovers_told = true;
+            self.agent(index).told.leftovers = true;
             let count = names.len();
             let more = if count > NAMES { ", …" } else { "" };
             names.truncate(NAMES);

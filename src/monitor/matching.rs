@@ -290,7 +290,7 @@ impl Monitor {
         found.stored.metadata = JsonObject::default();
         self.begin_run(index, row, now);
         let found = self.agent(index);
-        found.lingers = found.root().is_some();
+        found.listing.lingers = found.root().is_some();
         found.root().map(|_| index)
     }
 
@@ -323,7 +323,7 @@ impl Monitor {
             return;
         }
         self.give_up(found, now);
-        self.agent(found).lingers = false;
+        self.agent(found).listing.lingers = false;
         if member != root {
             // The launcher is nobody's: what is claimed is the program.
             self.forest.remove(root);
@@ -342,8 +342,8 @@ impl Monitor {
         let is_over = |agent: &Agent| agent.gone_at.is_none_or(|at| now.mono.since(at) >= LINGER);
         for index in self.agents.indices() {
             let agent = &self.agents[index];
-            if agent.lingers && agent.root().is_none() && is_over(agent) {
-                self.agents[index].lingers = false;
+            if agent.listing.lingers && agent.root().is_none() && is_over(agent) {
+                self.agents[index].listing.lingers = false;
                 self.outcome.changed = true;
             }
         }
@@ -353,7 +353,7 @@ impl Monitor {
     pub(super) fn resume_lingering(&mut self, index: AgentIndex, ended_at: Option<Timestamp>, now: Now) {
         let agent = self.agent(index);
         let since = ended_at.map(|at| now.wall.since(at));
-        agent.lingers = agent.is_found() && since.is_none_or(|since| since < LINGER);
+        agent.listing.lingers = agent.is_found() && since.is_none_or(|since| since < LINGER);
         if let Some(ended_at) = ended_at.filter(|_| agent.is_found()) {
             agent.gone_at = Some(ago(ended_at, now));
         }

@@ -31,9 +31,9 @@ impl Monitor {
     /// Tells once that an agent's memory cannot be added up as configured: until it can be.
     pub(super) fn tell_pss_denied(&mut self, index: AgentIndex, now: Now) {
         let agent = self.agent(index);
-        let denied = agent.sum.pss_denied;
-        agent.pss_told &= agent.metrics.memory_method == MemoryMethod::Rss;
-        if denied && !std::mem::replace(&mut agent.pss_told, true) {
+        let denied = agent.tree.sum.pss_denied;
+        agent.told.pss_denied &= agent.metrics.memory_method == MemoryMethod::Rss;
+        if denied && !std::mem::replace(&mut agent.told.pss_denied, true) {
             let message = "the shared pages of a process of its tree may not be seen: its memory is the sum of resident \
                            pages (rss), which counts them once for each";
             self.warn(index, "pss_denied", message, now);

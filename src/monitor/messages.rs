@@ -33,7 +33,7 @@ impl Monitor {
             let count = agent.message_count();
             if agent.metrics.message_count != count {
                 agent.metrics.message_count = count;
-                agent.stale = true;
+                agent.listing.stale = true;
             }
         }
         self.outcome.changed = true;

@@ -53,7 +53,7 @@ impl Monitor {
             return;
         }
         let agent = self.agent(index);
-        agent.program = Some(Program { key: row.key, end: None, launcher: None });
+        agent.program = Some(Box::new(Program { key: row.key, end: None, launcher: None }));
         self.note_program(index, row.key, false, now);
     }
 
@@ -123,7 +123,7 @@ impl Monitor {
         }
         let agent = self.agent(index);
         agent.program = None;
-        agent.stale = true;
+        agent.listing.stale = true;
         let Some(run) = agent.run.as_mut() else { return false };
         let launcher = std::mem::replace(&mut run.root, program.key);
         self.roots.by_key.remove(&launcher);
@@ -146,7 +146,7 @@ impl Monitor {
         }
         let agent = self.agent(index);
         agent.stored.metadata = facts.into();
-        agent.stale = true;
+        agent.listing.stale = true;
         self.write_agent(index, now);
     }
 

@@ -81,7 +81,7 @@ impl Monitor {
         for index in self.agents.indices().filter(unregistered).collect::<Vec<_>>() {
             let agent = &mut self.agents[index];
             let writes = agent.unresolved > 0 || now.wall.since(agent.stored.last_seen) <= retention;
-            self.outcome.changed |= std::mem::replace(&mut agent.writes, writes) != writes;
+            self.outcome.changed |= std::mem::replace(&mut agent.listing.writes, writes) != writes;
         }
     }
 

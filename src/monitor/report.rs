@@ -42,7 +42,8 @@ impl Monitor {
     pub(super) fn report(&mut self, submission: Submission, reply: Reply, now: Now) {
         let Submission { agent: id, mut report, at, client_id, uid } = submission;
         let is_new = self.agents.of_id(&id).is_none();
-        let unregistered = || self.agents.iter().filter(|agent| agent.is_unregistered() && agent.writes).count();
+        let unregistered =
+            || self.agents.iter().filter(|agent| agent.is_unregistered() && agent.listing.writes).count();
         if is_new && unregistered() >= UNREGISTERED_LIMIT {
             return reply.send(Err(NotRecorded::TooManyUnregistered));
         }
@@ -54,7 +55,7 @@ impl Monitor {
             return reply.send(Err(NotRecorded::TooFast));
         }
         if agent.is_unregistered() {
-            agent.writes = true;
+            agent.listing.writes = true;
             // Its last observation is what keeps it known.
             self.write_agent(index, now);
         }
@@ -87,7 +88,7 @@ impl Monitor {
                 let agent = &mut self.agents[index];
                 agent.unresolved = *count;
                 agent.metrics.error_count = *count;
-                agent.stale = true;
+                agent.listing.stale = true;
                 self.outcome.changed = true;
             }
         }

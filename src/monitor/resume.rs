@@ -80,10 +80,10 @@ impl Monitor {
         let (tree, leftovers) = known
             .account
             .as_ref()
-            .map_or_else(|| (agent.tree.sums(), Sums::default()), |row| (held(row.tree), held(row.leftovers)));
-        agent.tree = Account::resume(&tree, cpu_us, io);
+            .map_or_else(|| (agent.tree.account.sums(), Sums::default()), |row| (held(row.tree), held(row.leftovers)));
+        agent.tree.account = Account::resume(&tree, cpu_us, io);
         if leftovers != Sums::default() {
-            *agent.account(true) = Account::resume(&leftovers, 0, Io::default());
+            agent.usage(true).account = Account::resume(&leftovers, 0, Io::default());
         }
     }
 
@@ -185,7 +185,7 @@ impl Monitor {
         unsaved.dedup();
         for index in unsaved {
             let agent = &self.agents[index];
-            if agent.run.is_none() && agent.remains.is_none() {
+            if agent.run.is_none() && agent.leftovers.is_none() {
                 continue;
             }
             // As many as the last pass has seen: thousands of agents have one each.
@@ -195,8 +195,8 @@ impl Monitor {
                 agent: agent.stored.number,
                 boot: Arc::clone(&self.boot),
                 scanned_at: self.scans.known_until.unwrap_or(now.mono),
-                tree: agent.tree.sums(),
-                leftovers: agent.remains.as_ref().map(|remains| remains.account.sums()).unwrap_or_default(),
+                tree: agent.tree.account.sums(),
+                leftovers: agent.leftovers.as_ref().map(|usage| usage.account.sums()).unwrap_or_default(),
                 members,
             });
         }

@@ -24,7 +24,7 @@ struct Listing {
     /// None: the built-in rules.
     source: Option<config::Source>,
     state: SourceState,
-    records: Arc<[Record]>,
+    records: Arc<[Arc<Record>]>,
     /// When the last good read was, by the monotonic clock.
     good_at: Option<Mono>,
     /// When it was configured: before the first good read its age counts from here.
@@ -164,7 +164,7 @@ impl Roster {
             for record in source.records.iter() {
                 match claims.get(&record.id) {
                     None => {
-                        claims.insert(record.id.clone(), Claim { record: record.clone(), source: place });
+                        claims.insert(record.id.clone(), Claim { record: Arc::clone(record), source: place });
                     }
                     Some(first) => {
                         let (name, before) = (&source.state.name, &self.sources[first.source].state.name);

@@ -91,7 +91,7 @@ impl Monitor {
         let agent = &mut self.agents[index];
         // The number of one that was found is free again after its end: who gets it is somebody else.
         let first = agent.is_found() || agent.run.is_none() && agent.stored.restarts == 0;
-        let run = Run::new(row.key, boot, started_at, agent.tree.cpu.total());
+        let run = Run::new(row.key, boot, started_at, agent.tree.account.cpu.total());
         agent.run = Some(Run { oom_kills, ..run });
         agent.observe(Fact::Running, now);
         if !first {

@@ -8,7 +8,7 @@ use crate::process::ReadError;
 use crate::tree::{AgentIndex, Member, Seen};
 use crate::verdict::Fact;
 
-use super::account::{Sum, percent};
+use super::account::{Sum, Usage, percent};
 use super::agent::Agent;
 use super::gone::Found;
 use super::{Monitor, SECOND_READING, count_failure};
@@ -76,9 +76,9 @@ impl Monitor {
         let read: Vec<AgentIndex> = self.all_due().collect();
         for index in &read {
             let agent = &mut self.agents[*index];
-            agent.sum = Sum::default();
-            if let Some(remains) = &mut agent.remains {
-                remains.sum = Sum::default();
+            agent.tree.sum = Sum::default();
+            if let Some(leftovers) = &mut agent.leftovers {
+                leftovers.sum = Sum::default();
             }
         }
         let found = self.read_members(&read, io);
@@ -100,7 +100,7 @@ impl Monitor {
         let mut regrouped = Vec::new();
         let mut read = |key: ProcessKey, member: &mut Member| {
             let agent = &mut self.agents[member.owner.agent];
-            let leftover = member.owner.leftover;
+            let usage = agent.usage(member.owner.leftover);
             let first_io = member.seen.is_none_or(|seen| seen.io.is_none());
             match self.processes.read(key, io || first_io) {
                 Ok(reading) => {
@@ -114,15 +114,15 @@ impl Monitor {
                     if member.groups != groups {
                         regrouped.push((key, groups));
                     }
-                    agent.sum(leftover).add(&reading);
-                    agent.account(leftover).take(member, &reading);
+                    usage.sum.add(&reading);
+                    usage.account.take(member, &reading);
                 }
                 Err(ReadError::Gone) => found.gone.push(key),
                 Err(error) => {
                     count_failure(&mut self.own, &error);
-                    agent.sum(leftover).failed = true;
+                    usage.sum.failed = true;
                     // While its parent lives it is that one's child.
-                    agent.account(leftover).miss(member, io);
+                    usage.account.miss(member, io);
                 }
             }
         };
@@ -141,11 +141,11 @@ impl Monitor {
         let holds = root.and_then(|root| self.forest.get(root)?.seen).is_some_and(|seen| seen.rss_bytes > 0);
         let agent = &mut self.agents[index];
         self.due[index.0] = false;
-        let used_us = agent.tree.charge(io);
-        if let Some(remains) = &mut agent.remains {
-            remains.account.charge(io);
+        let used_us = agent.tree.account.charge(io);
+        if let Some(leftovers) = &mut agent.leftovers {
+            leftovers.account.charge(io);
         }
-        let sum = agent.sum;
+        let Usage { account, sum } = agent.tree;
         let lives = root.is_some() && sum.read_at.is_some();
         let cpu_percent = match (agent.read_at, sum.read_at) {
             (Some(before), Some(read_at)) if lives => percent(used_us, read_at, before).or(agent.metrics.cpu_percent),
@@ -169,7 +169,7 @@ impl Monitor {
                 growth => *growth = Some(Box::new(GrowthWindow::new(bytes, at))),
             }
         }
-        let known = agent.run.is_some() || agent.tree.cpu.total() > 0;
+        let known = agent.run.is_some() || account.cpu.total() > 0;
         let verdict = agent.verdict();
         agent.metrics = Metrics {
             at: now.wall,
@@ -178,8 +178,8 @@ impl Monitor {
             memory_method: memory.map(|(_, method)| method).unwrap_or_default(),
             process_count: lives.then_some(sum.processes),
             thread_count: (lives && !sum.failed && !sum.threads_missing).then_some(sum.threads),
-            cpu_us: known.then(|| agent.tree.cpu.total()),
-            io: (known && !sum.io_denied).then(|| agent.tree.io()),
+            cpu_us: known.then(|| account.cpu.total()),
+            io: (known && !sum.io_denied).then(|| account.io()),
             status: if agent.metrics.status == verdict.status {
                 Arc::clone(&agent.metrics.status)
             } else {
@@ -188,9 +188,9 @@ impl Monitor {
             error_count: agent.unresolved,
             message_count: agent.message_count(),
         };
-        agent.stale = true;
-        let failing = agent.sum.failed;
-        if failing != std::mem::replace(&mut agent.failing, failing) && failing {
+        agent.listing.stale = true;
+        let told = std::mem::replace(&mut agent.told.failing, sum.failed);
+        if sum.failed && !told {
             self.warn(index, "sampling_failed", "a process of its tree could not be read", now);
         }
         self.tell_pss_denied(index, now);

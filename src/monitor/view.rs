@@ -29,12 +29,12 @@ impl Monitor {
 
     /// Brings the list up to date: where nobody came or went only the views of those that changed.
     fn renew_views(&mut self, at: Timestamp) {
-        let comes_or_goes = |agent: &Agent| agent.is_listed() != agent.shown.is_some();
+        let comes_or_goes = |agent: &Agent| agent.is_listed() != agent.listing.place.is_some();
         match self.agents.take_touched() {
             Some(touched) if !touched.iter().any(|index| comes_or_goes(&self.agents[*index])) => {
                 for index in touched {
                     let agent = &self.agents[index];
-                    if let Some(place) = agent.shown.filter(|_| agent.stale) {
+                    if let Some(place) = agent.listing.place.filter(|_| agent.listing.stale) {
                         self.views.replace(place, Arc::new(self.view(index, at)));
                         self.agents.shown(index, Some(place));
                     }
@@ -47,8 +47,8 @@ impl Monitor {
     fn list_anew(&mut self, at: Timestamp) {
         let is_listed = |index: &AgentIndex| self.agents[*index].is_listed();
         let listed: Vec<AgentIndex> = self.agents.in_order().map(|(_, index)| index).filter(is_listed).collect();
-        let view = |index: &AgentIndex| match self.agents[*index].shown {
-            Some(place) if !self.agents[*index].stale => Arc::clone(&self.views[place]),
+        let view = |index: &AgentIndex| match self.agents[*index].listing.place {
+            Some(place) if !self.agents[*index].listing.stale => Arc::clone(&self.views[place]),
             _ => Arc::new(self.view(*index, at)),
         };
         let views: Vec<Arc<AgentView>> = listed.iter().map(view).collect();
@@ -152,6 +152,6 @@ fn leftovers(agent: &Agent) -> Leftovers {
     Leftovers {
         process_count: agent.leftover_sum().processes,
         memory_bytes: agent.leftover_sum().rss_bytes,
-        cpu_us: agent.remains.as_ref().map_or(0, |remains| remains.account.cpu.total()),
+        cpu_us: agent.leftovers.as_ref().map_or(0, |usage| usage.account.cpu.total()),
     }
 }

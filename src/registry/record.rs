@@ -44,7 +44,7 @@ pub fn parse(bytes: &[u8]) -> Result<SourceReading, InvalidDocument> {
 /// Collects the records of one source: the first of an id wins.
 #[derive(Default)]
 pub(super) struct Gathering {
-    records: Vec<Record>,
+    records: Vec<Arc<Record>>,
     skipped: Vec<Arc<str>>,
     places: HashMap<AgentId, Arc<str>>,
     count: usize,
@@ -93,7 +93,7 @@ impl Gathering {
             self.note(&place, note);
         }
         self.places.insert(record.id.clone(), place.into());
-        self.records.push(record);
+        self.records.push(Arc::new(record));
     }
 
     fn note(&mut self, place: &str, reason: &str) {

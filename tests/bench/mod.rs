@@ -64,7 +64,8 @@ impl Bench {
 
     /// What a source says now.
     pub(crate) fn read(&mut self, index: usize, records: &[Record]) {
-        let reading = Ok(SourceReading { records: records.into(), skipped: Vec::new() });
+        let reading =
+            Ok(SourceReading { records: records.iter().cloned().map(Arc::new).collect(), skipped: Vec::new() });
         self.tell(Input::Source { index, reading });
     }
 

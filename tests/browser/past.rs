@@ -159,7 +159,7 @@ fn pass_days(history: &mut History, host: &Host, closely: &Arc<Config>) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some MiB")]
             host.set_memory(agent.pid, (memory * MIB) as u64);
         }
-        let records = agents.iter().map(|agent| record(agent.id, agent.pid)).collect();
+        let records = agents.iter().map(|agent| Arc::new(record(agent.id, agent.pid))).collect();
         let reading = Ok(SourceReading { records, skipped: Vec::new() });
         history.tell(Input::Source { index: 0, reading });
         if minute % 400 == 399 {

@@ -101,7 +101,8 @@ fn a_daemon_that_ends_before_its_first_reading_charges_nothing() {
     bench.host.burn(child, 5 * SECOND);
     bench.clock.advance(60 * SECOND);
     let claim = vec![record("a", "online", Some(pid))];
-    let reading = Ok(SourceReading { records: claim.clone().into(), skipped: Vec::new() });
+    let reading =
+        Ok(SourceReading { records: claim.iter().cloned().map(std::sync::Arc::new).collect(), skipped: Vec::new() });
     let effects = bench.monitor.handle(Input::Source { index: 0, reading }, bench.clock.now());
     bench.perform(effects);
     bench.restart();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_monitor::clock::{Clock, ManualClock};
-use agent_monitor::model::{AgentId, Batch, Mono, Pid, ProcessKey, ProcessView, Record, Resume, Snapshot, Timestamp};
+use agent_monitor::model::{AgentId, Batch, Mono, Pid, ProcessKey, ProcessView, Resume, Snapshot, Timestamp};
 use agent_monitor::monitor::{AgentDetail, Answer, Effect, Input, Monitor, SourceReading};
 
 use super::bench::shared::resume;
@@ -185,13 +185,13 @@ impl Drive {
 
     /// The registry says what it says now.
     fn register(&mut self) -> Result<(), String> {
-        let records: Vec<Record> =
-            self.agents.iter().map(|agent| record(&agent.id, "online", Some(agent.pid))).collect();
+        let claimed = self.agents.iter().map(|agent| record(&agent.id, "online", Some(agent.pid)));
+        let records = claimed.map(Arc::new).collect();
         self.world().tell(|_| {
             let said = self.agents.iter().map(|agent| format!("{} is {}", agent.id, agent.pid));
             format!("the registry says: {}", said.collect::<Vec<_>>().join(", "))
         });
-        let reading = Ok(SourceReading { records: records.into(), skipped: Vec::new() });
+        let reading = Ok(SourceReading { records, skipped: Vec::new() });
         let effects = self.monitor.handle(Input::Source { index: 0, reading }, self.clock.now());
         self.perform(effects);
         // What burns between the claim and the first reading is nobody's: a tame world waits for that.

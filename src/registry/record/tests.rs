@@ -5,7 +5,7 @@ const BOOT: &str = "0f3e5a9c-8d21-4f0e-9b1a-3c5d7e9f1a2b";
 
 /// One line of what a reading says of each record: id, pid, status.
 fn lines(reading: &SourceReading) -> Vec<String> {
-    let line = |record: &Record| {
+    let line = |record: &Arc<Record>| {
         let pid = record.pid.map_or("-".to_owned(), |pid| pid.to_string());
         format!("{} {pid} {}", record.id, record.status.as_deref().unwrap_or("-"))
     };
@@ -15,7 +15,7 @@ fn lines(reading: &SourceReading) -> Vec<String> {
 fn only(json: &str) -> Record {
     let reading = parse(json.as_bytes()).unwrap_or_else(|error| panic!("{json}: {error}"));
     assert_eq!((reading.records.len(), &*reading.skipped), (1, &[][..]), "{json}");
-    reading.records[0].clone()
+    Record::clone(&reading.records[0])
 }
 
 /// Registries as they are found in the wild, and what is made of them.
