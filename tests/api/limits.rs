@@ -9,7 +9,7 @@ use std::time::Duration;
 use agent_monitor::api::{Guard, Limits, Sources};
 use agent_monitor::clock::monotonic;
 
-use crate::streams::until;
+use crate::listeners::until;
 use crate::world::*;
 
 const SHORT: Duration = Duration::from_millis(200);

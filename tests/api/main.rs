@@ -5,6 +5,7 @@
 mod guard;
 mod history;
 mod limits;
+mod listeners;
 mod lists;
 mod metrics;
 mod openapi;

@@ -9,7 +9,7 @@ use agent_monitor::model::*;
 use boon::{Compiler, Schemas};
 use serde_json::{Map, Value};
 
-use crate::streams::{self, Events, Socket};
+use crate::listeners::{self, Events, Socket};
 use crate::world::*;
 
 const NAME: &str = "http://localhost/openapi.json";
@@ -114,11 +114,11 @@ fn answers_are_as_described() {
 #[test]
 fn streams_are_as_described() {
     let mut judge = Judge::new();
-    let (server, feed) = streams::server();
+    let (server, feed) = listeners::server();
     let mut events = Events::open(&server, "?after=0", &[]);
     let mut socket = Socket::open(&server, "");
-    streams::until("it listens", || server.open_streams() == 2);
-    streams::all_happens(&feed);
+    listeners::until("it listens", || server.open_streams() == 2);
+    listeners::all_happens(&feed);
     for _ in 0..15 {
         let (_, name, data) = events.message();
         let schema = match &*name {

@@ -7,8 +7,8 @@ use agent_monitor::monitor::SourceReading;
 use agent_monitor::registry::record;
 use serde_json::{Map, Value, json};
 
+use super::chance::Chance;
 use super::faults::{Fault, Faults};
-use super::world::Chance;
 
 /// A process that a record names.
 #[derive(Clone, PartialEq, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::world::Chance;
+use super::chance::Chance;
 
 /// Something that goes wrong on purpose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -8,6 +8,8 @@
 
 mod books;
 mod broker;
+#[path = "../simulation/chance.rs"]
+mod chance;
 #[path = "../store/control.rs"]
 #[expect(dead_code, reason = "nothing dies by itself here")]
 mod control;

@@ -9,9 +9,9 @@ use agent_monitor::model::{AgentId, ErrorReport, EventReport, JsonObject, Report
 use agent_monitor::monitor::{Answer, Input, NotRecorded, Stored};
 
 use super::books::TOLD;
+use super::chance::Chance;
 use super::daemon::Daemon;
 use super::faults::{Fault, Faults};
-use super::world::Chance;
 
 /// Something told.
 pub(crate) struct Told {

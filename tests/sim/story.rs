@@ -20,13 +20,14 @@ use agent_monitor::model::{Mono, Snapshot, Timestamp};
 use agent_monitor::monitor::Input;
 
 use super::broker::{Arrival, Broker, Said};
+use super::chance::Chance;
 use super::control::Control;
 use super::daemon::Daemon;
 use super::faults::{Fault, Faults, Strikes};
 use super::mistakes::{Mistake, Onlooker, Sight};
 use super::oracle::{Files, Sums};
 use super::reporter::Reporter;
-use super::world::{Chance, World};
+use super::world::World;
 
 /// How many moments a world has in which things may go wrong.
 const MOMENTS: u64 = 70;

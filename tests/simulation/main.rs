@@ -6,6 +6,7 @@
 #[path = "../heart/bench.rs"]
 #[expect(dead_code, reason = "of the bench of the heart's tests only what makes a configuration is used")]
 mod bench;
+mod chance;
 mod drive;
 mod mistakes;
 #[expect(dead_code, reason = "machines are booted again in the simulator")]

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use agent_monitor::model::Batch;
 use agent_monitor::store::FILE_NAME;
 
+use crate::diary::await_recovery;
 use crate::support::{Store, after, ask, error, event, number, of_agent, opened, pass, until};
-use crate::trouble::await_recovery;
 
 const PAGE: usize = 4096;
 

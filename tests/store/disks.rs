@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 
+use crate::diary::{Diary, await_recovery, told_from_outside};
 use crate::support::{Store, agent, until};
-use crate::trouble::{Diary, await_recovery, outage, prune, told_from_outside};
+use crate::trouble::{outage, prune};
 
 /// The place of a child that has a mount namespace of its own.
 const PLACE: &str = "STORE_TEST_MOUNT";

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::control::{CONTROL, Control, DIE, SYNC, TRUNCATE, WRITE, library};
+use crate::diary::{Diary, await_recovery};
 use crate::support::{Store, after, ask, event, of_agent, opened, pass};
-use crate::trouble::{Diary, await_recovery};
 
 const DIRECTORY: &str = "STORE_TEST_DIRECTORY";
 

@@ -8,6 +8,7 @@ mod bound;
 mod control;
 mod crash;
 mod damage;
+mod diary;
 mod disks;
 mod expire;
 mod faults;

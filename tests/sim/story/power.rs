@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{SECOND, Story};
+use crate::chance::Chance;
 use crate::faults::Fault;
-use crate::world::Chance;
 
 /// What a disk writes whole.
 const BLOCK: usize = 512;
