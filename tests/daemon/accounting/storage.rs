@@ -13,6 +13,12 @@ use crate::tree::{Tree, shell};
 /// How much each tree reads or writes: whole pages, and enough that a page is nothing.
 const AMOUNT: u64 = 16 << 20;
 
+/// Passes from one reading of these counters to the next.
+const PERIOD: usize = 10;
+
+/// A daemon that finds children in this way, and what it showed of each tree before.
+type Watch = (Way, Place, Daemon, [(u64, u64); 4]);
+
 /// A child that nobody waits for and that lives until its counters were read, which is every ten seconds.
 const AUTO_REAPING: &str = r#"
     $SIG{CHLD} = "IGNORE";
@@ -22,7 +28,7 @@ const AUTO_REAPING: &str = r#"
             open my $file, ">", $ARGV[0] or die;
             print $file "\0" x (1 << 20) for 1 .. 16;
             close $file;
-            sleep 15;
+            sleep 11;
             exit;
         }
         wait;
@@ -51,7 +57,7 @@ fn what_was_read_and_written_is_what_is_shown() {
         ),
         ("auto-reaped", Tree::of(&mut reaping), "go".to_owned(), (0, AMOUNT)),
     ];
-    let mut watches = Vec::new();
+    let mut watches: Vec<Watch> = Vec::new();
     Way::each(|way| {
         let place = Place::of(way);
         place.register(&trees.iter().map(|(id, tree, ..)| json!({ "id": id, "pid": tree.pid() })).collect());
@@ -68,15 +74,31 @@ fn what_was_read_and_written_is_what_is_shown() {
     for (id, tree, ..) in &trees {
         assert_eq!(tree.hear(), "done", "{id}");
     }
+    let shown = |(_, _, daemon, before): &Watch| -> Vec<(u64, u64)> {
+        let now = trees.iter().map(|(id, ..)| bytes(daemon, id));
+        now.zip(before).map(|(now, before)| (now.0 - before.0, now.1 - before.1)).collect()
+    };
+    let truth = |at: usize| trees[at].3;
+    let reached = |watch: &Watch| {
+        let is_all = |(at, shown): (usize, (u64, u64))| shown.0 >= truth(at).0 && shown.1 >= truth(at).1;
+        shown(watch).into_iter().enumerate().all(is_all)
+    };
     // Counters of storage are read every ten seconds; what ended may come up one reading later.
-    for _ in 0..25 {
-        watches.iter().for_each(|(_, _, daemon, _)| drop(daemon.readings("reader", 1)));
+    let readings = |count: usize| {
+        (0..count).for_each(|_| watches.iter().for_each(|(_, _, daemon, _)| drop(daemon.readings("reader", 1))));
+    };
+    for _ in 0..PERIOD * 5 / 2 {
+        if watches.iter().all(reached) {
+            break;
+        }
+        readings(1);
     }
+    // Nothing comes twice.
+    readings(PERIOD + 1);
     let mut wrong = Vec::new();
-    for (way, _, daemon, before) in &watches {
-        for ((id, _, _, (read, written)), before) in trees.iter().zip(before) {
-            let now = bytes(daemon, id);
-            let shown = (now.0 - before.0, now.1 - before.1);
+    for watch in &watches {
+        let way = watch.0;
+        for ((id, _, _, (read, written)), shown) in trees.iter().zip(shown(watch)) {
             println!("{way:?}: {id:12} {read:9} read, {:9} shown; {written:9} written, {:9} shown", shown.0, shown.1);
             let fits = |shown: u64, truth: u64| shown >= truth && shown <= truth + AMOUNT / 100;
             if !fits(shown.0, *read) || !fits(shown.1, *written) {

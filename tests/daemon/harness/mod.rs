@@ -37,21 +37,30 @@ impl Deadline {
     }
 }
 
+/// How often something is asked.
+const PACE: Duration = Duration::from_millis(20);
+
 /// Lets a moment pass before something is asked again.
 pub(crate) fn pace() {
+    pause(PACE);
+}
+
+fn pause(span: Duration) {
     let (_open, nothing) = sync_channel::<()>(0);
-    assert_eq!(nothing.recv_timeout(Duration::from_millis(20)), Err(RecvTimeoutError::Timeout));
+    assert_eq!(nothing.recv_timeout(span), Err(RecvTimeoutError::Timeout));
 }
 
 /// Asks until there is an answer.
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Deadline::new();
     loop {
+        let asked = monotonic();
         match ask() {
             Ok(answer) => return answer,
             Err(instead) => assert!(!deadline.is_over(), "waited in vain: {what}; instead: {instead}"),
         }
-        pace();
+        // Where asking takes long it must not keep others from what is waited for.
+        pause(PACE.max(4 * monotonic().since(asked)));
     }
 }
 
