@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench budgets -- [--check] [--json FILE] [--only B1]… [--quick]
+//! cargo bench --bench budgets -- --only steps
 //! ```
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a bench has nobody to tell")]
@@ -15,6 +16,7 @@ mod plain;
 mod program;
 mod pss;
 mod report;
+mod steps;
 mod storage;
 mod whole;
 
@@ -57,7 +59,11 @@ impl Options {
     }
 
     fn wants(&self, budget: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only.eq_ignore_ascii_case(budget))
+        self.only.is_empty() || self.names(budget)
+    }
+
+    fn names(&self, part: &str) -> bool {
+        self.only.iter().any(|only| only.eq_ignore_ascii_case(part))
     }
 }
 
@@ -100,6 +106,7 @@ fn measure(options: &Options) -> Report {
         whole::measure(&mut report, &floor, size, options);
     }
     growth::measure(&mut report, &floor, options);
+    steps::measure(&mut report, &floor, options);
     program::measure(&mut report, &floor, options);
     endpoint::measure(&mut report, &floor, options);
     report

@@ -37,12 +37,19 @@ pub(crate) enum Bound {
     },
     /// In its own unit.
     Most(f64),
+    /// Against nothing: to be looked at beside a floor.
+    Beside {
+        /// In the same unit.
+        floor: f64,
+        /// What that is.
+        of: &'static str,
+    },
 }
 
 impl Measured {
     fn ratio(&self) -> Option<f64> {
         match self.bound {
-            Bound::Ratio { floor, .. } => Some(self.ours / floor),
+            Bound::Ratio { floor, .. } | Bound::Beside { floor, .. } => Some(self.ours / floor),
             Bound::Most(_) => None,
         }
     }
@@ -51,13 +58,15 @@ impl Measured {
         match self.bound {
             Bound::Ratio { floor, most, .. } => self.ours <= most * floor,
             Bound::Most(most) => self.ours <= most,
+            Bound::Beside { .. } => true,
         }
     }
 
     fn json(&self) -> Value {
         let (floor, of, most) = match self.bound {
-            Bound::Ratio { floor, of, most } => (Some(floor), Some(of), most),
-            Bound::Most(most) => (None, None, most),
+            Bound::Ratio { floor, of, most } => (Some(floor), Some(of), Some(most)),
+            Bound::Most(most) => (None, None, Some(most)),
+            Bound::Beside { floor, of } => (Some(floor), Some(of), None),
         };
         json!({"budget": self.budget, "what": self.what, "ours": self.ours, "unit": self.unit, "floor": floor,
                "floorIs": of, "ratio": self.ratio(), "most": most, "ok": self.holds(), "notes": self.notes})
@@ -132,11 +141,14 @@ impl fmt::Display for Measured {
                 (format!("{floor:.2} {unit}"), format!("{:.2}", ours / floor), format!("{most:.1}"))
             }
             Bound::Most(most) => (String::new(), String::new(), format!("{most} {unit}")),
+            Bound::Beside { floor, .. } => {
+                (format!("{floor:.2} {unit}"), format!("{:.2}", ours / floor), String::new())
+            }
         };
         let ours = format!("{ours:.2} {unit}");
         let verdict = if self.holds() { "ok" } else { "OVER" };
         writeln!(f, "{budget:<4} {what:<52} {ours:>9} {floor:>9} {ratio:>6} {most:>8} {verdict}")?;
-        if let Bound::Ratio { of, .. } = bound {
+        if let Bound::Ratio { of, .. } | Bound::Beside { of, .. } = bound {
             writeln!(f, "     floor: {of}")?;
         }
         for note in notes {
