@@ -42,7 +42,8 @@ impl Options {
                 "--seconds" => options.seconds = value.parse().expect("a number"),
                 "--json" => options.json = Some(value.into()),
                 "--monitor" => options.programs.monitor = value.into(),
-                "--python" => options.programs.python = value.into(),
+                // Absolute: services begin in directories of their own.
+                "--python" => options.programs.python = Path::new(&value).canonicalize().expect("a directory"),
                 _ => panic!("{name} is not known"),
             }
         }
