@@ -69,7 +69,7 @@ impl Measured {
             Bound::Beside { floor, of } => (Some(floor), Some(of), None),
         };
         json!({"budget": self.budget, "what": self.what, "ours": self.ours, "unit": self.unit, "floor": floor,
-               "floorIs": of, "ratio": self.ratio(), "most": most, "ok": self.holds(), "notes": self.notes})
+               "floorIs": of, "ratio": self.ratio(), "most": most, "ok": most.map(|_| self.holds()), "notes": self.notes})
     }
 }
 
@@ -146,7 +146,11 @@ impl fmt::Display for Measured {
             }
         };
         let ours = format!("{ours:.2} {unit}");
-        let verdict = if self.holds() { "ok" } else { "OVER" };
+        let verdict = match (bound, self.holds()) {
+            (Bound::Beside { .. }, _) => "",
+            (_, true) => "ok",
+            (_, false) => "OVER",
+        };
         writeln!(f, "{budget:<4} {what:<52} {ours:>9} {floor:>9} {ratio:>6} {most:>8} {verdict}")?;
         if let Bound::Ratio { of, .. } | Bound::Beside { of, .. } = bound {
             writeln!(f, "     floor: {of}")?;
