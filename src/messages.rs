@@ -159,6 +159,7 @@ fn is_in_wal_mode(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::monotonic;
 
     const TABLE: &str = "create table tickets (id integer primary key, target_agent, origin_agent);";
 
@@ -231,7 +232,9 @@ mod tests {
         assert!(reason(broker.counter().read()).contains("no such table: tickets"));
         let locked = Broker::new(TABLE);
         locked.connection.execute_batch("begin exclusive").unwrap();
+        let asked = monotonic();
         assert!(reason(locked.counter().read()).contains("locked by somebody"));
+        assert!(monotonic().since(asked) < DEADLINE * 20, "SQLite by itself would wait longer");
         let endless = Broker::new(
             "create view tickets as with recursive n (i) as (select 1 union all select i + 1 from n)
              select 'a' as target_agent, 'b' as origin_agent from n",

@@ -28,6 +28,9 @@ pub(crate) fn open(
     given_up: impl FnMut() -> bool + Send + 'static,
 ) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(path, flags)?;
+    // First: some of the others read the schema, and would wait for a lock as long as rusqlite has it by default.
+    connection.busy_timeout(patience)?;
+    connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up))?;
     // A second bar beside the way it was opened.
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
@@ -35,8 +38,6 @@ pub(crate) fn open(
     connection.pragma_update(None, "mmap_size", 0)?;
     // Negative: KiB, not pages, sqlite.org/pragma.html#pragma_cache_size.
     connection.pragma_update(None, "cache_size", -cache_kib)?;
-    connection.busy_timeout(patience)?;
-    connection.progress_handler(INSTRUCTIONS_PER_LOOK, Some(given_up))?;
     Ok(connection)
 }
 
