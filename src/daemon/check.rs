@@ -17,7 +17,7 @@ const FIRST: Duration = Duration::from_secs(600);
 const PERIOD: Duration = Duration::from_secs(24 * 3600);
 
 /// How often it is asked whether it is time, or there is another reason.
-const PACE: Duration = Duration::from_secs(30);
+const PACE: Duration = Duration::from_secs(10);
 
 /// What is needed to look.
 pub(super) struct Checks {
@@ -41,11 +41,12 @@ impl Checks {
         let mut look = Timer::new(PERIOD, self.clock.now().mono + FIRST);
         while tokio::time::timeout(self.pace, stop.cancelled()).await.is_err() {
             let due = look.fire(self.clock.now().mono).is_some();
-            if !self.reader.take_suspicion() && !due {
+            let suspected = self.reader.take_suspicion();
+            if !suspected && !due {
                 continue;
             }
             let reader = self.reader.clone();
-            let looking = tokio::task::spawn_blocking(move || reader.check());
+            let looking = tokio::task::spawn_blocking(move || reader.check(suspected));
             // It is given up when the database is closed.
             let Some(checked) = stop.run_until_cancelled(looking).await else { break };
             match checked? {

@@ -4,17 +4,19 @@ use super::{Reader, StoreError};
 
 impl Reader {
     /// Reads every page of every table and looks whether they are whole, one table after another, so that the log is held
-    /// up by none for long. Reads all of the file: not for an async task. What is found is told to the writer, which
-    /// replaces the database.
+    /// up by none for long. If it is `suspected` that somebody else wrote into the file, also whether each index has what its
+    /// table has, which takes ten times as long: pages of two states may each be whole. Reads all of the file: not for an
+    /// async task. What is found is told to the writer, which replaces the database.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] with what was found first; when the database cannot be read, or is closed or replaced
     /// meanwhile.
-    pub fn check(&self) -> Result<(), StoreError> {
+    pub fn check(&self, suspected: bool) -> Result<(), StoreError> {
+        // https://sqlite.org/pragma.html#pragma_integrity_check
+        let pragma = if suspected { "pragma_integrity_check" } else { "pragma_quick_check" };
         self.read_apart(|connection| {
             tables(connection)?.iter().try_for_each(|table| {
-                // https://sqlite.org/pragma.html#pragma_quick_check
-                let mut check = connection.prepare("select * from pragma_quick_check(?1)")?;
+                let mut check = connection.prepare(&format!("select * from {pragma}(?1)"))?;
                 let found = check.query_map([table], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
                 match found.into_iter().find(|line| line != "ok") {
                     None => Ok(()),

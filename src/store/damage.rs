@@ -1,12 +1,14 @@
 //! A database of ours that is damaged: what can be read of it goes into a new one, and the old one is kept beside it.
 
+use std::fmt::Write;
 use std::fs;
 use std::io::{ErrorKind, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::ToSqlOutput;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Row, params_from_iter};
 
 use super::database::{self, FILE_NAME, with_suffix};
 use super::{READ_ONLY, StoreError, apply};
@@ -125,14 +127,36 @@ fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Opens a database as it is without its log: <https://sqlite.org/uri.html#uriimmutable>.
+fn without_log(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        let _ = match byte {
+            b'/' | b'.' | b'-' | b'_' => write!(uri, "{}", char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => write!(uri, "{}", char::from(*byte)),
+            byte => write!(uri, "%{byte:02x}"),
+        };
+    }
+    Connection::open_with_flags(uri + "?immutable=1", READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+}
+
+fn is_whole(connection: &Connection) -> bool {
+    connection
+        .query_row("pragma integrity_check(1)", [], |row| row.get::<_, String>(0))
+        .is_ok_and(|found| found == "ok")
+}
+
 /// Copies what can be read. Returns how many rows that was, and the tables of which not all could be.
 fn salvage(damaged: &Path, into: &Connection) -> Result<(u64, Vec<String>), StoreError> {
     let tables: Vec<(String, bool)> = into
         .prepare("select name, wr from pragma_table_list where schema = 'main' and type = 'table' and name not like 'sqlite_%'")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    // Not for writing: what is kept is kept as it is. Its log is read as far as it is whole.
-    let readable = Connection::open_with_flags(damaged, READ_ONLY)
+    // Not for writing: what is kept is kept as it is. Its log is read as far as it is whole, and not at all where the file
+    // is whole without it: then that was put there, and the log is of the one before.
+    let alone = without_log(damaged).ok().filter(is_whole);
+    let readable = alone
+        .map_or_else(|| Connection::open_with_flags(damaged, READ_ONLY), Ok)
         .and_then(|from| from.pragma_update(None, "trusted_schema", false).map(|()| from))
         // Without this, a file that is shorter than its header says is not read at all.
         .and_then(|from| from.pragma_update(None, "writable_schema", true).map(|()| from));

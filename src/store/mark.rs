@@ -92,10 +92,14 @@ pub(super) fn go_on(connection: &Connection, reached: Reached) -> Result<Option<
     }
     let entries = reached.entry.saturating_sub(have.entry).max(0);
     let passes = reached.tick.saturating_sub(have.tick);
-    tracing::error!(entries, passes, "the database is older than it was: its log was lost or cut");
+    tracing::error!(
+        entries,
+        passes,
+        "the database is older than it was: its log was lost or cut, or an older one took its place"
+    );
     let message = format!(
-        "the database is older than it was, since its log was lost or cut: {entries} entries of the journal and up to \
-         {passes} sampling passes that had been stored are gone"
+        "the database is older than it was, since its log was lost or cut, or an older one took its place: {entries} entries of \
+         the journal and up to {passes} sampling passes that had been stored are gone"
     );
     let facts = [("reason", "data_gap".into()), ("entries_lost", entries.into()), ("passes_lost", passes.into())];
     let at = SystemClock.now().wall;

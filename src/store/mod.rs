@@ -191,6 +191,12 @@ pub enum StoreError {
         /// Where it was.
         path: PathBuf,
     },
+    /// Somebody else wrote into it, where it was opened.
+    #[error("the database {} was written by somebody else", path.display())]
+    Overwritten {
+        /// Which.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {doing} {}", path.display())]
     Io {

@@ -68,16 +68,20 @@ impl Reader {
         let mut state = self.0.lock();
         state.closed = true;
         state.idle.clear();
-        let busy = |state: &mut State| state.lent > 0;
-        drop(self.0.freed.wait_timeout_while(state, DEADLINE, busy));
+        self.await_loans(state);
     }
 
-    /// From now on questions are asked of the file that is in its place now.
+    fn await_loans(&self, state: MutexGuard<'_, State>) {
+        drop(self.0.freed.wait_timeout_while(state, DEADLINE, |state| state.lent > 0));
+    }
+
+    /// From now on questions are asked of the file that is in its place now. Waits for questions under way.
     pub(super) fn renew(&self) {
         let mut state = self.0.lock();
         state.generation += 1;
         state.idle.clear();
         (state.damage, state.suspected) = (None, false);
+        self.await_loans(state);
     }
 
     /// Notes that somebody else wrote into the file.

@@ -3,10 +3,12 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 
 use agent_monitor::model::Batch;
 use agent_monitor::store::FILE_NAME;
+use rusqlite::Connection;
 
 use crate::diary::await_recovery;
 use crate::support::{Store, after, ask, error, event, number, of_agent, opened, pass, until};
@@ -15,6 +17,18 @@ const PAGE: usize = 4096;
 
 /// Two thousand passes with an event each, closed.
 fn filled(directory: &Path) {
+    // Once for all tests: each of the transactions is synced.
+    static FILLED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let directory = tempfile::tempdir().unwrap();
+        fill(directory.path());
+        directory
+    });
+    for name in [FILE_NAME, "agent-monitor.mark"] {
+        std::fs::copy(FILLED.path().join(name), directory.join(name)).unwrap();
+    }
+}
+
+fn fill(directory: &Path) {
     let store = Store::start(directory);
     for tick in 1..=2_000 {
         let entries = vec![of_agent(
@@ -58,6 +72,13 @@ fn told(directory: &Path) -> Vec<String> {
         directory,
         "select json_extract(metadata, '$.rows_saved') from agent_events where metadata like '%database_damaged%'",
     )
+}
+
+/// What was told as missing: under which number, how many entries and how many passes.
+fn gaps(directory: &Path) -> Vec<String> {
+    let sql = "select id, json_extract(metadata, '$.entries_lost'), json_extract(metadata, '$.passes_lost')
+                 from agent_events where json_extract(metadata, '$.reason') = 'data_gap'";
+    ask(directory, sql)
 }
 
 #[test]
@@ -149,15 +170,18 @@ fn damage_that_a_reader_meets_or_a_check_finds_is_mended() {
         filled(path);
         let samples = leaves(path, "sample");
         let store = Store::start(path);
-        store.reader.check().expect("it is whole");
+        store.reader.check(false).expect("it is whole");
         spoil(path, &samples[3..5]);
-        let met =
-            if checked { store.reader.check() } else { store.reader.metrics(number(1), after(0), 10_000).map(drop) };
+        let met = if checked {
+            store.reader.check(false)
+        } else {
+            store.reader.metrics(number(1), after(0), 10_000).map(drop)
+        };
         let error = met.expect_err("it is met");
         println!("{}", error.chain());
         until(&store, "it is replaced", || set_aside(path).len() == 1);
         await_recovery(&store);
-        store.reader.check().expect("the new one is whole");
+        store.reader.check(false).expect("the new one is whole");
         let kept = store.reader.metrics(number(1), after(0), 10_000).unwrap().len();
         assert!((1_500..2_000).contains(&kept), "{kept}");
         store.stop();
@@ -188,11 +212,6 @@ fn a_log_that_was_lost_is_noticed() {
         std::fs::copy(source.join(name), path.join(name)).unwrap();
     }
     store.stop();
-    let gaps = |path: &Path| {
-        let sql = "select id, json_extract(metadata, '$.entries_lost'), json_extract(metadata, '$.passes_lost')
-                     from agent_events where json_extract(metadata, '$.reason') = 'data_gap'";
-        ask(path, sql)
-    };
     let store = Store::start(&path);
     assert_eq!(gaps(&path), ["41|39|39"], "told once, under a number that nobody has heard of");
     assert_eq!((store.resume.last_tick, store.resume.last_entry), (40, 41), "nor is a pass counted twice");
@@ -272,38 +291,99 @@ fn a_file_that_is_deleted_or_moved_under_the_daemon_comes_back_whole() {
 #[test]
 fn a_copy_that_is_written_over_it_is_suspected_and_replaced() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path();
+    // A name that means something in a URI.
+    let path = &directory.path().join("100%25 a?b#c");
+    std::fs::create_dir(path).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     filled(path);
     let copy = path.join("copy");
     agent_monitor::store::backup(path, &copy, |_, _| ()).unwrap();
     let store = Store::start(path);
-    let noted = |tick| Batch {
-        entries: vec![of_agent(1, after(tick), event(&"x".repeat(1_000)))],
-        ..pass(tick, after(tick * 10), &[1, 2, 3])
-    };
+    // More than the log holds: of what was written first nothing is in it any more.
     for tick in 3_000..3_300 {
         store.store(noted(tick)).unwrap();
     }
     store.flush();
-    assert!(!store.reader.take_suspicion(), "what it writes itself, and writes back from its log, is no reason");
+    assert!(store.stats.trouble().is_none(), "what it writes itself, and writes back from its log, is no reason");
     std::fs::copy(&copy, path.join(FILE_NAME)).unwrap();
-    // Whether the next transaction meets it is chance.
-    let _ = store.store(noted(3_300));
-    let met = !set_aside(path).is_empty() || store.stats.trouble().is_some();
-    println!("struck once; {}", if met { "met at once" } else { "suspected" });
-    assert!(met || store.reader.take_suspicion(), "the fault never struck");
-    if !met {
-        store.reader.check().expect_err("it is not whole");
+    assert!(store.store(noted(3_300)).is_err(), "the fault never struck");
+    await_recovery(&store);
+    // The copy is whole, but its pages are others than those that are in the log.
+    if set_aside(path).is_empty() {
+        assert!(store.reader.take_suspicion());
+        store.reader.check(true).expect_err("it is not whole");
     }
     until(&store, "it is replaced", || set_aside(path).len() == 1);
     await_recovery(&store);
     store.store(noted(4_000)).unwrap();
-    store.reader.check().expect("the new one is whole");
+    store.reader.check(true).expect("the new one is whole");
     store.stop();
-    let [aside] = &set_aside(path)[..] else { panic!("one file") };
-    assert!(std::fs::read(aside).unwrap() == std::fs::read(&copy).unwrap(), "kept as it was put there");
-    assert_eq!(told(path).len(), 1);
+    assert_eq!((set_aside(path).len(), told(path).len(), gaps(path).len()), (1, 1, 1));
     assert_eq!(ask(path, "pragma integrity_check"), ["ok"]);
+    assert_eq!(ask(path, "select count(*) from ticks where tick <= 2000"), ["2000"], "all that the copy has");
+}
+
+/// SQLite believes that the file has all that is in the log, and would begin the log again.
+#[test]
+fn a_copy_that_is_written_over_what_the_log_still_has_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let (store, copy) = copied(path);
+    for tick in 3_000..3_050 {
+        store.store(noted(tick)).unwrap();
+    }
+    write_back(path, "full");
+    std::fs::copy(&copy, path.join(FILE_NAME)).unwrap();
+    assert!(store.store(noted(3_050)).is_err(), "the fault never struck");
+    await_recovery(&store);
+    store.store(noted(3_051)).unwrap();
+    assert!(store.reader.take_suspicion());
+    store.reader.check(true).expect("it is whole");
+    store.stop();
+    assert_eq!(ask(path, "select count(*) from ticks where tick >= 3000"), ["51"], "all but what was refused");
+    assert_eq!((gaps(path), set_aside(path).len()), (vec![], 0));
+}
+
+/// It is whole, and old: only the note beside it knows.
+#[test]
+fn a_copy_that_is_written_over_all_there_is_is_told_as_a_gap() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let (store, copy) = copied(path);
+    for tick in 3_000..3_050 {
+        store.store(noted(tick)).unwrap();
+    }
+    write_back(path, "truncate");
+    std::fs::copy(&copy, path.join(FILE_NAME)).unwrap();
+    // What is noticed is that somebody wrote back its log.
+    assert!(store.store(noted(3_050)).is_err(), "the fault never struck");
+    await_recovery(&store);
+    store.store(noted(3_051)).unwrap();
+    store.reader.check(true).expect("it is whole");
+    store.stop();
+    let lost = format!("{}|{}", 50, 3_049 - 2_000);
+    assert_eq!(gaps(path).iter().map(|gap| gap.split_once('|').unwrap().1).collect::<Vec<_>>(), [lost]);
+    assert_eq!(ask(path, "select count(*) from ticks where tick >= 3000"), ["1"]);
+}
+
+/// A store with much in it, and a copy of its file as it is now.
+fn copied(path: &Path) -> (Store, PathBuf) {
+    filled(path);
+    let copy = path.join("copy");
+    std::fs::copy(path.join(FILE_NAME), &copy).unwrap();
+    (Store::start(path), copy)
+}
+
+fn noted(tick: u64) -> Batch {
+    let entries = vec![of_agent(1, after(tick), event(&"x".repeat(1_000)))];
+    Batch { entries, ..pass(tick, after(tick * 10), &[1, 2, 3]) }
+}
+
+/// Writes the log back, as somebody does who has the database open beside the daemon.
+fn write_back(path: &Path, how: &str) {
+    let connection = Connection::open(path.join(FILE_NAME)).unwrap();
+    let held_up: i64 = connection.query_row(&format!("pragma wal_checkpoint({how})"), [], |row| row.get(0)).unwrap();
+    assert_eq!(held_up, 0);
 }
 
 #[test]

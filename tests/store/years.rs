@@ -101,7 +101,7 @@ fn it_grows_old() {
     let observed = history.points.iter().filter(|point| point.process_count_max.is_some()).count();
     assert!(observed > 0, "the history is there");
     let pause = Duration::from_nanos(count(&store.stats.longest_slice_ns));
-    store.reader.check().unwrap();
+    store.reader.check(true).unwrap();
     store.stop();
 
     let bytes = path.join(FILE_NAME).metadata().unwrap().len();

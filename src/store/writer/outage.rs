@@ -42,6 +42,8 @@ pub(super) struct Outage {
 enum Cause {
     /// The database itself is broken: what was found.
     Damaged(Arc<str>),
+    /// Somebody else wrote into the file.
+    Overwritten,
     /// There is no room on the disk, or in what this user may take of it.
     Full,
     Other,
@@ -112,10 +114,11 @@ impl Writer {
 
     /// Begins an outage, or lets it go on: whatever state the connection is in, it is not used again.
     pub(super) fn begin_outage(&mut self, error: &StoreError) {
+        let overwritten = matches!(error, StoreError::Overwritten { .. });
         if let Some(connection) = self.connection.take()
-            && error.damage().is_some()
+            && (overwritten || error.damage().is_some())
         {
-            // It is kept as it is: closing would write its log back into it.
+            // The file is kept as it is: closing would write its log back into it, by what was known of both.
             let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
         }
         self.upkeep.rolling = None;
@@ -124,6 +127,8 @@ impl Writer {
         let reason: Arc<str> = error.chain().into();
         let mut cause = if let Some(what) = error.damage() {
             Cause::Damaged(what)
+        } else if overwritten {
+            Cause::Overwritten
         } else if error.is_full() || error.is_io() && refuses(self.lock.directory(), self.largest_file()) {
             Cause::Full
         } else {
@@ -135,9 +140,12 @@ impl Writer {
                 FIRST_WAIT
             }
             Some(outage) => {
-                if let Cause::Damaged(_) = outage.cause {
-                    // Until it is replaced, whatever keeps it from being so.
-                    cause = outage.cause.clone();
+                match (&outage.cause, &cause) {
+                    // Until it is replaced, or looked at anew, whatever keeps it from being so.
+                    (Cause::Damaged(_), _) | (Cause::Overwritten, Cause::Full | Cause::Other) => {
+                        cause = outage.cause.clone();
+                    }
+                    _ => {}
                 }
                 (outage.wait * 2).min(LONGEST_WAIT)
             }
@@ -187,7 +195,7 @@ impl Writer {
     fn open_again(&mut self, cause: &Cause) -> Result<(), StoreError> {
         // Those who read must let go of a file that was moved, or will be. Of another they must not: where nothing can be
         // written, it could not be opened again.
-        if matches!(cause, Cause::Damaged(_)) || self.file != FileId::of(&self.path()) {
+        if matches!(cause, Cause::Damaged(_) | Cause::Overwritten) || self.file != FileId::of(&self.path()) {
             self.reader.renew();
         }
         match cause {
@@ -195,16 +203,14 @@ impl Writer {
                 let told = damage::replace(self.lock.directory(), what)?;
                 // What was found in the old one says nothing of the new one.
                 self.reader.renew();
-                if let Some(outage) = &mut self.outage {
-                    outage.cause = Cause::Other;
-                }
+                self.outage.iter_mut().for_each(|outage| outage.cause = Cause::Other);
                 self.shared.tell(Committed { entries: vec![told], ..Committed::default() });
             }
             Cause::Full if self.reserve.give_up() => {
                 self.shared.stats.reserve_bytes.store(0, Ordering::Relaxed);
                 tracing::warn!("the disk is full: space that was held in reserve is used");
             }
-            Cause::Full | Cause::Other => {}
+            Cause::Full | Cause::Overwritten | Cause::Other => {}
         }
         let connection = database::reopen(&self.path())?;
         connection.busy_timeout(SHORT_BUSY_TIMEOUT)?;
@@ -213,6 +219,12 @@ impl Writer {
         {
             // What the log takes could have been used for what comes. Whether it works without shows next.
             tracing::warn!(reason = error.chain(), "the log of the database could not be cut");
+        }
+        if *cause == Cause::Overwritten {
+            // Nobody had it open, so SQLite has read its log from the beginning, and writes all of it back once more:
+            // https://sqlite.org/walformat.html#recovery. Whether that makes the file whole is for a look at all of it to say.
+            self.reader.suspect();
+            self.outage.iter_mut().for_each(|outage| outage.cause = Cause::Other);
         }
         self.settle_doubt(&connection)?;
         let entries = mark::go_on(&connection, self.mark.reached())?.into_iter().collect();

@@ -152,10 +152,12 @@ impl Writer {
             self.begin_outage(&moved);
             return Err(moved.into());
         }
-        let Some(connection) = &mut self.connection else { return Err(StoreError::Closed.into()) };
-        if self.contents != Contents::of(&path) {
-            self.reader.suspect();
+        if self.connection.is_some() && self.contents != Contents::of(&path) {
+            let overwritten = StoreError::Overwritten { path };
+            self.begin_outage(&overwritten);
+            return Err(overwritten.into());
         }
+        let Some(connection) = &mut self.connection else { return Err(StoreError::Closed.into()) };
         let done = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(|error| Failed::from(StoreError::from(error)))
