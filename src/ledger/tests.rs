@@ -233,7 +233,7 @@ proptest! {
 /// After how many random sequences of acts it shows that a way of taking ticks is wrong.
 fn caught_after(way: Way) -> Option<usize> {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    (1..20_000).find(|_| {
+    (1..5_000).find(|_| {
         let acts = acts().new_tree(&mut runner).expect("the strategy has no filter").current();
         drive(&acts, way).is_err()
     })

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::harness::{BRISK, Place, get, until};
 use super::hook::{Hook, free_address};
+use super::receivers::{Agent, HIGH_CPU, register};
 
 /// The program of Debian's package.
 const PROGRAM: &str = "prometheus-alertmanager";
@@ -71,28 +72,15 @@ fn get_json(address: SocketAddr, path: &str) -> Option<Value> {
     std::panic::catch_unwind(|| get(address, path)).ok().filter(|(status, _)| *status == 200).map(|(_, body)| body)
 }
 
-/// Killed when dropped.
-struct Busy(Child);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn alertmanager_shows_high_cpu_over_a_restart_and_tells_each_turn_once() {
     let hook = Hook::start(&[]);
     let alertmanager = Alertmanager::start(&hook);
     let place = Place::new();
-    // Little enough that a busy loop exceeds it however much else the machine has to do.
-    let rule = "[[alerts.rule]]\nname = \"high_cpu\"\nabove = 2\nclear = 1\nfor = \"2s\"\n";
     let url = format!("http://{}/", alertmanager.address);
-    place.configure(&format!("{BRISK}{rule}[[alerts.notify]]\nkind = \"alertmanager\"\nurl = \"{url}\"\n"));
-    let busy = Busy(Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap());
-    let registry = json!([{ "agentId": "coder", "pid": busy.0.id(), "status": "busy" }]);
-    place.register(&registry);
+    place.configure(&format!("{BRISK}{HIGH_CPU}[[alerts.notify]]\nkind = \"alertmanager\"\nurl = \"{url}\"\n"));
+    let busy = Agent::busy();
+    register(&place, &[("coder", &busy)]);
 
     let daemon = place.start_with_registry();
     let first = hook.next();

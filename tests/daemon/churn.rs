@@ -79,8 +79,9 @@ fn a_crash_loop(way: Way) {
     };
     let runs = "select count(*) as n from agent_runs where exit_code = 3 and reason = 'error' group by agent_id";
     assert_eq!(each(runs), 1, "a run for each life");
+    // Where the cause comes late, on a busy machine, it is told without and the run learns of it.
     let ends = "select count(*) as n from agent_events where event_type = 'error'
-                and json_extract(metadata, '$.exit_code') = 3 group by agent_id";
+                and coalesce(json_extract(metadata, '$.exit_code'), 3) = 3 group by agent_id";
     assert_eq!(each(ends), 1, "an event for each end");
     let starts =
         "select count(*) as n from agent_events where event_type in ('started', 'restarted') group by agent_id";

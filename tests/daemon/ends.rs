@@ -13,7 +13,7 @@ fn cpu_seconds(daemon: &Daemon, id: &str) -> f64 {
 
 /// The processes of an agent's tree.
 fn processes(daemon: &Daemon, id: &str) -> Vec<Value> {
-    daemon.get(&format!("/api/monitoring/agents/{id}"))["processes"].as_array().unwrap().clone()
+    daemon.page(id)["processes"].as_array().unwrap().clone()
 }
 
 #[test]

@@ -27,7 +27,7 @@ const DAEMONS: [&str; 3] = [
 ];
 
 fn leftovers(daemon: &Daemon) -> Vec<Value> {
-    daemon.get("/api/monitoring/agents/a")["leftovers"].as_array().unwrap().clone()
+    daemon.page("a")["leftovers"].as_array().unwrap().clone()
 }
 
 fn of(leftovers: &[Value], pid: u32) -> &Value {
@@ -63,6 +63,11 @@ fn outlives(way: Way) {
     // Between: the shell that waits.
     let count = left.len() + 1;
     daemon.until("a", "all are members", |agent| agent["metrics"]["processCount"] == count + 1);
+    until("nohup has become what it starts", || {
+        let processes = daemon.page("a")["processes"].clone();
+        let becoming = processes.as_array().unwrap().iter().any(|process| process["command"] == "nohup");
+        if becoming { Err(processes.to_string()) } else { Ok(()) }
+    });
     let used = daemon.agent("a")["metrics"]["cpuSeconds"].as_f64().unwrap();
 
     tree.kill();
@@ -70,7 +75,7 @@ fn outlives(way: Way) {
     let view = daemon.until("a", "all are left over", |agent| agent["leftovers"]["processCount"] == count);
     assert_eq!((&view["state"], &view["metrics"]["processCount"]), (&json!("exited"), &Value::Null));
     assert!(view["leftovers"]["memoryMb"].as_f64().unwrap() > 0.0, "{view:#}");
-    let page = daemon.get("/api/monitoring/agents/a");
+    let page = daemon.page("a");
     let rows = leftovers(&daemon);
     let between: Vec<&Value> = rows.iter().filter(|row| !left.iter().any(|pid| row["pid"] == *pid)).collect();
     assert_eq!(between.len(), 1, "{rows:#?}");
@@ -140,16 +145,16 @@ fn the_story_of_an_agent_that_was_killed() {
     let mut shell = Tree::start();
     let ends: [fn(Daemon); 2] = [Daemon::kill, |daemon| drop(daemon.stop())];
     let mut watches = Vec::new();
-    Way::each(|way| {
+    for way in Way::all() {
         for end in ends {
-            let place = Place::of(way);
+            let place = Place::of(*way);
             place.register(&json!([{ "id": "worker", "pid": shell.pid() }]));
             let daemon = place.start_with_registry();
             daemon.until_known("worker");
             watches.push((way, place, daemon, end));
         }
-    });
-    shell.tell("for i in $(seq 300); do sh -c 'i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done'; done; echo done");
+    }
+    shell.tell("for i in $(seq 100); do sh -c 'i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done'; done; echo done");
     shell.hear_within(PATIENCE * 10);
     let left: u32 = shell.spawn("setsid sleep 600");
     strays.take(left);

@@ -114,17 +114,20 @@ fn eleven_errors_are_too_many() {
                 now.own.last_tick_mono.zip(tick).is_some_and(|(now, then)| now.since(then) > two_looks)
             })
             .await;
-        assert_eq!(daemon.handle.latest().alerts, [], "ten are not above ten");
+        // On a busy machine it may be told that passes are late.
+        let too_many = |now: &Snapshot| now.alerts.iter().find(|alert| &*alert.rule == "high_errors").cloned();
+        assert_eq!(too_many(&daemon.handle.latest()), None, "ten are not above ten");
         daemon.handle.record_error(us.clone(), failure(11)).await.unwrap();
-        let now = daemon.until("the alert", |now| !now.alerts.is_empty()).await;
-        assert_eq!((&*now.alerts[0].rule, now.alerts[0].value), ("high_errors", Some(11.0)));
+        let now = daemon.until("the alert", |now| too_many(now).is_some()).await;
+        assert_eq!(too_many(&now).unwrap().value, Some(11.0));
         let dashboard = daemon.get("/api/monitoring/dashboard").await;
         assert_eq!(dashboard["activeErrors"], json!([{ "agent_id": "writer", "count": 11 }]));
         let writer = &dashboard["agents"][0];
         assert_eq!((&writer["metrics"]["errorCount"], &writer["alerts"]), (&json!(11), &json!(["high_errors"])));
         assert_eq!((&writer["status"], &writer["pid"]), (&json!("unknown"), &Value::Null));
-        let alert = &dashboard["alerts"][0];
-        assert_eq!((&alert["type"], &alert["severity"]), (&json!("high_errors"), &json!("critical")));
+        let alerts = dashboard["alerts"].as_array().unwrap();
+        let alert = alerts.iter().find(|alert| alert["type"] == "high_errors").unwrap();
+        assert_eq!(alert["severity"], "critical");
         assert_eq!((&alert["value"], &alert["threshold"]), (&json!(11.0), &json!(10.0)));
         let page = daemon.get("/api/monitoring/agents/writer").await;
         assert_eq!(page["errors"].as_array().unwrap().len(), 11);

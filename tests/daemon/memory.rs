@@ -70,7 +70,7 @@ fn shared_memory_counts_once_where_that_is_configured() {
     // Its end, with the host beside it.
     pair.end();
     let whole = until("its run has ended", || {
-        let whole = daemon.get("/api/monitoring/agents/pair");
+        let whole = daemon.page("pair");
         if whole["runs"][0]["ended_at"].is_string() { Ok(whole) } else { Err(whole.to_string()) }
     });
     let peak = whole["runs"][0]["peak_memory_mb"].as_f64().unwrap();

@@ -45,7 +45,8 @@ fn odd_pids(way: Way) {
     ]));
     let first = daemon.until_known("first");
     assert!(first["metrics"]["processCount"].as_u64().unwrap() >= 1, "{first:#}");
-    let processes = daemon.get("/api/monitoring/agents/first")["processes"].as_array().unwrap().clone();
+    let page = daemon.page("first");
+    let processes = page["processes"].as_array().unwrap();
     for stranger in [daemon.pid(), tree.pid()] {
         assert!(processes.iter().all(|process| process["pid"] != stranger), "{stranger} is not of process 1's tree");
     }
@@ -165,7 +166,7 @@ fn odd_name(way: Way) {
     let daemon = place.start(&[&format!("--agent=a={}", tree.pid())]);
     let view = daemon.until("a", "its tree is known", |agent| agent["metrics"]["processCount"] == 3);
     assert_eq!((&view["pid"], &view["state"]), (&json!(tree.pid()), &json!("running")));
-    let page = daemon.get("/api/monitoring/agents/a");
+    let page = daemon.page("a");
     let name_of = |pid: u32| {
         let processes = page["processes"].as_array().unwrap();
         processes.iter().find(|process| process["pid"] == pid).unwrap()["command"].clone()
@@ -214,6 +215,6 @@ fn agents_of_others(way: Way) {
     let daemon = place.start(&[&format!("--agent=theirs={}", theirs.pid())]);
     let agent = daemon.until_known("theirs");
     assert!(agent["metrics"]["readBytes"].is_number(), "{agent:#}");
-    let page = daemon.get("/api/monitoring/agents/theirs");
+    let page = daemon.page("theirs");
     assert_ne!(page["processes"][0]["user"], "root", "{page:#}");
 }

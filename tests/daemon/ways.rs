@@ -24,7 +24,7 @@ const SHAPES: [(&str, &str, bool); 9] = [
 ];
 
 fn members(daemon: &Daemon, id: &str) -> Vec<Value> {
-    let page = daemon.get(&format!("/api/monitoring/agents/{id}"));
+    let page = daemon.page(id);
     page["processes"].as_array().unwrap().iter().map(|process| process["pid"].clone()).collect()
 }
 
@@ -118,7 +118,7 @@ fn shared_session(way: Way) {
     // What the broker starts now, and what is left of one of its agents, is not the other's.
     let stranger = broker.spawn("sleep 1000");
     daemon.readings("second", 2);
-    let page = daemon.get("/api/monitoring/agents/first");
+    let page = daemon.page("first");
     assert_eq!(page["leftovers"].as_array().unwrap().len(), 1, "{page:#}");
     assert_eq!(page["leftovers"][0]["pid"], theirs[0]);
     let seconds = members(&daemon, "second");

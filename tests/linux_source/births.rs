@@ -126,11 +126,33 @@ fn strangers_are_not_told_and_execs_are() {
     let execed = |events: &[ProcessEvent]| events.contains(&ProcessEvent::Execed(child));
     let events = until(&mut source, &woken, execed);
     assert_eq!(descendants(key.pid, &events), BTreeSet::from([child]));
-    source.release(key);
-    shell.tell("true & wait; echo");
-    let mut events = Vec::new();
-    source.drain(&mut events);
-    assert_eq!(events, [], "it was released");
+}
+
+/// What it started may be heard of later than that nobody watches it any more: that is still told, its end is not.
+#[test]
+fn the_end_of_one_that_was_released_is_not_told() {
+    let (mut source, woken) = listening();
+    let mut shell = Shell::start();
+    let (released, kept) = (Shell::start(), Shell::start());
+    let key_of = |source: &mut LinuxSource, shell: &Shell| source.look(shell.pid()).unwrap().key;
+    let keys = [&shell, &released, &kept].map(|shell| key_of(&mut source, shell));
+    for key in keys {
+        source.keep(key, Watch::Exit).unwrap();
+    }
+    source.release(keys[0]);
+    source.release(keys[1]);
+    let child = shell.tell("true & echo $!; wait").parse().unwrap();
+    drop(released);
+    drop(kept);
+    let is_end = |event: &ProcessEvent| matches!(event, ProcessEvent::Exited { .. });
+    let child = BTreeSet::from([Pid::new(child).unwrap()]);
+    let events =
+        until(&mut source, &woken, |events| events.iter().any(is_end) && descendants(keys[0].pid, events) == child);
+    let status = Some(ExitStatus::Signal(9));
+    // Who waits for an end and who listens may both tell it.
+    let mut ends: Vec<_> = events.into_iter().filter(is_end).collect();
+    ends.dedup();
+    assert_eq!(ends, [ProcessEvent::Exited { process: keys[2], status }]);
 }
 
 #[test]

@@ -157,20 +157,23 @@ try { open(new Ticket()); } catch ({ name, message, stack }) {
   const path = '/api/monitoring/agents/node/errors';
   http.request({ socketPath: process.env.SOCKET, path, method: 'POST' }, (answer) => {
     answer.resume();
-    process.exitCode = answer.statusCode === 201 ? 0 : 1;
+    if (answer.statusCode !== 201) process.exitCode = 1;
   }).end(JSON.stringify({ error: { name, message, stack } }));
 }
 ";
+    let mut runs = String::new();
     for n in 0..50 {
         let directory = daemon.place.path(&format!("work-{n}/{}", "deep/".repeat(n % 4)));
         fs::create_dir_all(&directory).unwrap();
         let file = directory.join("ticket.js");
         fs::write(&file, format!("{}{program}", "// moved\n".repeat(n))).unwrap();
         let id = if n % 2 == 0 { format!("{n:08x}-12ab-4cde-8f00-0123456789ab") } else { format!("t-{n}") };
-        let mut command = Command::new("node");
-        command.arg(&file).env("ID", id).env("PORT", (20_000 + n).to_string()).env("SOCKET", socket(&daemon.place));
-        assert!(command.status().unwrap().success());
+        runs += &format!("process.env.ID = {id:?}; process.env.PORT = {}; require({file:?});\n", 20_000 + n);
     }
+    daemon.place.write("runs.js", &runs);
+    let mut node = Command::new("node");
+    let node = node.arg(daemon.place.path("runs.js")).env("SOCKET", socket(&daemon.place)).status();
+    assert!(node.unwrap().success());
     let groups = daemon.get("/api/monitoring/error-groups?agent=node");
     let items = groups["items"].as_array().unwrap();
     assert_eq!(items.len(), 1, "{groups:#}");

@@ -43,7 +43,7 @@ use faults::{Fault, Strikes};
 use story::Ending;
 
 /// How many worlds the gate goes through.
-const WORLDS: u64 = 12;
+const WORLDS: u64 = 8;
 
 /// So many that are wrong are enough.
 const ENOUGH: usize = 20;

@@ -60,7 +60,7 @@ fn what_the_kernel_charged_is_what_is_shown() {
         assert!(!rustix::process::geteuid().is_root(), "root may write to a cgroup v2: where is it mounted?");
         return println!("not root: no cgroup to compare with");
     };
-    let kinds = intervals.iter().flat_map(|interval| [Way::Told, Way::Scanned].map(|way| (way, *interval)));
+    let kinds = intervals.iter().flat_map(|interval| Way::all().iter().map(|way| (*way, *interval)));
     let watches: Vec<Watch> = kinds.map(|(way, interval)| Watch::start(way, interval, &workloads)).collect();
     let mut before = Vec::new();
     for one in &mut workloads {

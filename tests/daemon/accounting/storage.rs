@@ -58,16 +58,16 @@ fn what_was_read_and_written_is_what_is_shown() {
         ("auto-reaped", Tree::of(&mut reaping), "go".to_owned(), (0, AMOUNT)),
     ];
     let mut watches: Vec<Watch> = Vec::new();
-    Way::each(|way| {
-        let place = Place::of(way);
+    for way in Way::all() {
+        let place = Place::of(*way);
         place.register(&trees.iter().map(|(id, tree, ..)| json!({ "id": id, "pid": tree.pid() })).collect());
         let daemon = place.start_with_registry();
         let before = trees.each_ref().map(|(id, ..)| {
             daemon.until_known(id);
             bytes(&daemon, id)
         });
-        watches.push((way, place, daemon, before));
-    });
+        watches.push((*way, place, daemon, before));
+    }
     for (_, tree, work, _) in &mut trees {
         tree.tell(work);
     }

@@ -34,6 +34,7 @@ const AUTO_REAPING: &str = r#"
     my ($burn, $stay) = @ARGV;
     $SIG{CHLD} = "IGNORE";
     $| = 1;
+    print "ready\n";
     sub used { my ($user, $system) = times; $user + $system }
     while (<STDIN>) {
         for my $child (1 .. 3) {
@@ -47,6 +48,7 @@ const AUTO_REAPING: &str = r#"
 const THREADS: &str = r#"
 import hashlib, sys, threading, time
 data = bytes(1 << 20)
+print("ready", flush=True)
 def burn():
     while time.thread_time() < float(sys.argv[1]) / 4:
         hashlib.sha256(data).digest()
@@ -62,11 +64,16 @@ for line in sys.stdin:
 pub(super) fn workloads(seconds: u32, interval: u32) -> Option<Vec<Workload>> {
     let of = |id, mut command: Command, work: String| -> Option<Workload> {
         let group = Group::new(id)?;
-        let (tree, bystander) = (group.tree(&mut command), group.tree(&mut shell()));
+        let (tree, mut bystander) = (group.tree(&mut command), group.tree(&mut shell()));
+        bystander.ask("echo ready");
         let (tolerance, counters) = (0.005, 4);
         Some(Workload { id, tree, group, bystander, work, says: 1, tolerance, counters, exact: true, by_scan: true })
     };
-    let told = |id, work: String| of(id, shell(), work);
+    let told = |id, work: String| -> Option<Workload> {
+        let mut one = of(id, shell(), work)?;
+        one.tree.tell("echo ready");
+        Some(one)
+    };
     let ticks = seconds * 100;
     let count = |loops: u32| child(&format!("n=0; while [ \\$n -lt {loops} ]; do n=\\$((\\$n + 1)); done"));
     let lone = |ticks: u32| child(&format!("burn {ticks}; echo done; sleep 1000"));
@@ -84,7 +91,7 @@ pub(super) fn workloads(seconds: u32, interval: u32) -> Option<Vec<Workload>> {
     ]);
     let mut threads = Command::new("python3");
     threads.args(["-c", THREADS, &seconds.to_string()]);
-    Some(vec![
+    let workloads = vec![
         told("steady", format!("burn {ticks}; echo done"))?,
         told(
             "brief",
@@ -112,5 +119,10 @@ pub(super) fn workloads(seconds: u32, interval: u32) -> Option<Vec<Workload>> {
         Workload { tolerance: 0.02, counters: 4 + 2, ..told("seen-first", seen)? },
         Workload { tolerance: 0.02, counters: 4 + 2 * 3, says: 3, ..told("orphans", orphans)? },
         Workload { tolerance: 0.05, counters: 2 + 2 * 3, exact: false, ..of("auto-reaped", reaping, "go".into())? },
-    ])
+    ];
+    // Starting is work as well, and would be between one reading and another.
+    for one in &workloads {
+        assert_eq!(one.tree.hear(), "ready", "{}", one.id);
+    }
+    Some(workloads)
 }

@@ -74,6 +74,11 @@ impl Daemon {
         })
     }
 
+    /// An agent's own document. On a busy machine the database may be asked for it in vain at first.
+    pub(crate) fn page(&self, id: &str) -> Value {
+        self.until_listed(id, "its document", |page| page["runs"].is_array())
+    }
+
     /// Waits until an agent's own document is as `seen` wants it, and returns it then: its lists come from the database,
     /// where what is shown already may not have arrived.
     pub(crate) fn until_listed(&self, id: &str, what: &str, mut seen: impl FnMut(&Value) -> bool) -> Value {

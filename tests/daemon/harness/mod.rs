@@ -38,7 +38,7 @@ impl Deadline {
 }
 
 /// How often something is asked.
-const PACE: Duration = Duration::from_millis(20);
+const PACE: Duration = Duration::from_millis(40);
 
 /// Lets a moment pass before something is asked again.
 pub(crate) fn pace() {

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
 
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
@@ -36,14 +37,23 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    /// Does a test once for each.
-    pub(crate) fn each(mut test: impl FnMut(Way)) {
-        test(Way::Told);
+    /// Those that can be had here.
+    pub(crate) fn all() -> &'static [Way] {
         if is_root() {
-            test(Way::Scanned);
-        } else {
-            println!("NOT TESTED: the scan, because only root can make a network namespace");
+            return &[Way::Told, Way::Scanned];
         }
+        println!("NOT TESTED: the scan, because only root can make a network namespace");
+        &[Way::Told]
+    }
+
+    /// Does a test once for each, beside each other: a test mostly waits.
+    pub(crate) fn each(test: impl Fn(Way) + Sync) {
+        let test = &test;
+        thread::scope(|scope| {
+            for way in Way::all() {
+                thread::Builder::new().name(format!("{way:?}")).spawn_scoped(scope, || test(*way)).unwrap();
+            }
+        });
     }
 
     /// As `status` has it.
