@@ -153,10 +153,12 @@ fn salvage(damaged: &Path, into: &Connection) -> Result<(u64, Vec<String>), Stor
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     // Not for writing: what is kept is kept as it is. Its log is read as far as it is whole, and not at all where the file
-    // is whole without it: then that was put there, and the log is of the one before.
-    let alone = without_log(damaged).ok().filter(is_whole);
+    // is whole without it only: then that was put there, and the log is of the one before.
+    let with_log = Connection::open_with_flags(damaged, READ_ONLY);
+    let belongs = with_log.as_ref().is_ok_and(is_whole);
+    let alone = if belongs { None } else { without_log(damaged).ok().filter(is_whole) };
     let readable = alone
-        .map_or_else(|| Connection::open_with_flags(damaged, READ_ONLY), Ok)
+        .map_or(with_log, Ok)
         .and_then(|from| from.pragma_update(None, "trusted_schema", false).map(|()| from))
         // Without this, a file that is shorter than its header says is not read at all.
         .and_then(|from| from.pragma_update(None, "writable_schema", true).map(|()| from));

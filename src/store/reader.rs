@@ -67,21 +67,26 @@ impl Reader {
     pub(super) fn close(&self) {
         let mut state = self.0.lock();
         state.closed = true;
-        state.idle.clear();
-        self.await_loans(state);
+        self.close_all(state);
     }
 
-    fn await_loans(&self, state: MutexGuard<'_, State>) {
-        drop(self.0.freed.wait_timeout_while(state, DEADLINE, |state| state.lent > 0));
-    }
-
-    /// From now on questions are asked of the file that is in its place now. Waits for questions under way.
+    /// From now on questions are asked of the file that is in its place now, and nothing is known of it. Waits for questions
+    /// under way.
     pub(super) fn renew(&self) {
         let mut state = self.0.lock();
+        (state.damage, state.suspected) = (None, false);
+        self.close_all(state);
+    }
+
+    /// Closes all connections; the next questions have others. Waits for questions under way.
+    pub(super) fn let_go(&self) {
+        self.close_all(self.0.lock());
+    }
+
+    fn close_all(&self, mut state: MutexGuard<'_, State>) {
         state.generation += 1;
         state.idle.clear();
-        (state.damage, state.suspected) = (None, false);
-        self.await_loans(state);
+        drop(self.0.freed.wait_timeout_while(state, DEADLINE, |state| state.lent > 0));
     }
 
     /// Notes that somebody else wrote into the file.

@@ -102,7 +102,12 @@ fn alertmanager_shows_high_cpu_over_a_restart_and_tells_each_turn_once() {
         if renewed { Ok(()) } else { Err(format!("{now:#?}")) }
     });
     let now = alertmanager.alerts();
-    assert_eq!((&now[0]["fingerprint"], &now[0]["startsAt"]), (&fingerprint, &started), "the same episode");
+    assert_eq!(
+        (&now[0]["fingerprint"], &now[0]["startsAt"]),
+        (&fingerprint, &started),
+        "the same episode: {}",
+        daemon.log_so_far()
+    );
     assert_eq!(daemon.agent("coder")["alerts"], json!(["high_cpu"]));
 
     drop(busy);

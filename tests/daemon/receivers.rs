@@ -13,8 +13,8 @@ use super::hook::{Hook, Manner, OK, config, free_address};
 pub(crate) const HIGH_CPU: &str = r#"
 [[alerts.rule]]
 name = "high_cpu"
-above = 2
-clear = 1
+above = 0.5
+clear = 0.1
 for = "2s"
 "#;
 
@@ -28,7 +28,7 @@ impl Agent {
 
     /// One that takes a part of a processor: others need the rest.
     pub(crate) fn busy() -> Agent {
-        let script = "while (1) { 1 for 1 .. 200_000; select undef, undef, undef, 0.03 }";
+        let script = "while (1) { 1 for 1 .. 400_000; select undef, undef, undef, 0.03 }";
         Agent(Command::new("perl").args(["-e", script]).spawn().unwrap())
     }
 
@@ -88,11 +88,11 @@ fn a_message_says_all_and_is_signed() {
     let pid = busy.0.id();
     let alert = &told.body["alerts"][0];
     let summary = alert["annotations"]["summary"].as_str().unwrap();
-    for part in ["a/b: cpu_percent ", " above 2 for 2s, since 2", &format!("; heaviest: perl ({pid}) ")] {
+    for part in ["a/b: cpu_percent ", " above 0.5 for 2s, since 2", &format!("; heaviest: perl ({pid}) ")] {
         assert!(summary.contains(part), "{summary}");
     }
-    assert!(alert["annotations"]["value"].as_str().unwrap().parse::<f64>().unwrap() > 2.0);
-    assert_eq!(alert["annotations"]["threshold"], "2");
+    assert!(alert["annotations"]["value"].as_str().unwrap().parse::<f64>().unwrap() > 0.5);
+    assert_eq!(alert["annotations"]["threshold"], "0.5");
     let page = daemon.get("/api/monitoring/status")["url"].as_str().unwrap().to_owned() + "agents/a%2Fb";
     assert_eq!(alert["generatorURL"], *page);
     let labels = alert["labels"].as_object().unwrap();

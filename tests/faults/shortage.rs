@@ -12,7 +12,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, connect, dial, get, post};
-use crate::harness::{BRISK, Daemon, PATIENCE, Place, is_root, until};
+use crate::harness::{BRISK, Daemon, Deadline, PATIENCE, Place, is_root, until};
 use crate::herd::Herd;
 use crate::registries::resident_mib;
 use crate::thorough;
@@ -225,14 +225,15 @@ fn a_kill_for_memory_loses_nothing_that_was_acknowledged() {
     let daemon = cgroup.start(&place);
     let (mut told, mut held) = (Vec::new(), Vec::new());
     let mut n = 0;
-    until("it is killed", || {
+    let deadline = Deadline::new();
+    while cgroup.kills() == 0 {
+        assert!(!deadline.is_over(), "it lives; {} told, {} held", told.len(), held.len());
         for _ in 0..20 {
             told.extend(acknowledged(&place, n).then(|| n.to_string()));
             held.extend(greedy(&daemon, n));
             n += 1;
         }
-        if cgroup.kills() > 0 { Ok(()) } else { Err(format!("{} told, {} held", told.len(), held.len())) }
-    });
+    }
     let (status, _) = daemon.ended();
     assert_eq!(status.signal(), Some(9));
     println!("killed {} times for want of memory, after {} were acknowledged", cgroup.kills(), told.len());

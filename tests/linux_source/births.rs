@@ -77,7 +77,7 @@ fn until(
         if enough(&events) {
             return events;
         }
-        woken.recv_timeout(PATIENCE).expect("a wake");
+        woken.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no wake; so far {events:?}"));
     }
 }
 
@@ -139,15 +139,19 @@ fn the_end_of_one_that_was_released_is_not_told() {
     for key in keys {
         source.keep(key, Watch::Exit).unwrap();
     }
+    // Their own births are heard by then.
+    let mut fork = || Pid::new(shell.tell("true & echo $!; wait").parse().unwrap()).unwrap();
+    let first = fork();
+    until(&mut source, &woken, |events| descendants(keys[0].pid, events).contains(&first));
     source.release(keys[0]);
     source.release(keys[1]);
-    let child = shell.tell("true & echo $!; wait").parse().unwrap();
+    let second = fork();
     drop(released);
     drop(kept);
     let is_end = |event: &ProcessEvent| matches!(event, ProcessEvent::Exited { .. });
-    let child = BTreeSet::from([Pid::new(child).unwrap()]);
-    let events =
-        until(&mut source, &woken, |events| events.iter().any(is_end) && descendants(keys[0].pid, events) == child);
+    let events = until(&mut source, &woken, |events| {
+        events.iter().any(is_end) && descendants(keys[0].pid, events).contains(&second)
+    });
     let status = Some(ExitStatus::Signal(9));
     // Who waits for an end and who listens may both tell it.
     let mut ends: Vec<_> = events.into_iter().filter(is_end).collect();
@@ -186,7 +190,7 @@ threading.Thread(target=obey).start()
 exit = {'x86_64': 60, 'aarch64': 93}[os.uname().machine]
 ctypes.CDLL(None).syscall(exit, 3)
 ";
-    for script in [EXEC, ALONE] {
+    let goes_on = |script| {
         let (mut source, woken) = listening();
         let mut shell = Shell::of_python(script);
         let key = source.look(shell.pid()).unwrap().key;
@@ -208,7 +212,12 @@ ctypes.CDLL(None).syscall(exit, 3)
             _ => None,
         });
         assert_eq!(status, Some(ExitStatus::Code(5)), "{script}: {events:?}");
-    }
+    };
+    std::thread::scope(|scope| {
+        for script in [EXEC, ALONE] {
+            scope.spawn(move || goes_on(script));
+        }
+    });
 }
 
 /// How many messages the kernel could not give the sockets of the proc connector in this process: `Drops` of proc(5),

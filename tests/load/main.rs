@@ -47,7 +47,7 @@ pub(crate) fn agent(n: usize) -> String {
 #[expect(clippy::disallowed_methods, reason = "how long it takes is for who starts it to say")]
 fn nothing_is_lost_and_nothing_grows() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let seconds = number("AGENT_MONITOR_TEST_LOAD_SECONDS").unwrap_or(4);
+    let seconds = number("AGENT_MONITOR_TEST_LOAD_SECONDS").unwrap_or(2);
     let rate = number("AGENT_MONITOR_TEST_LOAD_RATE");
     let place = Place::new();
     // Nothing is to go for its age or its size, and no alert to be told again: such lines are not for streams.

@@ -23,11 +23,13 @@ fn watch(path: &Path, refresh: Duration) -> (Receiver<Reading>, mpsc::Sender<()>
     (readings, stop, thread)
 }
 
+/// Longer than any test takes.
+const NEVER: Duration = Duration::from_secs(100_000);
+
 #[test]
 fn a_file_is_read_when_it_changes() {
-    let (folder, path) = folder();
-    let never = Duration::from_secs(100_000);
-    let (readings, stop, thread) = watch(&path, never);
+    let (_folder, path) = folder();
+    let (readings, stop, thread) = watch(&path, NEVER);
     let next = || readings.recv_timeout(DEADLINE).unwrap();
     let missing = next().unwrap_err();
     assert!(missing.starts_with("cannot open /") && missing.ends_with("os error 2)"), "{missing}");
@@ -36,15 +38,30 @@ fn a_file_is_read_when_it_changes() {
     replace(&path, b"[{\"id\": \"c\"");
     let broken = next().unwrap_err();
     assert!(broken.ends_with("agents.json: line 1, column 11: EOF while parsing an object"), "{broken}");
+    drop(stop);
+    thread.join().unwrap();
+    assert!(readings.recv().is_err(), "sent without a change");
+}
+
+#[test]
+fn a_file_that_was_removed_is_missed() {
+    let (_folder, path) = folder();
+    fs::write(&path, LIST).unwrap();
+    let (readings, stop, thread) = watch(&path, NEVER);
+    let next = || readings.recv_timeout(DEADLINE).unwrap();
+    assert_eq!(ids(&next().unwrap()), ["a", "b"]);
     replace(&path, b"[]");
     assert_eq!(next().unwrap(), SourceReading::default());
     fs::remove_file(&path).unwrap();
     assert!(next().is_err());
     drop(stop);
     thread.join().unwrap();
-    assert!(readings.recv().is_err(), "sent without a change");
+}
 
-    let (readings, stop, thread) = watch(folder.path(), never);
+#[test]
+fn a_folder_is_read_when_a_file_comes() {
+    let (folder, _) = folder();
+    let (readings, stop, thread) = watch(folder.path(), NEVER);
     assert_eq!(readings.recv_timeout(DEADLINE).unwrap().unwrap(), SourceReading::default());
     fs::write(folder.path().join("x.json"), r#"{"id":"x"}"#).unwrap();
     // The look may come between creation and writing.
@@ -64,7 +81,7 @@ fn an_unchanged_file_is_read_at_each_refresh_and_on_demand() {
     drop(stop);
     thread.join().unwrap();
 
-    let (readings, stop, thread) = watch(&path, Duration::from_secs(100_000));
+    let (readings, stop, thread) = watch(&path, NEVER);
     for _ in 0..5 {
         assert_eq!(readings.recv_timeout(DEADLINE).unwrap().unwrap().records.len(), 2);
         stop.send(()).unwrap();

@@ -49,7 +49,7 @@ const WORLDS: u64 = 8;
 const ENOUGH: usize = 20;
 
 /// So many processes for each processor: most of the time a world waits until its disk is tried again.
-const AT_ONCE: u64 = 3;
+const AT_ONCE: u64 = 4;
 
 const PLACE: &str = "AGENT_MONITOR_TEST_SIM_PLACE";
 /// Which worlds a process goes through: `K/N`, of N each the K-th.
@@ -85,8 +85,7 @@ impl Drop for Killed {
 #[test]
 fn all_is_well_in_every_world() {
     // Where syncs cost nothing: that they come in time is tested elsewhere, and here only that they may fail.
-    let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let place = support::in_memory();
     library(place.path());
     let (range, _) = worlds();
     let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);

@@ -11,15 +11,15 @@ use agent_monitor::store::FILE_NAME;
 use rusqlite::Connection;
 
 use crate::diary::await_recovery;
-use crate::support::{Store, after, ask, error, event, number, of_agent, opened, pass, until};
+use crate::support::{Store, after, ask, error, event, in_memory, number, of_agent, opened, pass, until};
 
 const PAGE: usize = 4096;
 
 /// Two thousand passes with an event each, closed.
 fn filled(directory: &Path) {
-    // Once for all tests: each of the transactions is synced.
+    // Once for all tests.
     static FILLED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = in_memory();
         fill(directory.path());
         directory
     });

@@ -11,7 +11,7 @@ use agent_monitor::retention::Limits;
 use agent_monitor::store::Op;
 
 use crate::support::{
-    NOON, Store, account_of, after, agent, ask, error, event, number, of_agent, pass, run_of, transition,
+    NOON, Store, account_of, after, agent, ask, error, event, in_memory, number, of_agent, pass, run_of, transition,
 };
 
 pub(crate) const HOUR: u64 = 3600;
@@ -42,7 +42,7 @@ pub(crate) fn count(directory: &tempfile::TempDir, table: &str) -> u64 {
 
 #[test]
 fn passes_go_by_age() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     two_days(&store);
     let now = after(47 * HOUR);
@@ -56,7 +56,7 @@ fn passes_go_by_age() {
 
 #[test]
 fn the_ordinals_go_on_when_nothing_is_left() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     two_days(&store);
     assert_eq!(prune(&store, after(1000 * HOUR), 1), 48 * 3);
@@ -68,7 +68,7 @@ fn the_ordinals_go_on_when_nothing_is_left() {
 
 #[test]
 fn a_wall_clock_that_jumps_empties_nothing() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     two_days(&store);
     let (now, ten_years) = (after(47 * HOUR), Duration::from_secs(87_600 * HOUR));
@@ -88,7 +88,7 @@ fn a_wall_clock_that_jumps_empties_nothing() {
 
 #[test]
 fn the_journal_goes_by_age_but_not_what_is_open() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     let key = |rule: &str| AlertKey { agent: None, source: None, rule: rule.into() };
     let firing = |rule: &str| {
@@ -128,7 +128,7 @@ fn the_journal_goes_by_age_but_not_what_is_open() {
 
 #[test]
 fn the_end_of_an_episode_does_not_go_before_its_beginning() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     // The clock was set back by two days in between.
     let own = |at, fires| Entry { agent: None, at, body: transition("over", fires) };
@@ -158,7 +158,7 @@ fn the_end_of_an_episode_does_not_go_before_its_beginning() {
 
 #[test]
 fn what_is_written_after_the_clock_was_set_back_is_not_too_old() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     let limits = Limits { size_bytes: 4 << 20, ..LIMITS };
     store.handle.submit(Op::Prune { limits, now: Now { wall: after(1000 * HOUR), mono: Mono(0) } }).unwrap();
@@ -183,7 +183,7 @@ fn what_is_written_after_the_clock_was_set_back_is_not_too_old() {
 
 #[test]
 fn runs_and_agents_go_when_they_ended() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     let ended = |run: RunRow, at| RunRow {
         end: Some(RunEnd { at, status: None, oom_killed: None, reason: "stopped".into() }),
@@ -223,7 +223,7 @@ fn runs_and_agents_go_when_they_ended() {
 
 #[test]
 fn minutes_of_the_host_go_with_the_samples() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     let minute = |hours: u64| HostMinute {
         at: after(hours * HOUR),
@@ -238,7 +238,7 @@ fn minutes_of_the_host_go_with_the_samples() {
 
 #[test]
 fn rollups_outlive_their_samples() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     for (tick, minute) in (1..).zip((0..48 * 60).step_by(10)) {
         store.store(pass(tick, after(minute * 60), &[1, 2])).unwrap();

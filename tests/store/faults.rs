@@ -9,13 +9,13 @@ use std::process::{Command, Stdio};
 
 use crate::control::{CONTROL, Control, DIE, SYNC, TRUNCATE, WRITE, library};
 use crate::diary::{Diary, await_recovery};
-use crate::support::{Store, after, ask, event, of_agent, opened, pass};
+use crate::support::{Store, after, ask, event, in_memory, of_agent, opened, pass};
 
 const DIRECTORY: &str = "STORE_TEST_DIRECTORY";
 const STAGE: &str = "STORE_TEST_STAGE";
 
 /// In the gate, every so many positions.
-const STRIDE: usize = 18;
+const STRIDE: usize = 24;
 
 /// This test program once more, under the library.
 fn child(test: &str, place: &Path) -> Command {
@@ -56,7 +56,7 @@ fn every_error_of_the_disk_while_it_closes() {
 
 /// What was struck, and how often.
 fn every_error(stage: &str) -> String {
-    let place = tempfile::tempdir().unwrap();
+    let place = in_memory();
     library(place.path());
     Control::make(&place.path().join("control"));
     let output = child("faults::errors_under_the_library", place.path()).env(STAGE, stage).output().unwrap();
@@ -172,7 +172,7 @@ fn closing(directory: &Path, control: &Control, arm: &dyn Fn()) -> usize {
 /// Killed at each write and sync of its life: while the schema is made, while it stores, while it closes.
 #[test]
 fn death_at_every_write() {
-    let place = tempfile::tempdir().unwrap();
+    let place = in_memory();
     library(place.path());
     let (control, state) = (Control::make(&place.path().join("control")), place.path().join("state"));
     let (mut killed, mut without_schema, mut acknowledged) = (0, 0, 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_monitor::model::{Batch, HistoryPoint, Io, Metrics, Sample, Step, Timestamp};
 
-use crate::support::{Store, after, ask, metrics, number, opened, pass};
+use crate::support::{Store, after, ask, in_memory, metrics, number, opened, pass};
 
 const HOUR: u64 = 3600;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ fn count(directory: &std::path::Path, table: &str) -> usize {
 
 #[test]
 fn rows_are_those_of_the_samples_over_gaps_and_restarts() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let path = directory.path();
     let mut store = Store::start(path);
     // 11:50 to 15:10, with a gap, restarts within an hour, and one after an hour that was over when nobody ran.
@@ -95,7 +95,7 @@ fn rows_are_those_of_the_samples_over_gaps_and_restarts() {
 
 #[test]
 fn a_clock_that_is_set_back_duplicates_nothing() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let path = directory.path();
     let store = Store::start(path);
     // Two hours, then back by one and a half, then on.
@@ -114,7 +114,7 @@ fn a_clock_that_is_set_back_duplicates_nothing() {
 /// Between any two slices the daemon may be killed: what is stored is then gone on with, never taken twice.
 #[test]
 fn an_hour_half_done_goes_on_where_it_was() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let path = directory.path();
     let store = Store::start(path);
     let agents: Vec<u32> = (0..100).collect();
@@ -194,7 +194,7 @@ fn assert_close(found: &[HistoryPoint], wanted: &[HistoryPoint], what: &str) {
 
 #[test]
 fn the_past_in_buckets_is_that_of_the_samples_at_any_resolution() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let path = directory.path();
     let store = Store::start(path);
     let times = (0..3 * HOUR + 500).filter(|s| s % 15 == 0 && !(5_000..6_000).contains(s));
@@ -231,7 +231,7 @@ fn the_past_in_buckets_is_that_of_the_samples_at_any_resolution() {
 /// A question about one agent must not look at the rows of all.
 #[test]
 fn the_views_find_one_agent_directly() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = in_memory();
     let store = Store::start(directory.path());
     store.store(varied(1, after(0), &[1, 2])).unwrap();
     store.stop();

@@ -195,7 +195,9 @@ impl Writer {
     fn open_again(&mut self, cause: &Cause) -> Result<(), StoreError> {
         // Those who read must let go of a file that was moved, or will be. Of another they must not: where nothing can be
         // written, it could not be opened again.
-        if matches!(cause, Cause::Damaged(_) | Cause::Overwritten) || self.file != FileId::of(&self.path()) {
+        if *cause == Cause::Overwritten {
+            self.reader.let_go();
+        } else if matches!(cause, Cause::Damaged(_)) || self.file != FileId::of(&self.path()) {
             self.reader.renew();
         }
         match cause {

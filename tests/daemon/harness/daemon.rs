@@ -132,7 +132,7 @@ impl Daemon {
         });
     }
 
-    pub(super) fn log_so_far(&self) -> String {
+    pub(crate) fn log_so_far(&self) -> String {
         let mut logged = self.logged.borrow_mut();
         logged.extend(self.log.try_iter());
         logged.join("\n")
