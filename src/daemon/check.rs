@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::model::Mono;
 use crate::store::{Reader, StoreError, StoreStats};
 use crate::supervise::Failure;
 use crate::timers::Timer;
@@ -15,6 +16,9 @@ const FIRST: Duration = Duration::from_secs(600);
 
 /// … and the others so long after one another.
 const PERIOD: Duration = Duration::from_secs(24 * 3600);
+
+/// Between two on suspicion: somebody may write into the file time and again, as who copies it elsewhere all the time does.
+const SUSPICIONS: Duration = Duration::from_secs(600);
 
 /// How often it is asked whether it is time, or there is another reason.
 const PACE: Duration = Duration::from_secs(10);
@@ -33,16 +37,21 @@ impl Checks {
         Checks { reader, stats, clock, pace: PACE }
     }
 
-    /// Looks at all of the database each day, and when somebody else wrote into it. What is found is the writer's business.
+    /// Looks at all of the database each day, and when somebody else wrote into it, at most every ten minutes. What is found
+    /// is the writer's business.
     ///
     /// # Errors
     /// When looking panics.
     pub(super) async fn run(self, stop: CancellationToken) -> Result<(), Failure> {
         let mut look = Timer::new(PERIOD, self.clock.now().mono + FIRST);
+        let mut next_suspicion = Mono::default();
         while tokio::time::timeout(self.pace, stop.cancelled()).await.is_err() {
-            let due = look.fire(self.clock.now().mono).is_some();
-            let suspected = self.reader.take_suspicion();
-            if !suspected && !due {
+            let now = self.clock.now().mono;
+            let due = look.fire(now).is_some();
+            let suspected = (due || next_suspicion <= now) && self.reader.take_suspicion();
+            if suspected {
+                next_suspicion = now + SUSPICIONS;
+            } else if !due {
                 continue;
             }
             let reader = self.reader.clone();
@@ -142,12 +151,21 @@ mod tests {
             reader.suspect();
             clock.clock.advance(MINUTE);
             clock.settle().await;
-            assert_eq!(stats.checked_at(), Some(first + 7 * DAY + MINUTE));
+            let suspected = first + 7 * DAY + MINUTE;
+            assert_eq!(stats.checked_at(), Some(suspected));
+            // And does so again.
+            reader.suspect();
+            clock.clock.advance(SUSPICIONS - MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(suspected), "not all the time");
+            clock.clock.advance(MINUTE);
+            clock.settle().await;
+            assert_eq!(stats.checked_at(), Some(suspected + SUSPICIONS), "it is not forgotten");
             // What is not whole is not said to be.
             std::fs::write(directory.path().join(FILE_NAME), [7; 8192]).unwrap();
             clock.clock.advance(DAY);
             clock.settle().await;
-            assert_eq!(stats.checked_at(), Some(first + 7 * DAY + MINUTE));
+            assert_eq!(stats.checked_at(), Some(suspected + SUSPICIONS));
             stop.cancel();
         };
         let (ended, ()) = tokio::join!(checks.run(stop.clone()), story);
