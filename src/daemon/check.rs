@@ -21,7 +21,7 @@ const PERIOD: Duration = Duration::from_secs(24 * 3600);
 const SUSPICIONS: Duration = Duration::from_secs(600);
 
 /// How often it is asked whether it is time, or there is another reason.
-const PACE: Duration = Duration::from_secs(10);
+const PACE: Duration = Duration::from_secs(30);
 
 /// What is needed to look.
 pub(super) struct Checks {

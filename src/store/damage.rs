@@ -1,6 +1,5 @@
 //! A database of ours that is damaged: what can be read of it goes into a new one, and the old one is kept beside it.
 
-use std::fmt::Write;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -129,15 +128,9 @@ fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
 
 /// Opens a database as it is without its log: <https://sqlite.org/uri.html#uriimmutable>.
 fn without_log(path: &Path) -> rusqlite::Result<Connection> {
-    let mut uri = "file:".to_owned();
-    for byte in path.as_os_str().as_bytes() {
-        let _ = match byte {
-            b'/' | b'.' | b'-' | b'_' => write!(uri, "{}", char::from(*byte)),
-            byte if byte.is_ascii_alphanumeric() => write!(uri, "{}", char::from(*byte)),
-            byte => write!(uri, "%{byte:02x}"),
-        };
-    }
-    Connection::open_with_flags(uri + "?immutable=1", READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+    // Every byte, so that none means anything.
+    let path: String = path.as_os_str().as_bytes().iter().map(|byte| format!("%{byte:02x}")).collect();
+    Connection::open_with_flags(format!("file:{path}?immutable=1"), READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
 }
 
 fn is_whole(connection: &Connection) -> bool {

@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::agents::{Agent, HIGH_CPU, register};
 use super::harness::{BRISK, Place, get, until};
 use super::hook::{Hook, free_address};
-use super::receivers::{Agent, HIGH_CPU, register};
 
 /// The program of Debian's package.
 const PROGRAM: &str = "prometheus-alertmanager";

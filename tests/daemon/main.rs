@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod accounting;
+mod agents;
 mod alertmanager;
 mod causes;
 mod churn;

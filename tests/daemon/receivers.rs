@@ -1,54 +1,12 @@
 //! Receivers of alerts: slow, broken and away, and a daemon that ends in between.
 
-use std::process::{Child, Command};
-
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 
+use super::agents::{Agent, HIGH_CPU, register};
 use super::harness::{BRISK, Daemon, Place, outcome, program, until};
 use super::hook::{Hook, Manner, OK, config, free_address};
-
-/// A rule that a busy agent breaks, however much else the machine has to do.
-pub(crate) const HIGH_CPU: &str = r#"
-[[alerts.rule]]
-name = "high_cpu"
-above = 0.5
-clear = 0.1
-for = "2s"
-"#;
-
-/// An agent that does nothing; killed when dropped.
-pub(crate) struct Agent(Child);
-
-impl Agent {
-    pub(crate) fn start() -> Agent {
-        Agent(Command::new("sleep").arg("1000").spawn().unwrap())
-    }
-
-    /// One that takes a part of a processor: others need the rest.
-    pub(crate) fn busy() -> Agent {
-        let script = "while (1) { 1 for 1 .. 400_000; select undef, undef, undef, 0.03 }";
-        Agent(Command::new("perl").args(["-e", script]).spawn().unwrap())
-    }
-
-    pub(crate) fn kill(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// Agents of these names, which the registry goes on to claim.
-pub(crate) fn register(place: &Place, agents: &[(&str, &Agent)]) {
-    let list = agents.iter().map(|(id, agent)| json!({ "agentId": id, "pid": agent.0.id(), "status": "busy" }));
-    place.register(&Value::Array(list.collect()));
-}
 
 /// A place with one agent that is watched, and these receivers.
 fn watched(receivers: &str) -> (Place, Daemon, Agent) {
@@ -85,7 +43,7 @@ fn a_message_says_all_and_is_signed() {
     register(&place, &[("a/b", &busy)]);
     let daemon = place.start_with_registry();
     let told = hook.hears("high_cpu firing");
-    let pid = busy.0.id();
+    let pid = busy.pid();
     let alert = &told.body["alerts"][0];
     let summary = alert["annotations"]["summary"].as_str().unwrap();
     for part in ["a/b: cpu_percent ", " above 0.5 for 2s, since 2", &format!("; heaviest: perl ({pid}) ")] {
@@ -240,7 +198,7 @@ fn one_that_never_answers_holds_up_nobody() {
     assert_eq!(good.next().what(), "agent_down firing");
     let skipped = || daemon.get("/api/monitoring/status")["counters"]["ticksSkipped"].as_u64().unwrap();
     let before = skipped();
-    place.register(&json!([{ "agentId": "steady", "pid": steady.0.id() }]));
+    place.register(&json!([{ "agentId": "steady", "pid": steady.pid() }]));
     assert_eq!(good.next().what(), "agent_down resolved", "the others still wait for their first answer");
     daemon.readings("steady", 3);
     // A machine that is busy with other things may skip one as well.

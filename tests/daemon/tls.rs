@@ -10,10 +10,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::agents::{Agent, register};
 use super::alertmanager::Alertmanager;
 use super::harness::{BRISK, Daemon, Place, is_root, outcome, program};
 use super::hook::Hook;
-use super::receivers::{Agent, register, until_receiver};
+use super::receivers::until_receiver;
 
 /// Signs certificates of servers on this machine.
 struct Authority(TempDir);

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 
 use agent_monitor::model::Batch;
 use agent_monitor::store::FILE_NAME;
-use rusqlite::Connection;
 
 use crate::diary::await_recovery;
 use crate::support::{Store, after, ask, error, event, in_memory, number, of_agent, opened, pass, until};
@@ -16,7 +15,7 @@ use crate::support::{Store, after, ask, error, event, in_memory, number, of_agen
 const PAGE: usize = 4096;
 
 /// Two thousand passes with an event each, closed.
-fn filled(directory: &Path) {
+pub(crate) fn filled(directory: &Path) {
     // Once for all tests.
     static FILLED: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         let directory = in_memory();
@@ -41,7 +40,7 @@ fn fill(directory: &Path) {
     store.stop();
 }
 
-fn set_aside(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn set_aside(directory: &Path) -> Vec<PathBuf> {
     names(directory, ".corrupt-")
 }
 
@@ -67,7 +66,7 @@ fn spoil(directory: &Path, pages: &[u64]) {
     }
 }
 
-fn told(directory: &Path) -> Vec<String> {
+pub(crate) fn told(directory: &Path) -> Vec<String> {
     ask(
         directory,
         "select json_extract(metadata, '$.rows_saved') from agent_events where metadata like '%database_damaged%'",
@@ -75,7 +74,7 @@ fn told(directory: &Path) -> Vec<String> {
 }
 
 /// What was told as missing: under which number, how many entries and how many passes.
-fn gaps(directory: &Path) -> Vec<String> {
+pub(crate) fn gaps(directory: &Path) -> Vec<String> {
     let sql = "select id, json_extract(metadata, '$.entries_lost'), json_extract(metadata, '$.passes_lost')
                  from agent_events where json_extract(metadata, '$.reason') = 'data_gap'";
     ask(directory, sql)
@@ -285,105 +284,6 @@ fn a_file_that_is_deleted_or_moved_under_the_daemon_comes_back_whole() {
         assert_eq!(ask(path, "pragma integrity_check"), ["ok"]);
         assert_eq!(ask(path, "pragma auto_vacuum"), ["2"]);
     }
-}
-
-/// As `cp` does it with an old copy: the file stays the same one, and most of it is read from memory and from the log.
-#[test]
-fn a_copy_that_is_written_over_it_is_suspected_and_replaced() {
-    let directory = tempfile::tempdir().unwrap();
-    // A name that means something in a URI.
-    let path = &directory.path().join("100%25 a?b#c");
-    std::fs::create_dir(path).unwrap();
-    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    filled(path);
-    let copy = path.join("copy");
-    agent_monitor::store::backup(path, &copy, |_, _| ()).unwrap();
-    let store = Store::start(path);
-    // More than the log holds: of what was written first nothing is in it any more.
-    for tick in 3_000..3_300 {
-        store.store(noted(tick)).unwrap();
-    }
-    store.flush();
-    assert!(store.stats.trouble().is_none(), "what it writes itself, and writes back from its log, is no reason");
-    std::fs::copy(&copy, path.join(FILE_NAME)).unwrap();
-    assert!(store.store(noted(3_300)).is_err(), "the fault never struck");
-    await_recovery(&store);
-    // The copy is whole, but its pages are others than those that are in the log.
-    if set_aside(path).is_empty() {
-        assert!(store.reader.take_suspicion());
-        store.reader.check(true).expect_err("it is not whole");
-    }
-    until(&store, "it is replaced", || set_aside(path).len() == 1);
-    await_recovery(&store);
-    store.store(noted(4_000)).unwrap();
-    store.reader.check(true).expect("the new one is whole");
-    store.stop();
-    assert_eq!((set_aside(path).len(), told(path).len(), gaps(path).len()), (1, 1, 1));
-    assert_eq!(ask(path, "pragma integrity_check"), ["ok"]);
-    assert_eq!(ask(path, "select count(*) from ticks where tick <= 2000"), ["2000"], "all that the copy has");
-}
-
-/// SQLite believes that the file has all that is in the log, and would begin the log again.
-#[test]
-fn a_copy_that_is_written_over_what_the_log_still_has_loses_nothing() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path();
-    let (store, copy) = copied(path);
-    for tick in 3_000..3_050 {
-        store.store(noted(tick)).unwrap();
-    }
-    write_back(path, "full");
-    std::fs::copy(&copy, path.join(FILE_NAME)).unwrap();
-    assert!(store.store(noted(3_050)).is_err(), "the fault never struck");
-    await_recovery(&store);
-    store.store(noted(3_051)).unwrap();
-    assert!(store.reader.take_suspicion());
-    store.reader.check(true).expect("it is whole");
-    store.stop();
-    assert_eq!(ask(path, "select count(*) from ticks where tick >= 3000"), ["51"], "all but what was refused");
-    assert_eq!((gaps(path), set_aside(path).len()), (vec![], 0));
-}
-
-/// It is whole, and old: only the note beside it knows.
-#[test]
-fn a_copy_that_is_written_over_all_there_is_is_told_as_a_gap() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path();
-    let (store, copy) = copied(path);
-    for tick in 3_000..3_050 {
-        store.store(noted(tick)).unwrap();
-    }
-    write_back(path, "truncate");
-    std::fs::copy(&copy, path.join(FILE_NAME)).unwrap();
-    // What is noticed is that somebody wrote back its log.
-    assert!(store.store(noted(3_050)).is_err(), "the fault never struck");
-    await_recovery(&store);
-    store.store(noted(3_051)).unwrap();
-    store.reader.check(true).expect("it is whole");
-    store.stop();
-    let lost = format!("{}|{}", 50, 3_049 - 2_000);
-    assert_eq!(gaps(path).iter().map(|gap| gap.split_once('|').unwrap().1).collect::<Vec<_>>(), [lost]);
-    assert_eq!(ask(path, "select count(*) from ticks where tick >= 3000"), ["1"]);
-}
-
-/// A store with much in it, and a copy of its file as it is now.
-fn copied(path: &Path) -> (Store, PathBuf) {
-    filled(path);
-    let copy = path.join("copy");
-    std::fs::copy(path.join(FILE_NAME), &copy).unwrap();
-    (Store::start(path), copy)
-}
-
-fn noted(tick: u64) -> Batch {
-    let entries = vec![of_agent(1, after(tick), event(&"x".repeat(1_000)))];
-    Batch { entries, ..pass(tick, after(tick * 10), &[1, 2, 3]) }
-}
-
-/// Writes the log back, as somebody does who has the database open beside the daemon.
-fn write_back(path: &Path, how: &str) {
-    let connection = Connection::open(path.join(FILE_NAME)).unwrap();
-    let held_up: i64 = connection.query_row(&format!("pragma wal_checkpoint({how})"), [], |row| row.get(0)).unwrap();
-    assert_eq!(held_up, 0);
 }
 
 #[test]

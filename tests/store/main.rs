@@ -14,6 +14,7 @@ mod expire;
 mod faults;
 mod full;
 mod lists;
+mod overwritten;
 mod refuse;
 mod rollup;
 mod rows;

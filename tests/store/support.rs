@@ -73,13 +73,13 @@ impl Store {
     }
 }
 
-/// Waits until something has become so. Nothing announces it, so this looks again and again, and lets the writer look.
 /// A directory where syncs cost nothing, for tests of much that is stored: others are on a disk.
 pub(crate) fn in_memory() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
+/// Waits until something has become so. Nothing announces it, so this looks again and again, and lets the writer look.
 pub(crate) fn until(store: &Store, what: &str, mut is_so: impl FnMut() -> bool) {
     let (_sender, never) = channel::<()>();
     for _ in 0..PATIENCE.as_millis() / 10 {
